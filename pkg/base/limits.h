@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Every size that a peer, a client's bundle or a container's image can influence, with its reason.
+ * The limits of the wire are in pkg/ttrpc/limits.h, since that library is installed by itself.
+ */
+#pragma once
+
+/* config.json and process specs: real ones are below 100 KiB; containerd itself reads at most 10
+ * MiB. */
+#define LIMIT_CONFIG_BYTES (10u << 20)
+
+/* JSON nesting: the runtime-spec needs 8. */
+#define LIMIT_JSON_DEPTH 64
+
+/* /etc/passwd and /etc/group of an image (CVE-2024-40635 class: a huge or endless file). */
+#define LIMIT_PASSWD_BYTES (1u << 20)
+
+/* One file of procfs or cgroupfs. */
+#define LIMIT_PROC_BYTES (1u << 20)
+
+/* What `start` reads from stdin: the same bound as the stock shim's. */
+#define LIMIT_BOOTSTRAP_BYTES (10u << 20)
+
+/* containerd's identifiers: 76 characters (pkg/identifiers); they become parts of file names. */
+#define LIMIT_ID_LENGTH 76
+
+/* Execs that exist at once in one container: each costs a few hundred bytes and up to six
+ * descriptors. */
+#define LIMIT_EXECS 4096
+
+/* Events not yet acknowledged by containerd; about 300 bytes each. */
+#define LIMIT_EVENTS_QUEUED 16384

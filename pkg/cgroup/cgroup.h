@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The control groups of one container: on cgroup v1 (one directory for each hierarchy), on v2 (one
+ * directory), and on hybrid hosts (v1 controllers with a v2 tree beside them, which then serves for
+ * cgroup.kill and for listing).
+ *
+ * Creation and limits may block (a cold cgroup write waits for an RCU grace period), so they belong
+ * in a stage. What the shim itself calls is marked "quick".
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+#include "pkg/base/arena.h"
+#include "pkg/base/error.h"
+#include "pkg/oci/spec.h"
+
+enum { CGROUP_HIERARCHIES_MAX = 16 };
+
+/* One mounted hierarchy of the host, from /proc/self/mountinfo. Text lives in the layout's arena.
+ */
+struct cgroup_hierarchy {
+        const char *mountpoint;
+        const char *root;        /* the part of the hierarchy that is mounted, "/" mostly */
+        const char *controllers; /* comma-separated, as mounted; "name=systemd"; "" for v2 */
+        bool is_v2;
+};
+
+struct cgroup_layout {
+        struct cgroup_hierarchy hierarchies[CGROUP_HIERARCHIES_MAX];
+        size_t n_hierarchies;
+        bool is_unified; /* cgroup2 at /sys/fs/cgroup and no v1 controller */
+};
+
+int cgroup_layout_parse(const char *mountinfo, struct arena *arena, struct cgroup_layout *ret,
+                        struct error *err); /* pure */
+int cgroup_layout_read(struct arena *arena, struct cgroup_layout *ret, struct error *err);
+
+/* The directories of one container, parallel to nothing: only hierarchies in which it has one. */
+struct cgroup_dir {
+        const char *path; /* absolute host path of the container's directory */
+        const char *controllers;
+        bool is_v2;
+        bool created; /* by us: then it is removed on delete */
+};
+
+struct cgroup {
+        struct cgroup_dir dirs[CGROUP_HIERARCHIES_MAX];
+        size_t n_dirs;
+};
+
+/*
+ * Where a container's cgroup is. cgroups_path: linux.cgroupsPath; an absolute path is below the
+ * mount of each hierarchy, "" means "/<id>". `..`, NUL and components over NAME_MAX are refused;
+ * the systemd form "slice:prefix:name" is refused by name (STATUS_UNIMPLEMENTED). Pure.
+ */
+int cgroup_plan(const struct cgroup_layout *layout, const char *cgroups_path, const char *id,
+                struct arena *arena, struct cgroup *ret, struct error *err);
+
+/*
+ * Makes the directories (v1 cpuset: copies cpus and mems down; v2: enables controllers down the
+ * path). A directory that exists and has processes in it, or is frozen, is refused. On failure what
+ * was made is removed again.
+ */
+int cgroup_create(struct cgroup *cg, struct error *err);
+
+/* Writes the limits. resources may be NULL: then only the default device rules. A limit whose
+ * controller or file the host lacks fails with the name of the field. */
+int cgroup_apply(const struct cgroup *cg, const struct oci_resources *resources, struct error *err);
+
+/*
+ * Descriptors for a child to join with: on v1 each hierarchy's `tasks`, opened O_WRONLY, into which
+ * the single-threaded child writes "0"; the v2 directory for CLONE_INTO_CGROUP in *ret_v2_dir (-1
+ * if none). Writing `cgroup.procs` instead costs 11 to 15 ms when cold. fds must have
+ * CGROUP_HIERARCHIES_MAX room.
+ */
+int cgroup_open_join(const struct cgroup *cg, int *fds, size_t *ret_n, int *ret_v2_dir,
+                     struct error *err);
+
+/* One path a line: "v2 /path" or "v1:<controllers> /path", with a trailing "+" on "v1"/"v2" if
+ * created by us. What the shim keeps, and what stands in the bundle for `delete`. */
+int cgroup_format(const struct cgroup *cg, struct arena *arena, char **ret_text, struct error *err);
+int cgroup_parse(const char *text, struct arena *arena, struct cgroup *ret, struct error *err);
+
+/* All processes, in sub-cgroups too. The array is on the heap. A cgroup that is gone has none.
+ * Quick. */
+int cgroup_pids(const struct cgroup *cg, pid_t **ret_pids, size_t *ret_n, struct error *err);
+
+/* True if SIGKILL for all takes one write (cgroup.kill, Linux 5.14). Quick. */
+bool cgroup_has_kill(const struct cgroup *cg);
+
+/*
+ * Signals every process. SIGKILL: cgroup.kill where there is one (quick), else freeze, signal, thaw
+ * until nothing is left, for at most timeout_ms. Other signals: one pass over the list (quick).
+ */
+int cgroup_kill(const struct cgroup *cg, int signo, int timeout_ms, struct error *err);
+
+/* Removes the directories that were created by us, sub-cgroups first, retrying EBUSY for
+ * timeout_ms. */
+int cgroup_remove(const struct cgroup *cg, int timeout_ms, struct error *err);
+
+/* The kernel's count of OOM kills in this cgroup so far; 0 where it cannot be read. Quick. */
+unsigned long cgroup_oom_kills(const struct cgroup *cg);

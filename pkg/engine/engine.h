@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The engine: from an OCI bundle to a running container, with no runtime binary.
+ *
+ * The process that uses it (the shim) never parses JSON, compiles seccomp or mounts. Each job is
+ * done by a stage: a fork of this process with a heap of its own, which talks back over a SEQPACKET
+ * socket in small messages and is then gone. The stage clones the container's processes with
+ * CLONE_PARENT, so they are children of this process. A hook that hangs holds up a stage, never the
+ * loop.
+ *
+ *   create   stage: read config.json once, plan, make cgroup, clone init, run hooks; init waits at
+ * a gate start    the gate opens; EOF on init's CLOEXEC socket says that execve succeeded exec
+ * stage: join namespaces and cgroup, clone, execve delete   stage: unmount, remove cgroup, poststop
+ * hooks
+ *
+ * Every completion runs from the loop, never from inside the call that asked for it. A process's
+ * exit is delivered after the completion that announced the process.
+ *
+ * Errors name the step and the object: "mount 'proc' on '/proc': Operation not permitted".
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "pkg/base/error.h"
+#include "pkg/loop/loop.h"
+#include "pkg/reaper/reaper.h"
+
+struct engine;
+struct engine_container;
+struct engine_process;
+struct engine_job; /* one create, start, exec or delete under way */
+
+int engine_new(struct engine **ret, struct loop *loop, struct reaper *reaper, struct error *err);
+
+/* Containers must be freed before. */
+struct engine *engine_free(struct engine *engine);
+
+/* ---- Create ---- */
+
+/* A mount of the rootfs, as the Create request lists it (containerd's mount options, not OCI's). */
+struct engine_mount {
+        const char *type;
+        const char *source;
+        const char *target; /* sub-directory of the rootfs, or "" */
+        const char *const *options;
+        size_t n_options;
+};
+
+struct engine_create {
+        const char *id;
+        const char *bundle;            /* absolute */
+        const char *runtime_namespace; /* containerd's namespace; goes into messages only */
+        const struct engine_mount
+                *mounts; /* onto <bundle>/rootfs, in order, before anything else */
+        size_t n_mounts;
+        bool terminal;    /* must agree with config.json's process.terminal: this one wins */
+        const int *stdio; /* three descriptors, borrowed; ignored with a terminal */
+        bool no_pivot_root;
+        bool no_new_keyring;
+        bool systemd_cgroup; /* refused by name until supported */
+};
+
+/*
+ * On success: the container, and its init, which waits at the gate; both are the receiver's.
+ * terminal_fd is the pty's master (-1 without a terminal), the receiver's too. On failure: err, and
+ * nothing is left behind: no process, mount, cgroup or file.
+ */
+typedef void (*engine_create_fn)(const struct error *err, struct engine_container *container,
+                                 struct engine_process *init, int terminal_fd, void *userdata);
+
+/* 0 and a job, or -1 when not even a stage could be started (then fn does not run). */
+int engine_create(struct engine *engine, const struct engine_create *args, engine_create_fn fn,
+                  void *userdata, struct engine_job **ret, struct error *err);
+
+/* Ends a job early: its stage is killed, what it made is undone, and fn runs with STATUS_CANCELED.
+ */
+void engine_job_abort(struct engine_job *job);
+
+/* ---- A process ---- */
+
+pid_t engine_process_pid(const struct engine_process *p);
+
+/* exit is delivered once; a process that has ended already delivers at the end of the present
+ * round. */
+void engine_process_on_exit(struct engine_process *p, reaper_fn fn, void *userdata);
+
+/* By pidfd, so a reused pid is never hit. STATUS_NOT_FOUND "process already finished" when it is
+ * gone. */
+int engine_process_signal(struct engine_process *p, int signo, struct error *err);
+
+/* Forgets it. A process that is still alive goes on, and is reaped without notice. */
+struct engine_process *engine_process_free(struct engine_process *p);
+
+/* ---- The container ---- */
+
+typedef void (*engine_done_fn)(const struct error *err, void *userdata);
+
+/*
+ * Opens the gate. Success means that the container's program runs (execve has succeeded and
+ * poststart hooks have run). A failure text is what stopped it: "exec '/bin/x': no such file or
+ * directory"; init then ends by itself and its exit is delivered as usual.
+ */
+int engine_start(struct engine_container *c, engine_done_fn fn, void *userdata, struct error *err);
+
+struct engine_exec {
+        const char *exec_id;
+        const char *process_json; /* an OCI process; borrowed until engine_exec() returns */
+        size_t process_json_len;
+        bool terminal;
+        const int *stdio;
+};
+
+/* process is NULL on failure. Success: execve has succeeded. */
+typedef void (*engine_exec_fn)(const struct error *err, struct engine_process *process,
+                               int terminal_fd, void *userdata);
+int engine_exec(struct engine_container *c, const struct engine_exec *args, engine_exec_fn fn,
+                void *userdata, struct error *err);
+
+/* Signals all processes of the container's cgroup. With SIGKILL it works without cgroup.kill, too.
+ */
+int engine_kill_all(struct engine_container *c, int signo, engine_done_fn fn, void *userdata,
+                    struct error *err);
+
+/* All pids in the container's cgroup, host view, on the heap. An ended container has none. */
+int engine_pids(const struct engine_container *c, pid_t **ret_pids, size_t *ret_n,
+                struct error *err);
+
+/* True if init has a pid namespace of its own: its end is then the end of all others. */
+bool engine_has_private_pid_namespace(const struct engine_container *c);
+
+/* OOM kills in the container's cgroup so far; asked when a process has been killed. */
+unsigned long engine_oom_kills(const struct engine_container *c);
+
+/*
+ * Kills what is left, unmounts the rootfs, removes the cgroup and runs the poststop hooks; a hook's
+ * failure is only a warning (in the log function). The container is to be freed by the caller
+ * afterwards.
+ */
+int engine_delete(struct engine_container *c, engine_done_fn fn, void *userdata, struct error *err);
+
+/* Forgets it; jobs of it must have ended. */
+struct engine_container *engine_container_free(struct engine_container *c);
+
+/* Warnings that have no call to travel with (a hook's failure after delete); may be NULL. */
+void engine_on_warning(struct engine *engine, void (*fn)(const char *text, void *userdata),
+                       void *userdata);
+
+/* ---- Without a loop ---- */
+
+/*
+ * For `delete`, when the shim is gone: kills what the bundle's engine state names, unmounts
+ * everything at or below <bundle>/rootfs, removes the cgroup, runs poststop hooks, removes the
+ * state. Blocks, for at most about two seconds and the hooks' own timeouts. Idempotent; a bundle
+ * without state is fine. *ret_pid: the init's pid, or 0; *ret_killed: it was still alive and is now
+ * killed.
+ */
+int engine_cleanup(const char *bundle, const char *id, pid_t *ret_pid, bool *ret_killed,
+                   struct error *err);
+
+/* The OCI features document of the runtime-spec (features.md), as JSON on the heap. */
+int engine_features(char **ret_json, struct error *err);

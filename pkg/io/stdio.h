@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The stdio of one process, as the client of the task API asked for it.
+ *
+ *   nothing       /dev/null, opened read-write
+ *   FIFO          the container gets the FIFO itself and no byte passes through the shim. The shim
+ * keeps the reading end of stdout and stderr open, so that a client that goes away costs the
+ *                 container no SIGPIPE, and never a writing end: EOF arrives at the client when the
+ * last writer of the container is gone. Of stdin it keeps a writing end until CloseIO. regular file
+ * opened for appending terminal      the shim relays between the pty's master and the FIFOs; stderr
+ * is not used
+ *
+ * No open here ever waits for a peer.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "pkg/base/error.h"
+#include "pkg/loop/loop.h"
+
+struct io_stdio;
+
+struct io_stdio_paths {
+        const char *in; /* path or URI as in the request; "" or NULL: none */
+        const char *out;
+        const char *err;
+        bool terminal;
+};
+
+/*
+ * Opens everything. A scheme that is not supported gives STATUS_UNIMPLEMENTED and its name ("stdio
+ * scheme 'binary' is not supported yet"), an unknown one STATUS_INVALID_ARGUMENT; a path that does
+ * not exist or is neither FIFO nor regular file is an error that names stream and path.
+ */
+int io_stdio_open(struct io_stdio **ret, struct loop *loop, const struct io_stdio_paths *paths,
+                  struct error *err);
+
+/* Closes all, drained or not. */
+struct io_stdio *io_stdio_free(struct io_stdio *s);
+
+/* What the container's process gets as 0, 1 and 2; borrowed, blocking. All -1 with a terminal. */
+const int *io_stdio_child_fds(const struct io_stdio *s);
+
+/* To be called when the child has them: from then on only the container holds the streams' other
+ * ends. */
+void io_stdio_close_child_fds(struct io_stdio *s);
+
+/* The pty's master, from now on owned by s. Starts the relay. */
+int io_stdio_attach_terminal_take(struct io_stdio *s, int master, struct error *err);
+
+/* A no-op without a terminal, as in the stock shim. */
+int io_stdio_resize(struct io_stdio *s, uint16_t width, uint16_t height, struct error *err);
+
+/* Lets go of the shim's own writing end of stdin. Idempotent, also before the process exists. With
+ * a terminal: end of the relay's input when the last writer of the FIFO is gone. */
+void io_stdio_close_stdin(struct io_stdio *s);
+
+/* The process has ended: a terminal's relay reads what is left, then lets go of the FIFOs' writing
+ * ends. */
+void io_stdio_process_exited(struct io_stdio *s);
+
+/* True when nothing is left to be relayed; always true without a terminal. fn runs once, when it
+ * becomes true; clear with NULL. */
+bool io_stdio_is_drained(const struct io_stdio *s);
+void io_stdio_on_drained(struct io_stdio *s, void (*fn)(void *userdata), void *userdata);

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The only caller of wait in the process. A signalfd wakes it; it reaps until nothing is left, in
+ * the order of the kernel, and tells whoever watches the pid. It makes the process a child
+ * subreaper, so that orphans of containers arrive here and leave no zombie.
+ *
+ * A stage clones init with CLONE_PARENT: the child is ours before we have heard of it. While such a
+ * stage is at work (between reaper_expect() and reaper_unexpect()), exits of unknown pids are kept,
+ * and a watch that comes late finds them. So "it ended before we knew it" loses nothing.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <sys/types.h>
+#include <time.h>
+
+#include "pkg/base/error.h"
+#include "pkg/loop/loop.h"
+
+struct reaper;
+struct reaper_watch;
+
+struct reaper_exit {
+        pid_t pid;
+        int code;           /* CLD_EXITED, CLD_KILLED or CLD_DUMPED, of waitid(2) */
+        int status;         /* exit status, or the signal */
+        struct timespec at; /* CLOCK_REALTIME when it was reaped */
+};
+
+/* Blocks SIGCHLD and sets PR_SET_CHILD_SUBREAPER. One per process. */
+int reaper_new(struct reaper **ret, struct loop *loop, struct error *err);
+struct reaper *reaper_free(struct reaper *reaper);
+
+typedef void (*reaper_fn)(const struct reaper_exit *exit, void *userdata);
+
+/*
+ * Watches a child until it is reaped; the watch is freed before fn runs. An exit that was kept is
+ * delivered from the end of the present round, never from inside this call. NULL without memory.
+ */
+struct reaper_watch *reaper_watch_new(struct reaper *reaper, pid_t pid, reaper_fn fn,
+                                      void *userdata);
+struct reaper_watch *reaper_watch_free(struct reaper_watch *watch);
+
+/* Counted. When the last expectation ends, exits that nobody has claimed are forgotten. */
+void reaper_expect(struct reaper *reaper);
+void reaper_unexpect(struct reaper *reaper);
+
+/* Reaps now what has ended by now: "did it die?" before an EOF is taken for a success. */
+void reaper_poll(struct reaper *reaper);

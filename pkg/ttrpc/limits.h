@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Every limit of the ttrpc library, in one place, each with its reason. The wire's own figures are
+ * in ttrpc's PROTOCOL.md.
+ */
+#pragma once
+
+/* The largest frame payload, by the protocol; a larger one is read, thrown away and refused. */
+#define TTRPC_MESSAGE_MAX (4u << 20)
+
+/* What one request may unpack to. A 4 MiB message of empty submessages would unpack to 270 MiB. */
+#define TTRPC_UNPACK_BUDGET (16u << 20)
+
+/* Calls without an answer on one connection: pending Waits are cheap, but not free. */
+#define TTRPC_CALLS_PER_CONNECTION_MAX 4096
+
+/* Accepted connections: containerd holds one, or one per container of a pod, and people come and
+ * go. */
+#define TTRPC_CONNECTIONS_MAX 256
+
+/* Bytes queued to a peer that does not read; beyond it the connection is dropped. */
+#define TTRPC_QUEUED_BYTES_MAX (8u << 20)
+
+/* Metadata pairs kept of one request; what is beyond is ignored. */
+#define TTRPC_METADATA_MAX 64

@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * ttrpc for C: protobuf-c services over the ttrpc framing, server and client.
+ *
+ * The library owns no thread and never blocks; it lives on the caller's loop. It takes the service
+ * descriptors that protoc-c emits, so nothing else is generated. Calls are objects: a handler
+ * answers now or keeps the call and answers later, exactly once.
+ *
+ * The limits are in limits.h. Wire: https://github.com/containerd/ttrpc, PROTOCOL.md.
+ */
+#pragma once
+
+#include <protobuf-c/protobuf-c.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "pkg/base/arena.h"
+#include "pkg/base/error.h"
+#include "pkg/loop/loop.h"
+
+struct ttrpc_server;
+struct ttrpc_call;
+struct ttrpc_client;
+
+struct ttrpc_metadata {
+        const char *key;
+        const char *value;
+};
+
+/* ---- Server ---- */
+
+struct ttrpc_server_options {
+        bool check_peer; /* refuse peers whose uid or gid is not our effective one (SO_PEERCRED) */
+
+        /* The number of connections has changed to n; may be NULL. */
+        void (*on_connections)(size_t n, void *userdata);
+        void *userdata;
+};
+
+int ttrpc_server_new(struct ttrpc_server **ret, struct loop *loop,
+                     const struct ttrpc_server_options *options, struct error *err);
+
+/* Drops all connections and the listeners; calls that handlers still hold are cancelled first. */
+struct ttrpc_server *ttrpc_server_free(struct ttrpc_server *server);
+
+/*
+ * request and what it points to live in the call's arena until the call is answered or cancelled.
+ * Strings are never NULL, submessages may be.
+ */
+typedef void (*ttrpc_handler)(struct ttrpc_call *call, const ProtobufCMessage *request,
+                              void *userdata);
+
+/*
+ * Serves a service. handlers is parallel to descriptor->methods (n_methods of them); a NULL entry
+ * answers Unimplemented. Both arrays must outlive the server.
+ */
+int ttrpc_server_register(struct ttrpc_server *server, const ProtobufCServiceDescriptor *descriptor,
+                          const ttrpc_handler *handlers, void *userdata, struct error *err);
+
+/* Accepts from a listening unix socket, which the server owns from now on. */
+int ttrpc_server_listen_take(struct ttrpc_server *server, int fd, struct error *err);
+
+/* Serves one connected socket, which the server owns from now on, also on failure. */
+int ttrpc_server_adopt_consume(struct ttrpc_server *server, int fd, struct error *err);
+
+/* Stops accepting; what is connected goes on. */
+void ttrpc_server_stop_listening(struct ttrpc_server *server);
+
+size_t ttrpc_server_n_connections(const struct ttrpc_server *server);
+
+/* True while bytes of answers wait for a peer to read them. */
+bool ttrpc_server_has_queued(const struct ttrpc_server *server);
+
+/* ---- A call, on the server's side ---- */
+
+/* Answers and frees the call. A response above TTRPC_MESSAGE_MAX becomes ResourceExhausted. */
+void ttrpc_call_reply(struct ttrpc_call *call, const ProtobufCMessage *response);
+
+/* Answers with a status and frees the call. The text is made valid UTF-8. */
+void ttrpc_call_fail(struct ttrpc_call *call, int code, const char *fmt, ...)
+        __attribute__((format(printf, 3, 4)));
+void ttrpc_call_fail_error(struct ttrpc_call *call, const struct error *err);
+
+/*
+ * For a call that is kept: fn runs when the peer's deadline has passed (the library has then
+ * answered DeadlineExceeded) or when its connection is gone. The call is freed after fn returns;
+ * the keeper must forget it there and must not answer. Without fn the call lives on until its
+ * keeper answers, and that answer goes nowhere: right for work that must be finished whoever waits.
+ */
+void ttrpc_call_on_cancel(struct ttrpc_call *call,
+                          void (*fn)(struct ttrpc_call *call, void *userdata), void *userdata);
+
+struct arena *ttrpc_call_arena(struct ttrpc_call *call);
+const char *ttrpc_call_service(const struct ttrpc_call *call);
+const char *ttrpc_call_method(const struct ttrpc_call *call);
+
+/* CLOCK_MONOTONIC nanoseconds; 0 when the peer set no deadline. */
+uint64_t ttrpc_call_deadline_ns(const struct ttrpc_call *call);
+
+/* First value of a metadata key, or NULL. */
+const char *ttrpc_call_metadata(const struct ttrpc_call *call, const char *key);
+
+/* ---- Client ---- */
+
+/* Connects to "unix:///path" or "/path"; a unix connect does not block. */
+int ttrpc_client_connect(struct ttrpc_client **ret, struct loop *loop, const char *address,
+                         struct error *err);
+
+/* Takes a connected socket, on success. */
+int ttrpc_client_new_take(struct ttrpc_client **ret, struct loop *loop, int fd, struct error *err);
+
+/* Calls that are still pending end with Canceled before it returns. */
+struct ttrpc_client *ttrpc_client_free(struct ttrpc_client *client);
+
+/*
+ * The connection was lost (err says why); all pending calls have ended with Unavailable "ttrpc:
+ * closed" before. The client may be freed from here, and answers every further call with an error.
+ */
+void ttrpc_client_on_close(struct ttrpc_client *client,
+                           void (*fn)(struct ttrpc_client *client, const struct error *err,
+                                      void *userdata),
+                           void *userdata);
+
+/* response is NULL when err is not; both live only until the callback returns. */
+typedef void (*ttrpc_response_fn)(const struct error *err, const ProtobufCMessage *response,
+                                  void *userdata);
+
+struct ttrpc_call_options {
+        uint64_t timeout_ns; /* sent to the peer and enforced here; 0: none */
+        const struct ttrpc_metadata *metadata;
+        size_t n_metadata;
+};
+
+/*
+ * Starts a unary call of service->methods[method]. The request is packed before it returns. fn runs
+ * once, never before this function has returned, unless this function fails. options may be NULL.
+ */
+int ttrpc_client_call(struct ttrpc_client *client, const ProtobufCServiceDescriptor *service,
+                      unsigned method, const ProtobufCMessage *request,
+                      const struct ttrpc_call_options *options, ttrpc_response_fn fn,
+                      void *userdata, struct error *err);

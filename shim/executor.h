@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the shim needs of whatever runs containers. The shim owns this interface; pkg/engine stands
+ * behind it through executor_engine.c, and tests put a fake behind it.
+ *
+ * All completions run from the loop, never from inside the call. A process's exit is delivered
+ * after the completion that announced the process. A call that returns -1 runs no completion.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+#include "pkg/base/error.h"
+#include "pkg/reaper/reaper.h"
+
+struct executor_mount {
+        const char *type;
+        const char *source;
+        const char *target;
+        const char *const *options;
+        size_t n_options;
+};
+
+struct executor_create {
+        const char *id;
+        const char *bundle;
+        const char *runtime_namespace;
+        const struct executor_mount *mounts;
+        size_t n_mounts;
+        bool terminal;
+        const int *stdio; /* three descriptors, borrowed; NULL with a terminal */
+        bool no_pivot_root;
+        bool no_new_keyring;
+        bool systemd_cgroup;
+};
+
+struct executor_exec {
+        const char *exec_id;
+        const char *process_json;
+        size_t process_json_len;
+        bool terminal;
+        const int *stdio;
+};
+
+/* Opaque to the shim; each executor casts its own objects. */
+struct executor_container;
+struct executor_process;
+struct executor_job;
+
+typedef void (*executor_create_fn)(const struct error *err, struct executor_container *container,
+                                   struct executor_process *init, int terminal_fd, void *userdata);
+typedef void (*executor_exec_fn)(const struct error *err, struct executor_process *process,
+                                 int terminal_fd, void *userdata);
+typedef void (*executor_done_fn)(const struct error *err, void *userdata);
+
+struct executor_ops {
+        int (*create)(void *impl, const struct executor_create *args, executor_create_fn fn,
+                      void *userdata, struct executor_job **ret, struct error *err);
+        void (*abort)(struct executor_job *job);
+
+        int (*start)(struct executor_container *c, executor_done_fn fn, void *userdata,
+                     struct error *err);
+        int (*exec)(struct executor_container *c, const struct executor_exec *args,
+                    executor_exec_fn fn, void *userdata, struct error *err);
+        int (*kill_all)(struct executor_container *c, int signo, executor_done_fn fn,
+                        void *userdata, struct error *err);
+        int (*pids)(const struct executor_container *c, pid_t **ret_pids, size_t *ret_n,
+                    struct error *err);
+        bool (*has_private_pid_namespace)(const struct executor_container *c);
+        unsigned long (*oom_kills)(const struct executor_container *c);
+        int (*remove)(struct executor_container *c, executor_done_fn fn, void *userdata,
+                      struct error *err);
+        void (*container_free)(struct executor_container *c);
+
+        pid_t (*process_pid)(const struct executor_process *p);
+        void (*process_on_exit)(struct executor_process *p, reaper_fn fn, void *userdata);
+        int (*process_signal)(struct executor_process *p, int signo, struct error *err);
+        void (*process_free)(struct executor_process *p);
+};
+
+struct executor {
+        const struct executor_ops *ops;
+        void *impl;
+};
