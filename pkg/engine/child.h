@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What a container's process does to itself between clone3 and execve, as four calls on a plan. The
+ * plan is made in the stage (it decides everything and opens everything); the calls only do. init.c
+ * strings them together with the messages to the stage and the gate in between; see
+ * docs/architecture.md.
+ *
+ *   stage   plan_new()                        config.json -> decisions, descriptors, BPF
+ *   child   child_prepare()                   namespaces, mounts, /dev; the host's root is still
+ * visible … stage runs prestart and createRuntime hooks … child_enter() createContainer hooks,
+ * pivot, console, sysctl, masks, read-only child_drop()                      rlimits are in place;
+ * ids, capabilities, cwd, PATH lookup … gate: Create has been answered, Start opens it …
+ *           child_exec()                      startContainer hooks, seccomp, execve
+ *
+ * An exec'd process is cloned by a stage that has joined the namespaces already; it does
+ * child_enter_exec() in place of prepare and enter.
+ *
+ * From the moment that the rootfs is in reach its content is hostile: paths in it are opened with
+ * openat2(RESOLVE_IN_ROOT) and used as descriptors; writes to procfs check that it is procfs.
+ */
+#pragma once
+
+#include <linux/filter.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "pkg/base/arena.h"
+#include "pkg/base/error.h"
+#include "pkg/oci/spec.h"
+
+struct plan_options {
+        const char *id;
+        const char *bundle; /* absolute */
+        bool terminal;      /* wins over process.terminal */
+        bool no_pivot_root;
+        bool no_new_keyring;
+};
+
+/* A compiled seccomp filter. */
+struct plan_seccomp {
+        struct sock_fprog prog; /* prog.len == 0: none */
+        unsigned flags;         /* SECCOMP_FILTER_FLAG_* */
+};
+
+struct plan {
+        const struct oci_spec
+                *spec; /* of the container; for an exec: NULL where it is not needed */
+        const struct oci_process *process; /* spec's own, or the exec's */
+        struct plan_options options;
+        struct plan_seccomp seccomp;
+
+        uint64_t clone_flags;      /* CLONE_NEW* of namespaces to be created */
+        int join_fds[_OCI_NS_MAX]; /* namespaces to be joined by path, opened and type-checked; -1
+                                    */
+        int rootfs_fd;             /* O_PATH of the rootfs on the host, -1 for an exec */
+        int proc_fd; /* a private procfs of the host, for verified writes; -1 if not needed */
+        /* Further fields are child_*.c's and plan.c's own. */
+        struct plan_private *private_;
+};
+
+/*
+ * Validates what the runtime-spec demands across fields (ids, namespaces against hostname, sysctl
+ * and mounts, rlimits, destinations), compiles seccomp and opens what the child needs. All from the
+ * arena; the descriptors die with the stage. Errors: STATUS_INVALID_ARGUMENT or
+ * STATUS_UNIMPLEMENTED with the path of the property, STATUS_UNKNOWN for the system's.
+ */
+int plan_new(struct plan **ret, const struct oci_spec *spec, const struct plan_options *options,
+             struct arena *arena, struct error *err);
+
+/*
+ * For an exec: a plan for a process in a container that runs. container_capabilities is used when
+ * the process brings none (never the runtime's own). seccomp is the container's own filter; len 0
+ * for none.
+ */
+int plan_new_exec(struct plan **ret, const struct oci_process *process,
+                  const struct oci_capabilities *container_capabilities,
+                  const struct plan_seccomp *seccomp, const struct plan_options *options,
+                  struct arena *arena, struct error *err);
+
+/* Compiles a profile: libseccomp to BPF. NULL gives len 0. Pure but for the arena. */
+int seccomp_compile(const struct oci_seccomp *profile, struct arena *arena,
+                    struct plan_seccomp *ret, struct error *err);
+
+/* True if the plan makes or joins a user namespace; a new one needs its maps written by the stage
+ * before child_prepare(). */
+bool plan_has_new_userns(const struct plan *plan);
+
+/* The stage's part: writes setgroups, uid_map and gid_map of a child that waits. */
+int plan_write_id_maps(const struct plan *plan, pid_t child, struct error *err);
+
+/* Applies process.rlimits and oomScoreAdj to a child, from the stage, which holds the host's
+ * capabilities. */
+int plan_apply_rlimits(const struct plan *plan, pid_t child, struct error *err);
+
+/* ---- in the child; each returns 0 or -1 with err ---- */
+
+int child_prepare(const struct plan *plan, struct error *err);
+
+/* *ret_terminal: the pty's master when plan->options.terminal, to be sent to the shim; the slave is
+ * then 0-2 and the controlling terminal. Calls hook for each createContainer hook (still before the
+ * pivot). */
+typedef int (*child_hooks_fn)(const struct oci_hook_list *hooks, void *userdata, struct error *err);
+int child_enter(const struct plan *plan, child_hooks_fn hooks, void *userdata, int *ret_terminal,
+                struct error *err);
+int child_enter_exec(const struct plan *plan, int *ret_terminal, struct error *err);
+
+/*
+ * keep_fd: the one descriptor above 2 that stays (the gate, CLOEXEC); all others are closed.
+ * Includes the lookup of args[0] in the container's PATH: a missing binary is reported here, at
+ * Create, with texts that clients look for: exec: "x": executable file not found in $PATH / stat
+ * /x: no such file or directory / permission denied. Without noNewPrivileges the seccomp filter is
+ * loaded here.
+ */
+int child_drop(const struct plan *plan, int keep_fd, struct error *err);
+
+/* Returns only on failure. before_exec runs as the very last thing but seccomp and execve. */
+int child_exec(const struct plan *plan, child_hooks_fn hooks, void *userdata,
+               void (*before_exec)(void *userdata), struct error *err);
