@@ -34,16 +34,20 @@ struct reaper *reaper_free(struct reaper *reaper);
 typedef void (*reaper_fn)(const struct reaper_exit *exit, void *userdata);
 
 /*
- * Watches a child until it is reaped; the watch is freed before fn runs. An exit that was kept is
- * delivered from the end of the present round, never from inside this call. NULL without memory.
+ * Watches a child until it is reaped; the watch is freed before fn runs. Any watch may be freed
+ * from inside any fn. Several watches of one pid all fire. An exit that was kept is delivered from
+ * the end of the present round, never from inside this call, and to the first watch only. NULL
+ * without memory.
  */
 struct reaper_watch *reaper_watch_new(struct reaper *reaper, pid_t pid, reaper_fn fn,
                                       void *userdata);
 struct reaper_watch *reaper_watch_free(struct reaper_watch *watch);
 
-/* Counted. When the last expectation ends, exits that nobody has claimed are forgotten. */
+/* Counted. When the last expectation ends, exits that nobody has claimed are forgotten. At most
+ * LIMIT_KEPT_EXITS are kept, the newest. */
 void reaper_expect(struct reaper *reaper);
 void reaper_unexpect(struct reaper *reaper);
 
-/* Reaps now what has ended by now: "did it die?" before an EOF is taken for a success. */
+/* Reaps now what has ended by now and calls the watchers before it returns: "did it die?" before an
+ * EOF is taken for a success. To be called once after a re-exec, when the watches are back. */
 void reaper_poll(struct reaper *reaper);

@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * One waitid(2) loop for the whole process: see reaper.h.
+ *
+ * The exit path allocates nothing: a watch has room for its exit, and the table of kept exits has
+ * room for some from the start. Kept exits are bounded by LIMIT_KEPT_EXITS; beyond it the oldest go
+ * first, since a stage names a child within a moment of its birth.
+ *
+ * Watches leave every list before anything is called, so a callback may free any of them.
+ */
+#include "pkg/reaper/reaper.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+
+#include "pkg/base/cleanup.h"
+#include "pkg/base/clock.h"
+#include "pkg/base/limits.h"
+
+enum { KEPT_ROOM_INITIAL = 32 };
+
+struct kept_exit {
+        struct reaper_exit exit;
+        uint64_t seq; /* order of reaping */
+};
+
+struct reaper {
+        struct loop *loop;
+        struct loop_signal *signal;
+        struct list watches; /* waiting for the kernel */
+        struct list ready;   /* waiting for `deliver`, by seq */
+        struct loop_deferred deliver;
+        unsigned n_expected;
+        uint64_t seq;
+        struct kept_exit *kept; /* by seq */
+        size_t n_kept;
+        size_t kept_room;
+};
+
+struct reaper_watch {
+        struct list node;
+        pid_t pid;
+        reaper_fn fn;
+        void *userdata;
+        struct kept_exit ready; /* meaningful in the list of that name */
+};
+
+CLEANUP_DEFINE(struct reaper, reaper_free)
+
+/* Makes room for one more kept exit; false when it has to be at the cost of the oldest. */
+static bool kept_make_room(struct reaper *reaper)
+{
+        struct kept_exit *grown;
+
+        if (reaper->n_kept < reaper->kept_room)
+                return true;
+        if (reaper->kept_room >= LIMIT_KEPT_EXITS)
+                return false;
+        grown = realloc(reaper->kept, reaper->kept_room * 2 * sizeof(*grown));
+        if (!grown)
+                return false;
+        reaper->kept = grown;
+        reaper->kept_room *= 2;
+        return true;
+}
+
+static void kept_remove(struct reaper *reaper, size_t i)
+{
+        reaper->n_kept--;
+        memmove(&reaper->kept[i], &reaper->kept[i + 1],
+                (reaper->n_kept - i) * sizeof(*reaper->kept));
+}
+
+static bool kept_find(const struct reaper *reaper, pid_t pid, size_t *ret_index)
+{
+        for (size_t i = 0; i < reaper->n_kept; i++) {
+                if (reaper->kept[i].exit.pid == pid) {
+                        *ret_index = i;
+                        return true;
+                }
+        }
+        return false;
+}
+
+/* Of two exits with the same pid the newer one is of interest: the pid was used again. */
+static void kept_append(struct reaper *reaper, const struct kept_exit *kept)
+{
+        size_t i;
+
+        if (kept_find(reaper, kept->exit.pid, &i))
+                kept_remove(reaper, i);
+        if (!kept_make_room(reaper))
+                kept_remove(reaper, 0);
+        reaper->kept[reaper->n_kept++] = *kept;
+}
+
+static void kept_clear(struct reaper *reaper)
+{
+        struct kept_exit *shrunk;
+
+        reaper->n_kept = 0;
+        if (reaper->kept_room == KEPT_ROOM_INITIAL)
+                return;
+        shrunk = realloc(reaper->kept, KEPT_ROOM_INITIAL * sizeof(*shrunk));
+        if (!shrunk)
+                return;
+        reaper->kept = shrunk;
+        reaper->kept_room = KEPT_ROOM_INITIAL;
+}
+
+static void watch_deliver(struct reaper_watch *watch, const struct reaper_exit *exit)
+{
+        reaper_fn fn = watch->fn;
+        void *userdata = watch->userdata;
+
+        reaper_watch_free(watch);
+        fn(exit, userdata);
+}
+
+static void reaper_dispatch(struct reaper *reaper, const struct kept_exit *kept)
+{
+        struct list due = LIST_INIT(due);
+
+        list_for_each_safe(watch, &reaper->watches, struct reaper_watch, node) {
+                if (watch->pid != kept->exit.pid)
+                        continue;
+                list_remove(&watch->node);
+                list_append(&due, &watch->node);
+        }
+        if (list_is_empty(&due)) {
+                if (reaper->n_expected > 0)
+                        kept_append(reaper, kept);
+                return;
+        }
+        while (!list_is_empty(&due))
+                watch_deliver(list_first(&due, struct reaper_watch, node), &kept->exit);
+}
+
+void reaper_poll(struct reaper *reaper)
+{
+        for (;;) {
+                siginfo_t info = {0};
+                struct kept_exit kept;
+
+                /* __WALL: also children whose exit signal is not SIGCHLD. */
+                if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | __WALL) < 0) {
+                        if (errno == EINTR)
+                                continue;
+                        return; /* ECHILD */
+                }
+                if (info.si_pid == 0)
+                        return;
+                kept = (struct kept_exit){
+                        .exit = {.pid = info.si_pid,
+                                 .code = info.si_code,
+                                 .status = info.si_status,
+                                 .at = clock_realtime()},
+                        .seq = reaper->seq++,
+                };
+                reaper_dispatch(reaper, &kept);
+        }
+}
+
+static void reaper_on_signal(int signo, void *userdata)
+{
+        (void)signo;
+        reaper_poll(userdata);
+}
+
+static void reaper_on_deliver(struct loop_deferred *deferred)
+{
+        struct reaper *reaper = container_of(deferred, struct reaper, deliver);
+        struct list due = LIST_INIT(due);
+
+        list_splice(&due, &reaper->ready);
+        while (!list_is_empty(&due)) {
+                struct reaper_watch *watch = list_first(&due, struct reaper_watch, node);
+                struct reaper_exit exit = watch->ready.exit;
+
+                watch_deliver(watch, &exit);
+        }
+}
+
+int reaper_new(struct reaper **ret, struct loop *loop, struct error *err)
+{
+        _cleanup_(reaper_free_p) struct reaper *reaper = calloc(1, sizeof(*reaper));
+
+        if (!reaper)
+                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "create reaper: no memory");
+        reaper->loop = loop;
+        list_init(&reaper->watches);
+        list_init(&reaper->ready);
+        loop_deferred_init(&reaper->deliver, reaper_on_deliver);
+        reaper->kept_room = KEPT_ROOM_INITIAL;
+        reaper->kept = calloc(reaper->kept_room, sizeof(*reaper->kept));
+        if (!reaper->kept)
+                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "create reaper: no memory");
+        if (prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
+                return error_errno(err, errno, "become child subreaper");
+        if (loop_signal_new(loop, SIGCHLD, LOOP_PRIORITY_EXIT, reaper_on_signal, reaper,
+                            &reaper->signal, err) < 0)
+                return -1;
+        *ret = TAKE_PTR(reaper);
+        return 0;
+}
+
+struct reaper *reaper_free(struct reaper *reaper)
+{
+        if (!reaper)
+                return NULL;
+        /* Watches that are still there will never fire; their owners may free them later. */
+        while (!list_is_empty(&reaper->watches))
+                list_remove(reaper->watches.next);
+        while (!list_is_empty(&reaper->ready))
+                list_remove(reaper->ready.next);
+        loop_deferred_cancel(&reaper->deliver);
+        loop_signal_free(reaper->signal);
+        free(reaper->kept);
+        free(reaper);
+        return NULL;
+}
+
+/* A kept exit is stale when a child of that pid exists again: it is another process. */
+static bool child_exists(pid_t pid)
+{
+        siginfo_t info = {0};
+
+        return waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) == 0;
+}
+
+static void ready_insert(struct reaper *reaper, struct reaper_watch *watch)
+{
+        struct list *before = &reaper->ready;
+
+        list_for_each(other, &reaper->ready, struct reaper_watch, node) {
+                if (other->ready.seq > watch->ready.seq) {
+                        before = &other->node;
+                        break;
+                }
+        }
+        list_append(before, &watch->node);
+        loop_defer(reaper->loop, &reaper->deliver);
+}
+
+struct reaper_watch *reaper_watch_new(struct reaper *reaper, pid_t pid, reaper_fn fn,
+                                      void *userdata)
+{
+        struct reaper_watch *watch = calloc(1, sizeof(*watch));
+        size_t i;
+
+        if (!watch)
+                return NULL;
+        list_init(&watch->node);
+        watch->pid = pid;
+        watch->fn = fn;
+        watch->userdata = userdata;
+        if (kept_find(reaper, pid, &i) && !child_exists(pid)) {
+                watch->ready = reaper->kept[i];
+                kept_remove(reaper, i);
+                ready_insert(reaper, watch);
+        } else {
+                list_append(&reaper->watches, &watch->node);
+        }
+        return watch;
+}
+
+struct reaper_watch *reaper_watch_free(struct reaper_watch *watch)
+{
+        if (!watch)
+                return NULL;
+        list_remove(&watch->node);
+        free(watch);
+        return NULL;
+}
+
+void reaper_expect(struct reaper *reaper)
+{
+        reaper->n_expected++;
+}
+
+void reaper_unexpect(struct reaper *reaper)
+{
+        assert(reaper->n_expected > 0);
+        if (--reaper->n_expected == 0)
+                kept_clear(reaper);
+}
