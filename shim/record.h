@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The record of a process on disk: what must be known of it when the shim is gone. One small flat
+ * JSON object per process in the bundle, `init.json` or `exec-<exec id>.json`, replaced by rename.
+ * It is written when the process is there and again when it has ended, before anyone is told.
+ *
+ * The reader accepts exactly what the writer writes, in any order of keys, and refuses all else:
+ * a bundle is not a place to be generous in.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <time.h>
+
+#include "pkg/base/error.h"
+#include "pkg/base/limits.h"
+
+enum record_reason {
+        RECORD_EXITED,        /* by itself */
+        RECORD_SIGNAL,        /* killed by a signal */
+        RECORD_OOM_KILLED,    /* SIGKILL, and the cgroup counted an OOM kill */
+        RECORD_RUNTIME_ERROR, /* its program was never executed */
+        _RECORD_REASON_MAX
+};
+
+struct shim_record {
+        char id[LIMIT_ID_LENGTH + 1];
+        char exec_id[LIMIT_ID_LENGTH + 1]; /* "" for the init */
+        pid_t pid;                         /* 0: there never was one */
+        uint64_t start_ticks;              /* field 22 of /proc/PID/stat; 0: unknown */
+        struct timespec started_at;        /* CLOCK_REALTIME */
+
+        /* The rest holds only when exited. */
+        bool exited;
+        uint32_t exit_status; /* 128 + signal for a signal */
+        int signal;           /* 0: none */
+        bool core_dumped;
+        bool oom_killed;
+        enum record_reason reason;
+        struct timespec exited_at; /* CLOCK_REALTIME */
+};
+
+/* "exited", "signal", "oom_killed", "runtime_error". */
+const char *record_reason_name(enum record_reason reason);
+
+/* Writes the record of its process below the bundle's descriptor. */
+int shim_record_write(int bundle_fd, const struct shim_record *record, struct error *err);
+
+/*
+ * Reads the record of the init (exec_id "" or NULL) or of an exec. STATUS_NOT_FOUND when there is
+ * none, STATUS_DATA_LOSS when the file is not a record.
+ */
+int shim_record_read(int bundle_fd, const char *exec_id, struct shim_record *ret,
+                     struct error *err);
+
+/* Removes an exec's record; that there is none is fine. */
+void shim_record_remove(int bundle_fd, const char *exec_id);
+
+/* The start time of a living process as in start_ticks, or 0. Together with the pid it names a
+ * process, since a reused pid has another one. */
+uint64_t process_start_ticks(pid_t pid);

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The root object of a serving shim: the ttrpc server with the task services v2 and v3, the one
+ * container, and the publisher of its events. It knows containerd's rules and no kernel detail: the
+ * executor runs the container.
+ *
+ * It never ends the process: it tells its owner through on_finished, once, that nothing is left to
+ * be served. The owner then leaves its loop, frees the server, and unlinks the sockets.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "pkg/base/error.h"
+#include "pkg/loop/loop.h"
+
+#include "shim/executor.h"
+
+struct shim_server;
+
+/* Nanoseconds; 0 takes the default, which is the SHIM_* constant of the same name. */
+struct shim_times {
+        uint64_t unused_ns;  /* no container yet, no connection: the shim ends after */
+        uint64_t alone_ns;   /* the container was deleted, no connection: it ends after */
+        uint64_t idle_ns;    /* no container, but a connection that asks for nothing */
+        uint64_t stop_ns;    /* the most that a stop waits for events, replies and jobs */
+        uint64_t drain_ns;   /* the most that Delete waits for stdio */
+        uint64_t execs_ns;   /* the most that init's exit is kept back for the exits of execs */
+        uint64_t attempt_ns; /* one attempt to hand an event to containerd */
+        uint64_t backoff_min_ns;
+        uint64_t backoff_max_ns;
+};
+
+#define SHIM_UNUSED_NS      (UINT64_C(60) * 1000000000)
+#define SHIM_ALONE_NS       (UINT64_C(10) * 1000000000)
+#define SHIM_IDLE_NS        (UINT64_C(300) * 1000000000)
+#define SHIM_STOP_NS        (UINT64_C(5) * 1000000000)
+#define SHIM_DRAIN_NS       (UINT64_C(10) * 1000000000)
+#define SHIM_EXECS_NS       (UINT64_C(10) * 1000000000)
+#define SHIM_ATTEMPT_NS     (UINT64_C(5) * 1000000000)
+#define SHIM_BACKOFF_MIN_NS (UINT64_C(100) * 1000000)
+#define SHIM_BACKOFF_MAX_NS (UINT64_C(5) * 1000000000)
+
+struct shim_server_options {
+        struct loop *loop;               /* outlives the server */
+        const struct executor *executor; /* outlives the server */
+        const char *runtime_namespace;   /* of containerd; copied */
+        const char *id;                  /* the -id of `start`: for the log and the dump; copied */
+        const char *bundle;              /* absolute; likewise */
+        const char *ttrpc_address;       /* containerd's, for events; "" or NULL: none; copied */
+        struct shim_times times;
+
+        /*
+         * Runs once, from the loop, when the server has come to its end: after Shutdown, after
+         * shim_server_stop(), or by itself when there is nothing to serve. Events and replies have
+         * been handed over, or stop_ns has passed. The owner calls loop_quit() from here.
+         */
+        void (*on_finished)(void *userdata);
+        void *userdata;
+};
+
+int shim_server_new(struct shim_server **ret, const struct shim_server_options *options,
+                    struct error *err);
+
+/*
+ * Drops connections and listeners and forgets the container, whose processes go on. Not from inside
+ * on_finished. When shim_server_is_busy(), a job of the executor is still under way (a stop whose
+ * time has run out) and the executor's container is left to the end of the process: the owner must
+ * then not free the engine either.
+ */
+struct shim_server *shim_server_free(struct shim_server *server);
+bool shim_server_is_busy(const struct shim_server *server);
+
+/* Serves a listening socket, which the server owns from then on. May be called several times. */
+int shim_server_listen_take(struct shim_server *server, int fd, struct error *err);
+
+/* Serves one connected socket, owned by the server also on failure. */
+int shim_server_adopt_consume(struct shim_server *server, int fd, struct error *err);
+
+/*
+ * For SIGTERM and SIGINT: an orderly end, also with a running container, which is left alone. A
+ * Create under way is aborted and undone. Idempotent. why goes into the log.
+ */
+void shim_server_stop(struct shim_server *server, const char *why);
+
+/* For SIGUSR1: the whole state, to the log, between two marker lines. */
+void shim_server_dump(const struct shim_server *server);
