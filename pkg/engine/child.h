@@ -15,6 +15,13 @@
  * An exec'd process is cloned by a stage that has joined the namespaces already; it does
  * child_enter_exec() in place of prepare and enter.
  *
+ * What init.c does around the calls, so that child_*.c need not: signal dispositions and mask are
+ * the default ones, PR_SET_PDEATHSIG, stdio at 0-2 (without a terminal; fchown to the user is
+ * child_drop()'s), the join of the v1 cgroups, closing its copies of the stage's sockets. The stage
+ * joins a pid namespace given by path (setns before clone3); all other join_fds are the child's.
+ * For an exec the stage has set PR_SET_DUMPABLE to 0 before it joined; in a create that is
+ * child_prepare()'s. All else is child_*.c's: setsid, keyring, umask, labels.
+ *
  * From the moment that the rootfs is in reach its content is hostile: paths in it are opened with
  * openat2(RESOLVE_IN_ROOT) and used as descriptors; writes to procfs check that it is procfs.
  */

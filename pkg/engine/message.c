@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Messages between shim, stage and init: see message.h.
+ */
+#include "pkg/engine/message.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "pkg/base/fd.h"
+
+_Static_assert((int)MESSAGE_TEXT_MAX > (int)ERROR_TEXT_MAX, "an error's text fits into a message");
+
+int message_send(int sock, const struct message *msg, const int *fds, size_t n_fds)
+{
+        return fd_send(sock, msg, sizeof(*msg), fds, n_fds);
+}
+
+int message_send_simple(int sock, enum message_type type, int value)
+{
+        struct message msg = {.type = type, .value = value};
+
+        return message_send(sock, &msg, NULL, 0);
+}
+
+int message_send_error(int sock, enum message_type type, const struct error *err)
+{
+        struct message msg = {.type = type, .code = err->code, .errnum = err->errnum};
+
+        memcpy(msg.text, err->msg, sizeof(err->msg));
+        return message_send(sock, &msg, NULL, 0);
+}
+
+void message_get_error(const struct message *msg, struct error *ret)
+{
+        ret->code = msg->code != STATUS_OK ? msg->code : STATUS_UNKNOWN;
+        ret->errnum = msg->errnum;
+        memcpy(ret->msg, msg->text, sizeof(ret->msg) - 1);
+        ret->msg[sizeof(ret->msg) - 1] = '\0';
+}
+
+static int message_check(const struct message *msg, ssize_t n)
+{
+        if (n < 0)
+                return (int)n;
+        if (n == 0)
+                return 0;
+        if ((size_t)n != sizeof(*msg) || msg->type == 0 || msg->type >= _MESSAGE_TYPE_MAX)
+                return -EBADMSG;
+        return 1;
+}
+
+int message_recv(int sock, struct message *ret, int *fds, size_t *n_fds)
+{
+        ssize_t n = fd_recv(sock, ret, sizeof(*ret), fds, n_fds);
+        int r = message_check(ret, n);
+
+        if (r < 0 && n >= 0 && n_fds) {
+                while (*n_fds > 0)
+                        fd_close(fds[--*n_fds]);
+        }
+        return r;
+}
+
+int message_write(int sock, const struct message *msg)
+{
+        ssize_t n;
+
+        do {
+                n = write(sock, msg, sizeof(*msg));
+        } while (n < 0 && errno == EINTR);
+        return n < 0 ? -errno : 0;
+}
+
+int message_read(int sock, struct message *ret)
+{
+        ssize_t n;
+
+        do {
+                n = read(sock, ret, sizeof(*ret));
+        } while (n < 0 && errno == EINTR);
+        return message_check(ret, n < 0 ? -errno : n);
+}
