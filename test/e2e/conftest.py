@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures. `lab` is all that most tests need; `stock` is true when the stock shim is under test."""
+import os
+import pathlib
+import shutil
+import signal
+import sys
+import tempfile
+
+import pytest
+
+HERE = pathlib.Path(__file__).parent
+sys.path.insert(0, str(HERE))
+
+import bundle  # noqa: E402
+import harness  # noqa: E402
+import host  # noqa: E402
+
+TEST_SECONDS = 120
+
+
+def pytest_addoption(parser):
+    parser.addoption("--shim", help="shim binary to test (default: $BELAY_BIN_DIR or out/bin); "
+                     "/usr/bin/containerd-shim-runc-v2 shows where belay differs from the stock shim")
+    parser.addoption("--containerd-dir", default="/usr/bin",
+                     help="folder with the containerd and ctr to test with")
+
+
+def pytest_configure(config):
+    if os.getuid() != 0:
+        pytest.exit("the end-to-end tests need root", 1)
+    config.shim, config.stock = harness.find_shim(config.getoption("--shim"))
+    config.base = pathlib.Path(tempfile.mkdtemp(prefix="belay-e2e-"))
+    host.isolate(config.base)
+    config.template = bundle.make_rootfs(config.base / "template")
+
+
+def pytest_unconfigure(config):
+    host.remove_cgroups(harness.CGROUP)
+    if hasattr(config, "base"):
+        host.unmount_below(config.base)
+        host.unmount(config.base)
+        shutil.rmtree(config.base, ignore_errors=True)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = (yield).get_result()
+    if report.when == "call":
+        item.call_failed = report.failed
+
+
+@pytest.fixture(autouse=True)
+def time_limit():
+    def too_long(signo, stack):
+        raise AssertionError(f"the test took more than {TEST_SECONDS} s")
+
+    signal.signal(signal.SIGALRM, too_long)
+    signal.alarm(TEST_SECONDS)
+    yield
+    signal.alarm(0)
+
+
+@pytest.fixture(scope="session")
+def stock(request):
+    """True when /usr/bin/containerd-shim-runc-v2 or the like is under test, False for belay."""
+    return request.config.stock
+
+
+@pytest.fixture
+def lab(request):
+    config = request.config
+    the_lab = harness.Lab(config.shim, config.base, config.template, config.stock)
+    try:
+        yield the_lab
+        if not getattr(request.node, "call_failed", True):
+            the_lab.close()
+    finally:
+        print(the_lab.logs())
+        the_lab.clean()

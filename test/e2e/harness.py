@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A Lab: everything that one test may use, and the check that nothing of it is left."""
+import itertools
+import os
+import pathlib
+import shutil
+import subprocess
+
+import host
+from bundle import Bundle
+from events import Containerd
+from shim import Container, Result
+
+_numbers = itertools.count(1)
+
+CGROUP = f"belay-test-{os.getpid()}"
+
+
+class Lab:
+    def __init__(self, shim, base, template, stock):
+        number = next(_numbers)
+        self.shim = pathlib.Path(shim)
+        self.stock = stock
+        self.template = template
+        self.namespace = f"e2e-{number}"
+        self.token = f"{os.getpid()}.{number}"
+        self.token_variable = f"{host.TOKEN}={self.token}"
+        self.dir = base / str(number)
+        self.dir.mkdir(mode=0o711)
+        self.grpc_address = str(self.dir / "containerd.sock")
+        self.containerd = Containerd(self.dir / "containerd.sock.ttrpc")
+        self.containers = []
+
+    def path(self, name):
+        return self.dir / name
+
+    def container(self, *args, ident=None):
+        """A bundle that runs args; no shim yet. Change its .config, then .create() or .run()."""
+        ident = ident or f"c{len(self.containers)}"
+        bundle = Bundle(self.dir / "bundles" / ident, self.template, args, f"/{CGROUP}/{self.namespace}-{ident}",
+                        self.token_variable)
+        c = Container(self, ident, bundle)
+        self.containers.append(c)
+        return c
+
+    def run(self, *args, edit=None, **create):
+        """A whole container life; its status and output."""
+        c = self.container(*args)
+        if edit:
+            edit(c)
+        c.pipes("stdout", "stderr").create(**create)
+        c.start()
+        result = c.finish_output(c.wait().status)
+        c.delete()
+        c.finish()
+        return result
+
+    def sh(self, script, edit=None, **create):
+        return self.run("sh", "-c", script, edit=edit, **create)
+
+    def leftovers(self):
+        """In words, whatever should not be there any more."""
+        found = [f"process {p}: {host.cmdline(p)}" for p in host.processes(self.token)]
+        found += [f"mount {m}" for m in host.mounts_below(self.dir)]
+        found += [f"cgroup {c}" for c in host.cgroups_below(CGROUP) if c.name.startswith(self.namespace + "-")]
+        sockets = pathlib.Path("/run/containerd/s")
+        if sockets.is_dir():
+            found += [f"socket {s}" for s in sockets.iterdir()]
+        found += [f"abstract or other socket {line}" for line in
+                  host.read("/proc/net/unix").decode().splitlines() if "/run/containerd/s/" in line
+                  and os.path.exists(line.split()[-1])]
+        return found
+
+    def close(self):
+        """The orderly end of a test that has passed so far."""
+        for c in self.containers:
+            c.finish()
+        host.wait_for(lambda: not host.processes(self.token) or None, f"no process: {self.leftovers()}")
+        left = self.leftovers()
+        assert not left, "left behind:\n" + "\n".join(left)
+
+    def logs(self):
+        return "".join(f"--- log of {c.id}\n{c.shim.read_log()}" for c in self.containers)
+
+    def clean(self):
+        """Whatever happened: nothing may disturb the next test."""
+        host.kill_all(self.token)
+        for c in self.containers:
+            c.shim.close()
+            for p in (c, *c.execs):
+                p.close_pipes()
+        self.containerd.stop()
+        host.reap_orphans()
+        host.unmount_below(self.dir)
+        for path in host.cgroups_below(CGROUP):
+            if path.name.startswith(self.namespace + "-"):
+                host.wait_for(lambda p=path: _rmdir(p), f"rmdir {path}", timeout=3)
+        shutil.rmtree("/run/containerd/s", ignore_errors=True)
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+
+def _rmdir(path):
+    try:
+        path.rmdir()
+    except FileNotFoundError:
+        pass
+    except OSError:
+        return False
+    return True
+
+
+def find_shim(option):
+    """The binary under test, and whether it is the stock shim."""
+    if option:
+        path = pathlib.Path(option).resolve()
+    else:
+        top = pathlib.Path(__file__).parent.parent.parent
+        path = pathlib.Path(os.environ.get("BELAY_BIN_DIR", top / "out/bin")).resolve() / "containerd-shim-belay-v2"
+    version = subprocess.run([path, "-v"], capture_output=True, text=True, timeout=20)
+    return path, "Go version" in version.stdout and "belay" not in version.stdout
+
+
+__all__ = ["Lab", "Result", "find_shim", "CGROUP"]

@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the tests need of the machine, and what may be left on it afterwards: nothing.
+
+The whole run lives in a mount namespace of its own with a private /run/containerd, and is a subreaper,
+so that every shim and every container that loses its parent ends up here and can be seen.
+Everything that a test starts carries a token in its environment; that is how leftovers are found.
+"""
+import ctypes
+import os
+import pathlib
+import select
+import signal
+import subprocess
+import time
+
+CLONE_NEWNS = 0x20000
+PR_SET_CHILD_SUBREAPER = 36
+TOKEN = "BELAY_E2E_TOKEN"
+CGROUP_ROOT = pathlib.Path("/sys/fs/cgroup")
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def isolate(base):
+    """Once, before any thread exists: namespace, /run/containerd, a tmpfs on base, subreaper."""
+    if _libc.unshare(CLONE_NEWNS):
+        raise OSError(ctypes.get_errno(), "unshare(CLONE_NEWNS): the tests need root")
+    subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+    for path in (pathlib.Path("/run/containerd"), base):
+        path.mkdir(mode=0o711, parents=True, exist_ok=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=711", "belay-e2e", path], check=True)
+    _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def wait_for(condition, what, timeout=10):
+    """The first true value of condition(). Only for what the kernel gives no event for."""
+    deadline = time.monotonic() + timeout
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {timeout} s: {what}")
+        time.sleep(0.005)
+
+
+def readable(fd, timeout):
+    return bool(select.select([fd], [], [], timeout)[0])
+
+
+def wait_gone(pid, timeout=10):
+    """Waits for the end of a process and reaps it, if it is ours to reap."""
+    try:
+        fd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        if not readable(fd, timeout):
+            raise AssertionError(f"process {pid} still runs after {timeout} s: {cmdline(pid)}")
+    finally:
+        os.close(fd)
+    try:
+        os.waitpid(pid, 0)
+    except ChildProcessError:
+        pass
+
+
+def read(path):
+    try:
+        return pathlib.Path(path).read_bytes()
+    except OSError:
+        return b""
+
+
+def cmdline(pid):
+    return read(f"/proc/{pid}/cmdline").replace(b"\0", b" ").decode(errors="replace").strip()
+
+
+def processes(token):
+    """Pids of all processes that carry the token, other than zombies."""
+    needle = f"{TOKEN}={token}\0".encode()
+    return [int(p) for p in os.listdir("/proc")
+            if p.isdigit() and needle in read(f"/proc/{p}/environ")]
+
+
+def kill_all(token):
+    """For a test that has failed: nothing of it may disturb the next."""
+    for _ in range(5):
+        pids = processes(token)
+        for pid in pids:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        if not pids:
+            break
+        for pid in pids:
+            wait_gone(pid)
+
+
+def reap_orphans():
+    """Collects zombies that were left to us; children that are still running stay."""
+    for task in os.listdir("/proc/self/task"):
+        for pid in read(f"/proc/self/task/{task}/children").split():
+            if read(f"/proc/{int(pid)}/stat").rpartition(b")")[2].split()[:1] == [b"Z"]:
+                try:
+                    os.waitpid(int(pid), os.WNOHANG)
+                except ChildProcessError:
+                    pass
+
+
+def mounts_below(path):
+    """Mount points below path, deepest last, without path itself."""
+    prefix = str(path).rstrip("/") + "/"
+    points = [line.split()[4] for line in read("/proc/self/mountinfo").decode().splitlines()]
+    return [p for p in points if p.startswith(prefix)]
+
+
+def unmount_below(path):
+    for point in reversed(mounts_below(path)):
+        subprocess.run(["umount", "-l", point], check=False)
+
+
+def cgroups_below(name):
+    """Directories below /name in every hierarchy."""
+    found = []
+    for hierarchy in CGROUP_ROOT.iterdir():
+        top = hierarchy / name
+        if top.is_dir():
+            found += [d for d in top.rglob("*") if d.is_dir()]
+    return found
+
+
+def remove_cgroups(name):
+    for path in sorted(cgroups_below(name), reverse=True):
+        thaw = path / "freezer.state"
+        if thaw.exists():
+            thaw.write_text("THAWED")
+        try:
+            path.rmdir()
+        except OSError:
+            pass
+    for hierarchy in CGROUP_ROOT.iterdir():
+        try:
+            (hierarchy / name).rmdir()
+        except OSError:
+            pass
+
+
+def cgroup_file(pid, controller, name):
+    """Path of a v1 control file of the cgroup that a process is in."""
+    for line in read(f"/proc/{pid}/cgroup").decode().splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controller in controllers.split(","):
+            return CGROUP_ROOT / controller / path.lstrip("/") / name
+    raise AssertionError(f"{pid} has no cgroup for {controller}")
+
+
+def open_fds(pid):
+    """{fd: target} of a process."""
+    found = {}
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            found[int(fd)] = os.readlink(f"/proc/{pid}/fd/{fd}")
+        except OSError:
+            pass
+    return found
+
+
+def socket_is_listening(address):
+    needle = address.removeprefix("unix://").encode()
+    return any(line.split()[-1:] == [needle] for line in read("/proc/net/unix").splitlines())
+
+
+def unmount(path):
+    subprocess.run(["umount", "-l", path], check=False)

@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A small ttrpc client and server: unary calls, one thread for each connection.
+
+Client.call() sends and waits; Client.start() sends and returns a future, so many calls can be under
+way on one connection.
+"""
+import concurrent.futures
+import os
+import socket
+import struct
+import threading
+
+from protos import envelope, message_class
+
+HEADER = struct.Struct(">IIBB")
+REQUEST, RESPONSE, DATA = 1, 2, 3
+MESSAGE_MAX = 4 << 20
+
+OK, CANCELED, UNKNOWN, INVALID_ARGUMENT, DEADLINE_EXCEEDED, NOT_FOUND, ALREADY_EXISTS = range(7)
+RESOURCE_EXHAUSTED, FAILED_PRECONDITION, UNIMPLEMENTED, INTERNAL, UNAVAILABLE = 8, 9, 12, 13, 14
+
+
+class Error(Exception):
+    """The status of a call that failed."""
+
+    def __init__(self, code, message):
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message
+
+
+class Closed(Exception):
+    """The connection went away."""
+
+
+def read_exactly(sock, size):
+    data = bytearray()
+    while len(data) < size:
+        try:
+            part = sock.recv(size - len(data))
+        except OSError as error:
+            raise Closed(str(error)) from error
+        if not part:
+            raise Closed("ttrpc: closed")
+        data += part
+    return bytes(data)
+
+
+def read_frame(sock):
+    """(stream, type, flags, payload)"""
+    length, stream, kind, flags = HEADER.unpack(read_exactly(sock, HEADER.size))
+    assert length <= MESSAGE_MAX, f"a frame of {length} bytes"
+    return stream, kind, flags, read_exactly(sock, length)
+
+
+def frame(stream, kind, payload, flags=0):
+    return HEADER.pack(len(payload), stream, kind, flags) + payload
+
+
+def connect(address):
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        sock.connect(address.removeprefix("unix://"))
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+class Client:
+    def __init__(self, address):
+        self.sock = connect(address)
+        self.lock = threading.Lock()
+        self.next_stream = 1
+        self.pending = {}
+        self.closed = False
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
+
+    def start_raw(self, service, method, payload, timeout=None, metadata=()):
+        """Sends a request; the future's result is the bytes of the answer."""
+        request = envelope.Request(service=service, method=method, payload=payload,
+                                   timeout_nano=int((timeout or 0) * 1e9))
+        for key, value in metadata:
+            request.metadata.add(key=key, value=value)
+        future = concurrent.futures.Future()
+        with self.lock:
+            if self.closed:
+                raise Closed("ttrpc: closed")
+            self.pending[self.next_stream] = future
+            data = frame(self.next_stream, REQUEST, request.SerializeToString())
+            self.next_stream += 2
+            try:
+                self.sock.sendall(data)
+            except OSError as error:
+                raise Closed(str(error)) from error
+        return future
+
+    def _read(self):
+        why = Closed("ttrpc: closed")
+        try:
+            while True:
+                stream, kind, _, payload = read_frame(self.sock)
+                assert kind == RESPONSE, f"frame type {kind}"
+                response = envelope.Response.FromString(payload)
+                with self.lock:
+                    future = self.pending.pop(stream)
+                if response.status.code:
+                    assert not response.payload, "a failure with a payload"
+                    future.set_exception(Error(response.status.code, response.status.message))
+                else:
+                    future.set_result(response.payload)
+        except Exception as error:  # whatever it was, nobody may wait for ever
+            why = error
+        with self.lock:
+            self.closed = True
+            pending, self.pending = self.pending, {}
+        for future in pending.values():
+            future.set_exception(why)
+
+    def close(self):
+        try:
+            self.sock.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+        self.reader.join()
+        self.sock.close()
+
+
+class Service:
+    """One service of a connection: service.Method(field=value, ...) calls and waits for the answer.
+
+    service.start.Method(...) returns a future instead. `defaults` fills fields that a request has
+    and the caller left out (the id, usually).
+    """
+
+    def __init__(self, client, descriptor, timeout=30, **defaults):
+        self.client = client
+        self.descriptor = descriptor
+        self.timeout = timeout
+        self.defaults = defaults
+        self.start = _Starter(self)
+
+    def _send(self, method_name, fields, timeout=None):
+        method = self.descriptor.methods_by_name[method_name]
+        known = method.input_type.fields_by_name
+        fields = {**{k: v for k, v in self.defaults.items() if k in known}, **fields}
+        request = message_class(method.input_type)(**fields)
+        raw = self.client.start_raw(self.descriptor.full_name, method_name,
+                                    request.SerializeToString(), timeout)
+        future = concurrent.futures.Future()
+
+        def convert(done):
+            if done.exception():
+                future.set_exception(done.exception())
+            else:
+                future.set_result(message_class(method.output_type).FromString(done.result()))
+
+        raw.add_done_callback(convert)
+        return future
+
+    def __getattr__(self, method_name):
+        def call(**fields):
+            return self._send(method_name, fields).result(self.timeout)
+
+        if method_name not in self.descriptor.methods_by_name:
+            raise AttributeError(method_name)
+        return call
+
+
+class _Starter:
+    def __init__(self, service):
+        self.service = service
+
+    def __getattr__(self, method_name):
+        def start(timeout_nano=None, **fields):
+            budget = timeout_nano / 1e9 if timeout_nano else None
+            return self.service._send(method_name, fields, budget)
+        return start
+
+
+class Server:
+    """Serves handlers {(service, method): fn(payload bytes) -> answer bytes} on a unix socket.
+
+    A handler may raise Error. Frames are answered in order, one connection in each thread.
+    """
+
+    def __init__(self, path, handlers):
+        self.path = path
+        self.handlers = handlers
+        self.connections = set()
+        self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        self.listener.bind(path)
+        self.listener.listen(64)
+        self.thread = threading.Thread(target=self._accept, daemon=True)
+        self.thread.start()
+
+    def _accept(self):
+        while True:
+            try:
+                sock, _ = self.listener.accept()
+            except OSError:
+                return
+            self.connections.add(sock)
+            threading.Thread(target=self._serve, args=(sock,), daemon=True).start()
+
+    def _serve(self, sock):
+        try:
+            while True:
+                stream, kind, _, payload = read_frame(sock)
+                if kind != REQUEST:
+                    continue
+                request = envelope.Request.FromString(payload)
+                response = envelope.Response()
+                try:
+                    handler = self.handlers[request.service, request.method]
+                    response.payload = handler(request.payload)
+                except KeyError:
+                    response.status.code = UNIMPLEMENTED
+                    response.status.message = f"method {request.service}/{request.method}"
+                except Error as error:
+                    response.status.code, response.status.message = error.code, error.message
+                sock.sendall(frame(stream, RESPONSE, response.SerializeToString()))
+        except (Closed, OSError):
+            pass
+        finally:
+            self.connections.discard(sock)
+            sock.close()
+
+    def close(self):
+        """Drops everything; the path is free to be bound again."""
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        self.thread.join()
+        for sock in list(self.connections):
+            try:
+                sock.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+        os.unlink(self.path)
