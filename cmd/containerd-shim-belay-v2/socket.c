@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The name of a shim's socket is a hash, so that its length does not depend on the id's, and equal
+ * to the stock shim's, so that containerd's tools and tests find it. Only `start` binds; only a
+ * socket that refuses connections is ever unlinked by another process than its own.
+ */
+#include "cmd/containerd-shim-belay-v2/socket.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <sha2.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "pkg/base/cleanup.h"
+#include "pkg/base/str.h"
+
+/* Go's limit for a socket's path on Linux: sun_path without the NUL and one byte to spare. */
+enum { SOCKET_PATH_MAX = 106 };
+
+int socket_path(const char *dir, const char *address, const char *runtime_namespace, const char *id,
+                char **ret_path, struct error *err)
+{
+        const char *parts[] = {address, runtime_namespace, id};
+        _cleanup_free_ char *joined = path_join_clean(parts, 3);
+        _cleanup_free_ char *path = NULL;
+        char hash[SHA256_DIGEST_STRING_LENGTH];
+
+        if (!joined)
+                return error_errno(err, ENOMEM, "name the socket");
+        (void)SHA256Data((const uint8_t *)joined, strlen(joined), hash);
+        path = str_printf("%s/%s", dir ? dir : SOCKET_DIR_DEFAULT, hash);
+        if (!path)
+                return error_errno(err, ENOMEM, "name the socket");
+        if (strlen(path) > SOCKET_PATH_MAX)
+                return error_set(err, STATUS_INVALID_ARGUMENT,
+                                 "socket path '%s' is longer than %d bytes", path, SOCKET_PATH_MAX);
+        *ret_path = TAKE_PTR(path);
+        return 0;
+}
+
+/* False for a path that no unix socket can have. */
+static bool socket_address(const char *path, struct sockaddr_un *ret)
+{
+        size_t len = strlen(path);
+
+        *ret = (struct sockaddr_un){.sun_family = AF_UNIX};
+        if (len == 0 || len > SOCKET_PATH_MAX)
+                return false;
+        memcpy(ret->sun_path, path, len);
+        return true;
+}
+
+bool socket_is_live(const char *path)
+{
+        _cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        struct sockaddr_un sa;
+
+        if (fd < 0 || !socket_address(path, &sa))
+                return false;
+        /* EAGAIN: the backlog is full, so there is a listener. */
+        return connect(fd, (struct sockaddr *)&sa, sizeof(sa)) == 0 || errno == EAGAIN;
+}
+
+void socket_remove_stale(const char *path)
+{
+        struct stat st;
+
+        if (lstat(path, &st) == 0 && S_ISSOCK(st.st_mode) && !socket_is_live(path))
+                (void)unlink(path);
+}
+
+/* mkdir -p of the directory of path. */
+static int make_parents(const char *path, struct error *err)
+{
+        char dir[SOCKET_PATH_MAX + 1];
+
+        for (const char *p = strchr(path + 1, '/'); p; p = strchr(p + 1, '/')) {
+                memcpy(dir, path, (size_t)(p - path));
+                dir[p - path] = '\0';
+                if (mkdir(dir, 0700) < 0 && errno != EEXIST)
+                        return error_errno(err, errno, "mkdir '%s'", dir);
+        }
+        return 0;
+}
+
+int socket_listen(const char *path, int *ret_fd, struct error *err)
+{
+        _cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        struct sockaddr_un sa;
+        int r;
+
+        if (!socket_address(path, &sa))
+                return error_set(err, STATUS_INVALID_ARGUMENT,
+                                 "'%s' cannot be the path of a socket", path);
+        if (fd < 0)
+                return error_errno(err, errno, "make a socket");
+        if (make_parents(path, err) < 0)
+                return -1;
+        /* Linux gives the name the mode of the unbound socket (unix_bind_bsd), so there is no
+         * moment in which it is wider. */
+        if (fchmod(fd, 0600) < 0)
+                return error_errno(err, errno, "chmod the socket");
+        r = bind(fd, (struct sockaddr *)&sa, sizeof(sa));
+        if (r < 0 && errno == EADDRINUSE) {
+                if (socket_is_live(path)) {
+                        *ret_fd = -1;
+                        return 0;
+                }
+                socket_remove_stale(path);
+                r = bind(fd, (struct sockaddr *)&sa, sizeof(sa));
+        }
+        if (r < 0)
+                return error_errno(err, errno, "bind '%s'", path);
+        if (listen(fd, SOMAXCONN) < 0) {
+                error_errno(err, errno, "listen on '%s'", path);
+                (void)unlink(path);
+                return -1;
+        }
+        *ret_fd = TAKE_FD(fd);
+        return 0;
+}

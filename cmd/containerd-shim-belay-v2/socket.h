@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The shim's listening socket: its name, which others compute, too, and its making. The directory
+ * is 0700 and the socket 0600 from its first moment.
+ */
+#pragma once
+
+#include <stdbool.h>
+
+#include "pkg/base/error.h"
+
+/* The stock shim's directory. containerd's own tests look for sockets here, so it is not
+ * configurable except by the caller (BootstrapParams.socket_dir). */
+#define SOCKET_DIR_DEFAULT "/run/containerd/s"
+
+/*
+ * <dir>/<sha256 of path-join(address, namespace, id)> on the heap. dir: NULL for the default. Pure,
+ * except that a result too long for a unix socket is refused.
+ */
+int socket_path(const char *dir, const char *address, const char *runtime_namespace, const char *id,
+                char **ret_path, struct error *err);
+
+/*
+ * Binds and listens. When the name is taken by a socket on which nobody listens, that is replaced;
+ * when somebody does, 0 and *ret_fd == -1. The descriptor is CLOEXEC and non-blocking.
+ */
+int socket_listen(const char *path, int *ret_fd, struct error *err);
+
+/* Whether somebody listens there now. Never waits: a connect to a unix socket is immediate. */
+bool socket_is_live(const char *path);
+
+/* Removes the socket of a process that is gone; nothing happens if somebody listens, or if path is
+ * no socket. */
+void socket_remove_stale(const char *path);
