@@ -21,8 +21,14 @@ struct flag {
         const char *help;
 };
 
-#define STRING_FLAG(name, field, help) {name, FLAG_STRING, offsetof(struct options, field), help}
-#define BOOL_FLAG(name, field, help)   {name, FLAG_BOOL, offsetof(struct options, field), help}
+#define STRING_FLAG(name, field, help)                                   \
+        {                                                                \
+                name, FLAG_STRING, offsetof(struct options, field), help \
+        }
+#define BOOL_FLAG(name, field, help)                                   \
+        {                                                              \
+                name, FLAG_BOOL, offsetof(struct options, field), help \
+        }
 
 static const struct flag flags[] = {
         STRING_FLAG("address", address, "containerd's gRPC socket"),

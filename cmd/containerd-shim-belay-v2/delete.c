@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The delete action. containerd runs it when the connection to a shim has dropped, and again behind
+ * every ordinary removal, while the shim may still be on its way out: it must be idempotent and
+ * quick. Its answer is how the container ended: from the record on disk if the shim has lived to
+ * write one, otherwise SIGKILL, now, by our hand.
+ */
+#include <containerd/task/v2/task.pb-c.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <google/protobuf/timestamp.pb-c.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "pkg/base/cleanup.h"
+#include "pkg/base/clock.h"
+#include "pkg/base/fd.h"
+#include "pkg/base/str.h"
+#include "pkg/engine/engine.h"
+
+#include "cmd/containerd-shim-belay-v2/actions.h"
+#include "cmd/containerd-shim-belay-v2/self.h"
+#include "cmd/containerd-shim-belay-v2/signals.h"
+#include "cmd/containerd-shim-belay-v2/socket.h"
+#include "shim/record.h"
+
+enum { STATUS_KILLED = 128 + SIGKILL };
+
+/* The contents of `address`: a scheme and a path. */
+enum { ADDRESS_BYTES_MAX = 256 };
+
+/* -bundle, or the sibling of the working directory that is named like the container. */
+static int find_bundle(const struct options *options, char **ret, struct error *err)
+{
+        _cleanup_free_ char *cwd = NULL;
+
+        if (*options->bundle) {
+                *ret = realpath(options->bundle, NULL);
+                return *ret ? 0 : error_errno(err, errno, "bundle '%s'", options->bundle);
+        }
+        cwd = getcwd(NULL, 0);
+        if (!cwd)
+                return error_errno(err, errno, "find the working directory");
+        *ret = path_join_clean((const char *const[]){cwd, "..", options->id}, 3);
+        return *ret ? 0 : error_errno(err, ENOMEM, "name the bundle");
+}
+
+/*
+ * The socket of a shim that was killed. The name is trusted only as far as it is the one that this
+ * container's shim has: whoever can write the bundle must not get other files removed.
+ */
+static void remove_socket(int bundle_fd, const struct options *options)
+{
+        _cleanup_free_ char *address = NULL;
+        _cleanup_free_ char *expected = NULL;
+        const char *path;
+
+        if (file_read(bundle_fd, "address", ADDRESS_BYTES_MAX, &address, NULL) < 0 ||
+            !str_has_prefix(address, "unix:///"))
+                return;
+        path = address + strlen("unix://");
+        if (socket_path(NULL, options->address, options->runtime_namespace, options->id, &expected,
+                        NULL) == 0 &&
+            str_equal(path_basename(path), path_basename(expected)))
+                socket_remove_stale(path);
+}
+
+static int print_response(pid_t pid, uint32_t status, struct timespec at, struct error *err)
+{
+        Containerd__Task__V2__DeleteResponse response = CONTAINERD__TASK__V2__DELETE_RESPONSE__INIT;
+        Google__Protobuf__Timestamp exited_at = GOOGLE__PROTOBUF__TIMESTAMP__INIT;
+        _cleanup_free_ uint8_t *data = NULL;
+        size_t len;
+        int r;
+
+        exited_at.seconds = at.tv_sec;
+        exited_at.nanos = (int32_t)at.tv_nsec;
+        response.pid = (uint32_t)pid;
+        response.exit_status = status;
+        response.exited_at = &exited_at;
+        len = containerd__task__v2__delete_response__get_packed_size(&response);
+        data = malloc(len);
+        if (!data)
+                return error_errno(err, ENOMEM, "answer the caller");
+        containerd__task__v2__delete_response__pack(&response, data);
+        r = fd_write_all(STDOUT_FILENO, data, len);
+        return r < 0 ? error_errno(err, -r, "write to standard output") : 0;
+}
+
+/* A clean-up that fails in part is a warning: containerd must still learn how it ended. */
+static void warn(const struct error *err)
+{
+        dprintf(STDERR_FILENO, "clean up: %s\n", err->msg);
+}
+
+int action_delete(const struct options *options, struct error *err)
+{
+        _cleanup_free_ char *bundle = NULL;
+        _cleanup_close_ int bundle_fd = -1;
+        struct shim_record record = {0};
+        struct error warning = ERROR_INIT;
+        pid_t pid = 0;
+        bool killed = false;
+        bool known;
+
+        signal_ignore(SIGTERM);
+        signal_ignore(SIGINT);
+        signal_ignore(SIGPIPE);
+        if (find_bundle(options, &bundle, err) < 0)
+                return -1;
+        bundle_fd = open(bundle, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        if (bundle_fd < 0 && errno == ENOENT)
+                return print_response(0, STATUS_KILLED, clock_realtime(), err);
+        if (bundle_fd < 0)
+                return error_errno(err, errno, "open bundle '%s'", bundle);
+        if (engine_cleanup(bundle, options->id, &pid, &killed, &warning) < 0)
+                warn(&warning);
+        /* Read behind the kill: a shim that is still alive may have recorded it by now. */
+        known = shim_record_read(bundle_fd, NULL, &record, &warning) == 0;
+        if (!known && warning.code == STATUS_DATA_LOSS)
+                warn(&warning);
+        if (known && pid == 0)
+                pid = record.pid;
+        remove_socket(bundle_fd, options);
+        if (known && record.exited)
+                return print_response(pid, record.exit_status, record.exited_at, err);
+        return print_response(pid, STATUS_KILLED, clock_realtime(), err);
+}

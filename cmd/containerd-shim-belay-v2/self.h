@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The name under which this program runs: it may be installed as containerd-shim-runc-v2 or
+ * anything else.
+ */
+#pragma once
+
+/* Its absolute path, on the heap; "containerd-shim-belay-v2" where /proc does not tell, as in a
+ * sealed daemon. NULL without memory. */
+char *self_path(void);
+
+/* The last component of a path; points into it. */
+const char *path_basename(const char *path);
