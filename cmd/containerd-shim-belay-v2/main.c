@@ -63,7 +63,8 @@ int main(int argc, char **argv)
         struct error err = ERROR_INIT;
         const char *name = argc > 0 ? path_basename(argv[0]) : "containerd-shim-belay-v2";
 
-        if (open_stdio(&err) == 0 && options_parse(argc, argv, &options, &err) < 0) {
+        if (open_stdio(&err) == 0 &&
+            options_parse(argc, (const char *const *)argv, &options, &err) < 0) {
                 dprintf(STDERR_FILENO, "%s\n", err.msg);
                 options_print_usage(STDERR_FILENO, name);
                 return EXIT_USAGE;

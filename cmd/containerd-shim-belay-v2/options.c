@@ -78,7 +78,8 @@ static int bool_parse(const char *text, bool *ret)
 }
 
 /* One flag: word is argv[*i]. Moves *i on when its value is the next word. */
-static int flag_read(struct options *options, int argc, char **argv, int *i, struct error *err)
+static int flag_read(struct options *options, int argc, const char *const *argv, int *i,
+                     struct error *err)
 {
         const char *word = argv[*i];
         const char *name = word + (word[1] == '-' ? 2 : 1);
@@ -113,7 +114,7 @@ static int flag_read(struct options *options, int argc, char **argv, int *i, str
         return 0;
 }
 
-int options_parse(int argc, char **argv, struct options *ret, struct error *err)
+int options_parse(int argc, const char *const *argv, struct options *ret, struct error *err)
 {
         struct options options = {
                 .runtime_namespace = "",

@@ -29,7 +29,7 @@ struct options {
  * the first word that is no flag, or the one behind `--`, is the action and what follows it is
  * ignored. -1 and STATUS_INVALID_ARGUMENT for anything else, worded as Go does.
  */
-int options_parse(int argc, char **argv, struct options *ret, struct error *err);
+int options_parse(int argc, const char *const *argv, struct options *ret, struct error *err);
 
 /* The text for -h and behind a usage error; name is the program's. Static text goes to fd. */
 void options_print_usage(int fd, const char *name);

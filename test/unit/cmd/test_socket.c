@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The name of the shim's socket, and who may take it.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "pkg/base/cleanup.h"
+#include "pkg/base/str.h"
+
+#include "cmd/containerd-shim-belay-v2/socket.h"
+#include "test/unit/unit.h"
+
+/* sha256 of "/run/containerd/containerd.sock/default/redis", as containerd computes it. */
+#define REDIS_HASH "f6b99128c07bdbd0902363ba979c22f8ef053e683a7ce24dd016a1ab17092c33"
+
+static void assert_path(const char *expected, const char *dir, const char *address, const char *ns,
+                        const char *id)
+{
+        _cleanup_free_ char *path = NULL;
+        struct error err = ERROR_INIT;
+
+        assert_int_equal(socket_path(dir, address, ns, id, &path, &err), 0);
+        assert_string_equal(path, expected);
+}
+
+static void the_path_is_the_one_that_containerd_computes(void **state)
+{
+        (void)state;
+        assert_path("/run/containerd/s/" REDIS_HASH, NULL, "/run/containerd/containerd.sock",
+                    "default", "redis");
+        /* The hash behind which containerd finds its debug socket: one component more. */
+        assert_path("/run/containerd/s/"
+                    "85cbbbc9c96db79a9641bc82285af17595410e5a369bb0c244c9ca49fda8de87",
+                    NULL, "/run/containerd/containerd.sock", "default", "redis/debug");
+}
+
+static void the_address_is_joined_and_cleaned_before_it_is_hashed(void **state)
+{
+        (void)state;
+        assert_path("/run/containerd/s/" REDIS_HASH, NULL,
+                    "//run/./containerd/x/../containerd.sock/", "default", "redis");
+}
+
+static void a_directory_given_by_the_caller_is_used(void **state)
+{
+        (void)state;
+        assert_path("/tmp/x/" REDIS_HASH, "/tmp/x", "/run/containerd/containerd.sock", "default",
+                    "redis");
+}
+
+static void a_path_that_no_socket_can_have_is_refused(void **state)
+{
+        char dir[64];
+        char *path = NULL;
+        struct error err = ERROR_INIT;
+
+        (void)state;
+        memset(dir, 'd', sizeof(dir) - 1);
+        dir[0] = '/';
+        dir[sizeof(dir) - 1] = '\0';
+        assert_int_equal(socket_path(dir, "/a", "b", "c", &path, &err), -1);
+        assert_int_equal(err.code, STATUS_INVALID_ARGUMENT);
+        assert_null(path);
+        /* 41 and 65 characters are the most that fit. */
+        dir[41] = '\0';
+        assert_int_equal(socket_path(dir, "/a", "b", "c", &path, &err), 0);
+        assert_int_equal(strlen(path), 106);
+        free(path);
+}
+
+struct fixture {
+        char dir[32];
+        char *path;
+};
+
+static int make_dir(void **state)
+{
+        static struct fixture f;
+
+        strcpy(f.dir, "/tmp/belay-socket-XXXXXX");
+        if (!mkdtemp(f.dir))
+                return -1;
+        f.path = str_printf("%s/sub/socket", f.dir);
+        *state = &f;
+        return f.path ? 0 : -1;
+}
+
+static int remove_dir(void **state)
+{
+        struct fixture *f = *state;
+        _cleanup_free_ char *sub = str_printf("%s/sub", f->dir);
+
+        (void)unlink(f->path);
+        (void)rmdir(sub);
+        free(f->path);
+        return rmdir(f->dir);
+}
+
+static int listen_ok(const char *path)
+{
+        struct error err = ERROR_INIT;
+        int fd = -2;
+
+        assert_int_equal(socket_listen(path, &fd, &err), 0);
+        return fd;
+}
+
+static void directory_and_socket_are_private(void **state)
+{
+        struct fixture *f = *state;
+        _cleanup_close_ int fd = listen_ok(f->path);
+        _cleanup_free_ char *sub = str_printf("%s/sub", f->dir);
+        struct stat st;
+
+        assert_true(fd >= 0);
+        assert_int_equal(stat(sub, &st), 0);
+        assert_int_equal(st.st_mode & 07777, 0700);
+        assert_int_equal(stat(f->path, &st), 0);
+        assert_int_equal(st.st_mode & 07777, 0600);
+}
+
+static void a_live_socket_is_left_alone(void **state)
+{
+        struct fixture *f = *state;
+        _cleanup_close_ int fd = listen_ok(f->path);
+
+        assert_true(socket_is_live(f->path));
+        assert_int_equal(listen_ok(f->path), -1);
+        socket_remove_stale(f->path);
+        assert_int_equal(access(f->path, F_OK), 0);
+}
+
+static void a_socket_with_a_full_backlog_counts_as_live(void **state)
+{
+        struct fixture *f = *state;
+        _cleanup_close_ int fd = listen_ok(f->path);
+        _cleanup_close_ int waiting = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        struct sockaddr_un sa = {.sun_family = AF_UNIX};
+
+        assert_int_equal(listen(fd, 0), 0);
+        strcpy(sa.sun_path, f->path);
+        assert_int_equal(connect(waiting, (struct sockaddr *)&sa, sizeof(sa)), 0);
+        assert_true(socket_is_live(f->path));
+}
+
+static void a_stale_socket_is_replaced(void **state)
+{
+        struct fixture *f = *state;
+        int fd = listen_ok(f->path);
+
+        fd_close(fd);
+        assert_int_equal(access(f->path, F_OK), 0);
+        assert_false(socket_is_live(f->path));
+        fd = listen_ok(f->path);
+        assert_true(fd >= 0);
+        assert_true(socket_is_live(f->path));
+        fd_close(fd);
+}
+
+static void a_stale_socket_is_removed(void **state)
+{
+        struct fixture *f = *state;
+
+        fd_close(listen_ok(f->path));
+        socket_remove_stale(f->path);
+        assert_int_equal(access(f->path, F_OK), -1);
+}
+
+static void only_sockets_are_removed_or_replaced(void **state)
+{
+        struct fixture *f = *state;
+        struct error err = ERROR_INIT;
+        int fd = -2;
+
+        fd_close(listen_ok(f->path));
+        assert_int_equal(unlink(f->path), 0);
+        assert_int_equal(symlink("/dev/null", f->path), 0);
+        socket_remove_stale(f->path);
+        assert_int_equal(socket_listen(f->path, &fd, &err), -1);
+        assert_int_equal(err.errnum, EADDRINUSE);
+        assert_int_equal(fd, -2);
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(the_path_is_the_one_that_containerd_computes),
+                cmocka_unit_test(the_address_is_joined_and_cleaned_before_it_is_hashed),
+                cmocka_unit_test(a_directory_given_by_the_caller_is_used),
+                cmocka_unit_test(a_path_that_no_socket_can_have_is_refused),
+                cmocka_unit_test_setup_teardown(directory_and_socket_are_private, make_dir,
+                                                remove_dir),
+                cmocka_unit_test_setup_teardown(a_live_socket_is_left_alone, make_dir, remove_dir),
+                cmocka_unit_test_setup_teardown(a_socket_with_a_full_backlog_counts_as_live,
+                                                make_dir, remove_dir),
+                cmocka_unit_test_setup_teardown(a_stale_socket_is_replaced, make_dir, remove_dir),
+                cmocka_unit_test_setup_teardown(a_stale_socket_is_removed, make_dir, remove_dir),
+                cmocka_unit_test_setup_teardown(only_sockets_are_removed_or_replaced, make_dir,
+                                                remove_dir),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
