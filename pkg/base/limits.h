@@ -12,6 +12,14 @@
 /* JSON nesting: the runtime-spec needs 8. */
 #define LIMIT_JSON_DEPTH 64
 
+/* JSON values, keys not counted. The largest real documents are those of pods whose namespace has
+ * thousands of services, each with seven environment variables. json-c needs some 64 bytes for one.
+ */
+#define LIMIT_JSON_VALUES (1u << 18)
+
+/* Objects and lists among them: json-c needs some 750 bytes for one, however empty. */
+#define LIMIT_JSON_CONTAINERS (1u << 16)
+
 /* /etc/passwd and /etc/group of an image (CVE-2024-40635 class: a huge or endless file). */
 #define LIMIT_PASSWD_BYTES (1u << 20)
 

@@ -2,12 +2,12 @@
  *
  * config.json of the OCI runtime-spec (1.x, Linux) as typed structs: pure data, no policy.
  *
- * Everything lives in the arena that it was parsed into. Strings that the document lacks are NULL,
- * lists are empty. Numbers are range-checked by the parser; `has_` flags tell "absent" from zero
- * where it matters. Properties that the runtime-spec does not know are ignored, as it asks;
- * properties that it knows and that belay does not support yet fail with STATUS_UNIMPLEMENTED and
- * their path
- * ("linux.intelRdt is not supported"). All other errors are STATUS_INVALID_ARGUMENT and begin with
+ * Everything lives in the arena that it was parsed into. Strings that the document lacks, or that
+ * are empty, are NULL; lists are empty; null is the same as absent. Numbers are range-checked by
+ * the parser; `has_` flags tell "absent" from zero where it matters. Properties that the
+ * runtime-spec does not know are ignored, as it asks; properties that it knows and that belay does
+ * not support yet fail with STATUS_UNIMPLEMENTED and their path ("linux.intelRdt
+ * is not supported"). All other errors are STATUS_INVALID_ARGUMENT and begin with
  * the path of the property ("process.rlimits[2].type: unknown value 'RLIMIT_X'").
  */
 #pragma once
@@ -139,7 +139,7 @@ struct oci_device {
         int64_t major;
         int64_t minor;
         bool has_file_mode;
-        uint32_t file_mode;
+        uint32_t file_mode; /* permission bits only */
         uint32_t uid;
         uint32_t gid;
 };
@@ -152,6 +152,8 @@ struct oci_device_rule {
         bool read, write, mknod;
 };
 
+/* Zero in sizes of memory and in shares, quotas and periods of CPU is read as absent: Docker's
+ * update sends zeros for what is to stay as it is. */
 struct oci_memory {
         bool has_limit, has_reservation, has_swap, has_swappiness, has_disable_oom_killer;
         bool has_kernel, has_kernel_tcp;  /* accepted and ignored: no kernel since 5.4 heeds them */
@@ -165,7 +167,8 @@ struct oci_memory {
 struct oci_cpu {
         bool has_shares, has_quota, has_period, has_burst, has_rt_runtime, has_rt_period, has_idle;
         uint64_t shares, period, burst, rt_period;
-        int64_t quota, rt_runtime, idle;
+        int64_t quota, rt_runtime; /* microseconds; -1: unlimited */
+        int64_t idle;              /* 0 or 1 */
         char *cpus;
         char *mems;
 };

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Internal to pkg/oci: the parsers of the parts of a configuration. Each takes the place of its
+ * object in the document, and fills a zeroed struct; where the object is absent it leaves it so.
+ */
+#pragma once
+
+#include "pkg/oci/json.h"
+#include "pkg/oci/spec.h"
+
+#define WORD_COUNT(words) (sizeof(words) / sizeof((words)[0]))
+
+/* process.c: `at` is the process object itself. */
+int parse_process(const struct json_at *at, struct oci_process *ret);
+
+/* mounts.c: `at` is the root. */
+int parse_mounts(const struct json_at *at, struct oci_spec *ret);
+
+/* hooks.c: `at` is the root. */
+int parse_hooks(const struct json_at *at, struct oci_hooks *ret);
+
+/* namespaces.c: `at` is the linux object: namespaces, mappings, devices. */
+int parse_namespaces(const struct json_at *at, struct oci_linux *ret);
+
+/* resources.c: `at` is the resources object itself. */
+int parse_resources(const struct json_at *at, struct oci_resources *ret);
+
+/* seccomp.c: `at` is the seccomp object itself, which exists. */
+int parse_seccomp(const struct json_at *at, struct oci_seccomp *ret);
