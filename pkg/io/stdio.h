@@ -2,13 +2,18 @@
  *
  * The stdio of one process, as the client of the task API asked for it.
  *
- *   nothing       /dev/null, opened read-write
- *   FIFO          the container gets the FIFO itself and no byte passes through the shim. The shim
- * keeps the reading end of stdout and stderr open, so that a client that goes away costs the
- *                 container no SIGPIPE, and never a writing end: EOF arrives at the client when the
- * last writer of the container is gone. Of stdin it keeps a writing end until CloseIO. regular file
- * opened for appending terminal      the shim relays between the pty's master and the FIFOs; stderr
- * is not used
+ * - nothing: /dev/null, opened read-write.
+ *
+ * - A FIFO: the container gets the FIFO itself and no byte passes through the shim. The shim keeps
+ *   the reading end of stdout and stderr open, so that a client that goes away costs the container
+ *   no SIGPIPE, and never a writing end: EOF arrives at the client when the last writer of the
+ *   container is gone. Of stdin it keeps a writing end until CloseIO.
+ *
+ * - A regular file: opened for appending. file://: made if it is missing, and for both outputs.
+ *
+ * - A terminal: the shim relays between the pty's master and the FIFOs; stderr is not used. When
+ * the input has ended (CloseIO, and no writer left), the terminal's end-of-file character is typed;
+ *   output goes on. The stock shim hangs the terminal up instead.
  *
  * No open here ever waits for a peer.
  */
@@ -47,7 +52,8 @@ const int *io_stdio_child_fds(const struct io_stdio *s);
  * ends. */
 void io_stdio_close_child_fds(struct io_stdio *s);
 
-/* The pty's master, from now on owned by s. Starts the relay. */
+/* The pty's master, from now on owned by s (on failure it is still the caller's). Starts the relay.
+ */
 int io_stdio_attach_terminal_take(struct io_stdio *s, int master, struct error *err);
 
 /* A no-op without a terminal, as in the stock shim. */
@@ -62,6 +68,7 @@ void io_stdio_close_stdin(struct io_stdio *s);
 void io_stdio_process_exited(struct io_stdio *s);
 
 /* True when nothing is left to be relayed; always true without a terminal. fn runs once, when it
- * becomes true; clear with NULL. */
+ * becomes true, from the end of the round: it may free s. It does not run for what was true before.
+ * Clear with NULL. */
 bool io_stdio_is_drained(const struct io_stdio *s);
 void io_stdio_on_drained(struct io_stdio *s, void (*fn)(void *userdata), void *userdata);

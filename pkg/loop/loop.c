@@ -163,6 +163,8 @@ int loop_io_want(struct loop_io *io, int what)
                 events |= EV_READ;
         if (what & LOOP_WRITE)
                 events |= EV_WRITE;
+        if (what & LOOP_EDGE)
+                events |= EV_ET;
         (void)event_assign(&io->event, io->loop->base, io->fd, events, loop_on_io, io);
         (void)event_priority_set(&io->event, (int)io->priority);
         if (event_add(&io->event, NULL) < 0)

@@ -31,7 +31,9 @@ enum loop_priority {
         _LOOP_PRIORITY_MAX
 };
 
-enum { LOOP_READ = 1, LOOP_WRITE = 2 };
+/* LOOP_EDGE goes with the others in loop_io_want(): edge-triggered, for a descriptor that may rest
+ * in a hang-up that no read clears (a pty's master without slaves). */
+enum { LOOP_READ = 1, LOOP_WRITE = 2, LOOP_EDGE = 4 };
 
 int loop_new(struct loop **ret, struct error *err);
 
@@ -45,8 +47,9 @@ void loop_quit(struct loop *loop);
 
 /*
  * Watches a descriptor (borrowed: it must outlive the io). Nothing is watched until loop_io_want().
- * Level-triggered. `what` of the callback holds LOOP_READ and/or LOOP_WRITE; errors and hang-ups
- * arrive as readable (and writable, if wanted). NULL without memory.
+ * Level-triggered, unless asked for otherwise. `what` of the callback holds LOOP_READ and/or
+ * LOOP_WRITE; errors and hang-ups arrive as readable (and writable, if wanted). NULL without
+ * memory.
  */
 typedef void (*loop_io_fn)(struct loop_io *io, int fd, int what, void *userdata);
 struct loop_io *loop_io_new(struct loop *loop, int fd, enum loop_priority priority, loop_io_fn fn,

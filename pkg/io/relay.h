@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The relay of a terminal: pty master -> output, input -> pty master. It never blocks, holds at
+ * most one small buffer for each direction and only while something is pending, and it stops
+ * reading where it cannot write, so a slow reader slows the process down and nobody else.
+ */
+#pragma once
+
+#include <stdint.h>
+
+#include "pkg/base/error.h"
+#include "pkg/loop/loop.h"
+
+struct io_relay;
+
+/*
+ * Takes the descriptors on success; master, input and output are nonblocking. input and output may
+ * be -1: then there is no input, and output is read and thrown away. fn runs from a callback of the
+ * loop or from inside io_relay_process_exited(), when the relay has ended and has closed all three;
+ * the relay may not be freed from inside it.
+ */
+int io_relay_new_take(struct io_relay **ret, struct loop *loop, int master, int input, int output,
+                      void (*fn)(void *userdata), void *userdata, struct error *err);
+struct io_relay *io_relay_free(struct io_relay *relay);
+
+/* No more input; what the process has written so far is still relayed, and then it is over. */
+void io_relay_process_exited(struct io_relay *relay);
+
+/* 0, also when the master is closed already. */
+int io_relay_resize(struct io_relay *relay, uint16_t width, uint16_t height, struct error *err);

@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The stdio of one process: see stdio.h. For each stream there is `use`, which goes to the process
+ * (or, with a terminal, to the relay), and `keep`, the FIFO's other end. The invariant that saves
+ * clients from waiting for ever: of stdout and stderr the shim never holds a writing end, but for
+ * the time until the process has it, and with a terminal until the relay has ended.
+ */
+#include "pkg/io/stdio.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "pkg/base/cleanup.h"
+#include "pkg/io/relay.h"
+#include "pkg/io/stream.h"
+#include "pkg/io/uri.h"
+
+enum { STREAMS = 3 };
+
+static const char *const stream_names[STREAMS] = {"stdin", "stdout", "stderr"};
+
+struct io_stdio {
+        struct loop *loop;
+        bool terminal;
+        bool exited;
+        bool drained;
+        bool has_size; /* a resize that came before the terminal */
+        uint16_t width;
+        uint16_t height;
+        int child[STREAMS];
+        int keep[STREAMS];
+        int relay_input; /* until the relay takes them */
+        int relay_output;
+        struct io_relay *relay;
+        struct loop_deferred on_drained;
+        void (*drained_fn)(void *userdata);
+        void *drained_userdata;
+};
+
+CLEANUP_DEFINE(struct io_stdio, io_stdio_free)
+
+static void stdio_run_drained(struct loop_deferred *deferred)
+{
+        struct io_stdio *s = container_of(deferred, struct io_stdio, on_drained);
+        void (*fn)(void *userdata) = s->drained_fn;
+
+        s->drained_fn = NULL;
+        if (fn)
+                fn(s->drained_userdata);
+}
+
+/* Opens one stream; its URI says how. */
+static int stream_open(struct io_stream *ret, int stream, const char *text, bool terminal,
+                       struct error *err)
+{
+        _cleanup_free_ char *path = NULL;
+        enum io_target target;
+
+        if (io_uri_parse(text, &target, &path, err) < 0)
+                return -1;
+        switch (target) {
+        case IO_TARGET_NULL:
+                if (!terminal)
+                        return io_stream_open_null(ret, err);
+                *ret = IO_STREAM_INIT;
+                return 0;
+        case IO_TARGET_PATH:
+                if (stream == 0)
+                        return io_stream_open_input(ret, path, terminal, err);
+                return io_stream_open_output(ret, path, terminal, err);
+        case IO_TARGET_FILE:
+                if (stream == 0)
+                        return error_set(err, STATUS_INVALID_ARGUMENT,
+                                         "stdio scheme 'file' is for output");
+                return io_stream_open_file(ret, path, err);
+        }
+        return error_set(err, STATUS_INTERNAL, "unknown stdio target");
+}
+
+static bool is_file_uri(const char *text)
+{
+        _cleanup_free_ char *path = NULL;
+        enum io_target target;
+
+        return io_uri_parse(text, &target, &path, NULL) == 0 && target == IO_TARGET_FILE;
+}
+
+static int stdio_open_streams(struct io_stdio *s, const struct io_stdio_paths *paths,
+                              struct error *err)
+{
+        /* A file:// in stdout is meant for both, whatever stderr says. */
+        const char *error_path = is_file_uri(paths->out) ? paths->out : paths->err;
+        const char *const texts[STREAMS] = {paths->in, paths->out, error_path};
+
+        for (int i = 0; i < (s->terminal ? 2 : STREAMS); i++) {
+                struct io_stream stream = IO_STREAM_INIT;
+
+                if (stream_open(&stream, i, texts[i], s->terminal, err) < 0)
+                        return error_prefix(err, "%s", stream_names[i]);
+                s->keep[i] = stream.keep;
+                if (!s->terminal)
+                        s->child[i] = stream.use;
+                else if (i == 0)
+                        s->relay_input = stream.use;
+                else
+                        s->relay_output = stream.use;
+        }
+        return 0;
+}
+
+int io_stdio_open(struct io_stdio **ret, struct loop *loop, const struct io_stdio_paths *paths,
+                  struct error *err)
+{
+        _cleanup_(io_stdio_free_p) struct io_stdio *s = calloc(1, sizeof(*s));
+
+        if (!s)
+                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "open stdio: no memory");
+        s->loop = loop;
+        s->terminal = paths->terminal;
+        s->drained = !paths->terminal;
+        for (int i = 0; i < STREAMS; i++) {
+                s->child[i] = -1;
+                s->keep[i] = -1;
+        }
+        s->relay_input = -1;
+        s->relay_output = -1;
+        loop_deferred_init(&s->on_drained, stdio_run_drained);
+        if (stdio_open_streams(s, paths, err) < 0)
+                return -1;
+        *ret = TAKE_PTR(s);
+        return 0;
+}
+
+struct io_stdio *io_stdio_free(struct io_stdio *s)
+{
+        if (!s)
+                return NULL;
+        io_stdio_close_child_fds(s);
+        io_relay_free(s->relay);
+        fd_close(s->relay_input);
+        fd_close(s->relay_output);
+        for (int i = 0; i < STREAMS; i++)
+                fd_close(s->keep[i]);
+        loop_deferred_cancel(&s->on_drained);
+        free(s);
+        return NULL;
+}
+
+const int *io_stdio_child_fds(const struct io_stdio *s)
+{
+        return s->child;
+}
+
+void io_stdio_close_child_fds(struct io_stdio *s)
+{
+        for (int i = 0; i < STREAMS; i++)
+                s->child[i] = fd_close(s->child[i]);
+}
+
+/* From the end of the round, so that fn may free s. */
+static void stdio_set_drained(struct io_stdio *s)
+{
+        if (s->drained)
+                return;
+        s->drained = true;
+        loop_defer(s->loop, &s->on_drained);
+}
+
+static void stdio_on_relay_end(void *userdata)
+{
+        stdio_set_drained(userdata);
+}
+
+int io_stdio_attach_terminal_take(struct io_stdio *s, int master, struct error *err)
+{
+        int r;
+
+        if (!s->terminal || s->relay)
+                return error_set(err, STATUS_FAILED_PRECONDITION,
+                                 "attach terminal: there is none to be attached");
+        r = fd_set_nonblock(master, 1);
+        if (r < 0)
+                return error_errno(err, -r, "attach terminal");
+        if (io_relay_new_take(&s->relay, s->loop, master, s->relay_input, s->relay_output,
+                              stdio_on_relay_end, s, err) < 0)
+                return -1;
+        s->relay_input = -1;
+        s->relay_output = -1;
+        if (s->has_size)
+                (void)io_relay_resize(s->relay, s->width, s->height, NULL);
+        if (s->exited)
+                io_relay_process_exited(s->relay);
+        return 0;
+}
+
+int io_stdio_resize(struct io_stdio *s, uint16_t width, uint16_t height, struct error *err)
+{
+        if (!s->terminal)
+                return 0;
+        if (s->relay)
+                return io_relay_resize(s->relay, width, height, err);
+        s->has_size = true;
+        s->width = width;
+        s->height = height;
+        return 0;
+}
+
+void io_stdio_close_stdin(struct io_stdio *s)
+{
+        s->keep[0] = fd_close(s->keep[0]);
+}
+
+void io_stdio_process_exited(struct io_stdio *s)
+{
+        if (s->exited)
+                return;
+        s->exited = true;
+        io_stdio_close_stdin(s);
+        if (s->relay) {
+                io_relay_process_exited(s->relay);
+                return;
+        }
+        s->relay_input = fd_close(s->relay_input);
+        s->relay_output = fd_close(s->relay_output);
+        stdio_set_drained(s);
+}
+
+bool io_stdio_is_drained(const struct io_stdio *s)
+{
+        return s->drained;
+}
+
+void io_stdio_on_drained(struct io_stdio *s, void (*fn)(void *userdata), void *userdata)
+{
+        s->drained_fn = fn;
+        s->drained_userdata = userdata;
+}

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * One stream's descriptors: what the process (or the relay) gets, and what the shim keeps so that a
+ * peer that goes away is not felt. Opening never waits: a FIFO's reading end is opened first, which
+ * never blocks with O_NONBLOCK, and then its writing end, which has a reader by then.
+ */
+#pragma once
+
+#include <stdbool.h>
+
+#include "pkg/base/error.h"
+
+struct io_stream {
+        int use;  /* for the process or the relay */
+        int keep; /* the FIFO's other end; -1 if it is no FIFO */
+};
+
+#define IO_STREAM_INIT ((struct io_stream){.use = -1, .keep = -1})
+
+/* nonblock: `use` is for the relay, and then stdin must be a FIFO. */
+int io_stream_open_null(struct io_stream *ret, struct error *err);
+int io_stream_open_input(struct io_stream *ret, const char *path, bool nonblock, struct error *err);
+int io_stream_open_output(struct io_stream *ret, const char *path, bool nonblock,
+                          struct error *err);
+
+/* Makes the directories (0755) and the file (0644) if they are missing. */
+int io_stream_open_file(struct io_stream *ret, const char *path, struct error *err);
+
+void io_stream_close(struct io_stream *stream);
