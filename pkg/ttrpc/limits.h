@@ -14,6 +14,9 @@
 /* Calls without an answer on one connection: pending Waits are cheap, but not free. */
 #define TTRPC_CALLS_PER_CONNECTION_MAX 4096
 
+/* What all calls of a server that are not answered yet may hold together. */
+#define TTRPC_CALL_BYTES_MAX (64u << 20)
+
 /* Accepted connections: containerd holds one, or one per container of a pod, and people come and
  * go. */
 #define TTRPC_CONNECTIONS_MAX 256
@@ -23,3 +26,13 @@
 
 /* Metadata pairs kept of one request; what is beyond is ignored. */
 #define TTRPC_METADATA_MAX 64
+
+/* The text of a status; what is beyond is cut. It holds the tail of a hook's output at most. */
+#define TTRPC_STATUS_TEXT_MAX 4096
+
+/* One read(2): some hundred small requests. It bounds what one connection gets done per round. */
+#define TTRPC_READ_MAX 16000
+
+/* Nesting of a request's schema; a recursive one would let the peer choose the depth of our stack.
+ */
+#define TTRPC_SCHEMA_DEPTH_MAX 64

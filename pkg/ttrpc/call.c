@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The life of a call on the server's side. It leaves the "open" state exactly once, by an answer or
+ * by a cancellation, and that is where its stream ends: so a peer never gets two answers, and an
+ * answer to a call that is no longer open goes nowhere.
+ */
+#include <assert.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "pkg/base/clock.h"
+#include "pkg/base/str.h"
+#include "pkg/ttrpc/limits.h"
+#include "pkg/ttrpc/server.h"
+
+const char ttrpc_deadline_text[] = "context deadline exceeded";
+
+static void call_free(struct ttrpc_call *call)
+{
+        struct ttrpc_pool *pool = call->pool;
+
+        loop_deferred_cancel(&call->cancel_late);
+        loop_timer_free(call->deadline_timer);
+        if (call->server)
+                call->server->n_call_bytes -= call->n_bytes;
+        if (!list_is_empty(&call->detached)) {
+                list_remove(&call->detached);
+                call->server->n_detached--;
+        }
+        ttrpc_pool_arena_give(pool, call->arena); /* the call itself goes with it */
+        ttrpc_pool_unref(pool);
+}
+
+/* The handler's own code may still look at its request. */
+static void call_release(struct ttrpc_call *call)
+{
+        if (call->in_handler)
+                call->done = true;
+        else
+                call_free(call);
+}
+
+/* Takes the call off its connection; nothing is sent to its peer from now on. */
+static void call_close(struct ttrpc_call *call)
+{
+        struct ttrpc_conn *conn = call->conn;
+
+        call->deadline_timer = loop_timer_free(call->deadline_timer);
+        ttrpc_streams_remove(&conn->streams, &call->stream);
+        call->conn = NULL;
+        ttrpc_conn_stream_ended(conn);
+}
+
+static void call_tell_keeper(struct ttrpc_call *call)
+{
+        call->cancelling = true;
+        call->on_cancel(call, call->on_cancel_userdata);
+        call->cancelling = false;
+        call_release(call);
+}
+
+void ttrpc_call_cancel(struct ttrpc_call *call, int code, const char *text)
+{
+        if (code != STATUS_OK)
+                ttrpc_conn_send_consume(call->conn, ttrpc_out_status(call->stream.id, code, text));
+        call_close(call);
+        if (call->on_cancel) {
+                call_tell_keeper(call);
+                return;
+        }
+        list_append(&call->server->detached, &call->detached);
+        call->server->n_detached++;
+}
+
+static void call_on_deadline(struct loop_timer *timer, void *userdata)
+{
+        struct ttrpc_call *call = userdata;
+        uint64_t now = clock_monotonic_ns();
+
+        /* The loop's clock is a coarse one and may be early. */
+        if (now < call->deadline_ns)
+                (void)loop_timer_set(timer, call->deadline_ns - now);
+        else
+                ttrpc_call_cancel(call, STATUS_DEADLINE_EXCEEDED, ttrpc_deadline_text);
+}
+
+static void call_on_cancel_late(struct loop_deferred *deferred)
+{
+        call_tell_keeper(container_of(deferred, struct ttrpc_call, cancel_late));
+}
+
+static const char *span_strdup(struct arena *arena, struct ttrpc_span span)
+{
+        return arena_memdup(arena, span.data, span.len);
+}
+
+static int call_copy_metadata(struct ttrpc_call *call, const struct ttrpc_wire_request *request)
+{
+        if (request->n_metadata == 0)
+                return 0;
+        call->metadata = arena_calloc(call->arena, request->n_metadata, sizeof(*call->metadata));
+        if (!call->metadata)
+                return -1;
+        for (size_t i = 0; i < request->n_metadata; i++) {
+                struct ttrpc_metadata *pair = &call->metadata[i];
+
+                pair->key = span_strdup(call->arena, request->metadata[i].key);
+                pair->value = span_strdup(call->arena, request->metadata[i].value);
+                if (!pair->key || !pair->value)
+                        return -1;
+        }
+        call->n_metadata = request->n_metadata;
+        return 0;
+}
+
+struct ttrpc_call *ttrpc_call_new(struct ttrpc_conn *conn, const struct ttrpc_service *service,
+                                  unsigned method, const struct ttrpc_wire_request *request,
+                                  uint32_t stream_id)
+{
+        struct ttrpc_server *server = conn->owner;
+        struct arena *arena = ttrpc_pool_arena_take(conn->pool);
+        struct ttrpc_call *call = arena ? arena_alloc(arena, sizeof(*call)) : NULL;
+
+        if (!call) {
+                arena_free(arena);
+                return NULL;
+        }
+        call->arena = arena;
+        call->server = server;
+        call->service = service->descriptor;
+        call->method = &service->descriptor->methods[method];
+        list_init(&call->detached);
+        loop_deferred_init(&call->cancel_late, call_on_cancel_late);
+        if (call_copy_metadata(call, request) < 0) {
+                ttrpc_pool_arena_give(conn->pool, arena);
+                return NULL;
+        }
+        if (request->timeout_ns > 0)
+                call->deadline_ns = clock_monotonic_ns() + (uint64_t)request->timeout_ns;
+        call->pool = ttrpc_pool_ref(conn->pool);
+        call->conn = conn;
+        call->stream.id = stream_id;
+        ttrpc_streams_add(&conn->streams, &call->stream);
+        return call;
+}
+
+/* Without memory for a timer the peer's own clock still ends the call for the peer. */
+static void call_start_deadline(struct ttrpc_call *call)
+{
+        uint64_t now = clock_monotonic_ns();
+
+        call->deadline_timer = loop_timer_new(call->server->loop, call_on_deadline, call);
+        if (call->deadline_timer)
+                (void)loop_timer_set(call->deadline_timer,
+                                     call->deadline_ns > now ? call->deadline_ns - now : 0);
+}
+
+void ttrpc_call_run(struct ttrpc_call *call, ttrpc_handler handler, const ProtobufCMessage *message,
+                    void *userdata)
+{
+        call->in_handler = true;
+        handler(call, message, userdata);
+        call->in_handler = false;
+        if (call->done)
+                call_free(call);
+        else if (call->conn && call->deadline_ns != 0)
+                call_start_deadline(call);
+}
+
+static void call_finish(struct ttrpc_call *call, struct ttrpc_out *out)
+{
+        ttrpc_conn_send_consume(call->conn, out);
+        call_close(call);
+        call_release(call);
+}
+
+void ttrpc_call_reply(struct ttrpc_call *call, const ProtobufCMessage *response)
+{
+        struct error err = ERROR_INIT;
+        struct ttrpc_out *out;
+
+        assert(!call->done && !call->cancelling);
+        if (!call->conn) {
+                call_release(call);
+                return;
+        }
+        assert(response->descriptor == call->method->output);
+        if (ttrpc_out_response(&out, call->stream.id, response, &err) < 0)
+                out = ttrpc_out_status(call->stream.id, err.code, err.msg);
+        call_finish(call, out);
+}
+
+/* A failure that claims to be none must not look like an empty answer. */
+void ttrpc_call_refuse(struct ttrpc_call *call, int code, const char *text)
+{
+        assert(!call->done && !call->cancelling);
+        if (!call->conn)
+                call_release(call);
+        else
+                call_finish(call,
+                            ttrpc_out_status(call->stream.id,
+                                             code == STATUS_OK ? STATUS_UNKNOWN : code, text));
+}
+
+void ttrpc_call_fail(struct ttrpc_call *call, int code, const char *fmt, ...)
+{
+        char text[TTRPC_STATUS_TEXT_MAX];
+        va_list ap;
+        int n;
+
+        va_start(ap, fmt);
+        n = vsnprintf(text, sizeof(text), fmt, ap);
+        va_end(ap);
+        if (n < 0)
+                text[0] = '\0';
+        str_make_utf8(text);
+        ttrpc_call_refuse(call, code, text);
+}
+
+void ttrpc_call_fail_error(struct ttrpc_call *call, const struct error *err)
+{
+        char text[sizeof(err->msg)];
+
+        memcpy(text, err->msg, sizeof(text));
+        str_make_utf8(text);
+        ttrpc_call_refuse(call, err->code, text);
+}
+
+void ttrpc_call_on_cancel(struct ttrpc_call *call,
+                          void (*fn)(struct ttrpc_call *call, void *userdata), void *userdata)
+{
+        call->on_cancel = fn;
+        call->on_cancel_userdata = userdata;
+        if (call->conn || !call->server)
+                return;
+        if (fn)
+                loop_defer(call->server->loop, &call->cancel_late);
+        else
+                loop_deferred_cancel(&call->cancel_late);
+}
+
+struct arena *ttrpc_call_arena(struct ttrpc_call *call)
+{
+        return call->arena;
+}
+
+const char *ttrpc_call_service(const struct ttrpc_call *call)
+{
+        return call->service->name;
+}
+
+const char *ttrpc_call_method(const struct ttrpc_call *call)
+{
+        return call->method->name;
+}
+
+uint64_t ttrpc_call_deadline_ns(const struct ttrpc_call *call)
+{
+        return call->deadline_ns;
+}
+
+const char *ttrpc_call_metadata(const struct ttrpc_call *call, const char *key)
+{
+        for (size_t i = 0; i < call->n_metadata; i++) {
+                if (strcmp(call->metadata[i].key, key) == 0)
+                        return call->metadata[i].value;
+        }
+        return NULL;
+}

@@ -1,0 +1,377 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * See conn.h. Reading: one recv(2) per readiness, into the pool's buffer, so that a flood on one
+ * connection leaves the others their turn; frames that are whole are handed on in place, only a
+ * torn one gets a buffer of its own. Sending: everything queued in one round leaves in one
+ * sendmsg(2). Reading never stops for sending, since a peer may do the opposite.
+ */
+#include "pkg/ttrpc/conn.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include "pkg/base/cleanup.h"
+#include "pkg/base/clock.h"
+#include "pkg/base/fd.h"
+#include "pkg/ttrpc/limits.h"
+
+enum { SEND_VECTORS = 64 };
+
+static void conn_want(struct ttrpc_conn *conn)
+{
+        int what = (conn->half_closed ? 0 : LOOP_READ) |
+                   (list_is_empty(&conn->queue) ? 0 : LOOP_WRITE);
+
+        if (loop_io_want(conn->io, what) < 0)
+                ttrpc_conn_doom(conn, "cannot watch the connection", ENOMEM);
+}
+
+static void conn_drop_queue(struct ttrpc_conn *conn)
+{
+        while (!list_is_empty(&conn->queue))
+                (void)ttrpc_out_free(list_first(&conn->queue, struct ttrpc_out, node));
+        conn->n_queued = 0;
+}
+
+static void conn_drop_body(struct ttrpc_conn *conn)
+{
+        conn->body_arena = arena_free(conn->body_arena);
+        conn->body = NULL;
+        conn->n_body = 0;
+}
+
+void ttrpc_conn_close(struct ttrpc_conn *conn)
+{
+        loop_deferred_cancel(&conn->deferred);
+        conn->hangup_timer = loop_timer_free(conn->hangup_timer);
+        conn->io = loop_io_free(conn->io);
+        conn->fd = fd_close(conn->fd);
+        conn_drop_queue(conn);
+        conn_drop_body(conn);
+}
+
+struct ttrpc_conn *ttrpc_conn_ref(struct ttrpc_conn *conn)
+{
+        conn->n_refs++;
+        return conn;
+}
+
+struct ttrpc_conn *ttrpc_conn_unref(struct ttrpc_conn *conn)
+{
+        if (!conn || --conn->n_refs > 0)
+                return NULL;
+        assert(conn->streams.n == 0);
+        ttrpc_conn_close(conn);
+        ttrpc_pool_unref(conn->pool);
+        free(conn);
+        return NULL;
+}
+
+CLEANUP_DEFINE(struct ttrpc_conn, ttrpc_conn_unref)
+
+void ttrpc_conn_doom(struct ttrpc_conn *conn, const char *text, int errnum)
+{
+        if (conn->doomed || conn->fd < 0)
+                return;
+        conn->doomed = true;
+        conn->doom_text = text;
+        conn->doom_errnum = errnum;
+        conn_drop_queue(conn);
+        (void)loop_io_want(conn->io, 0);
+        loop_defer(conn->loop, &conn->deferred);
+}
+
+void ttrpc_conn_stream_ended(struct ttrpc_conn *conn)
+{
+        if (conn->half_closed && conn->streams.n == 0 && list_is_empty(&conn->queue))
+                ttrpc_conn_doom(conn, "closed by the peer", 0);
+}
+
+/* ---- Out ---- */
+
+static void conn_sent(struct ttrpc_conn *conn, size_t n)
+{
+        conn->n_queued -= n;
+        while (n > 0) {
+                struct ttrpc_out *out = list_first(&conn->queue, struct ttrpc_out, node);
+                size_t rest = out->len - out->sent;
+
+                if (n < rest) {
+                        out->sent += n;
+                        return;
+                }
+                n -= rest;
+                (void)ttrpc_out_free(out);
+        }
+}
+
+/* Sends what the socket takes, and watches for room if that was not all. */
+static void conn_flush(struct ttrpc_conn *conn)
+{
+        while (!list_is_empty(&conn->queue)) {
+                struct iovec vectors[SEND_VECTORS];
+                struct msghdr msg = {.msg_iov = vectors};
+                ssize_t n;
+
+                list_for_each(out, &conn->queue, struct ttrpc_out, node) {
+                        if (msg.msg_iovlen == SEND_VECTORS)
+                                break;
+                        vectors[msg.msg_iovlen++] = (struct iovec){
+                                .iov_base = out->data + out->sent,
+                                .iov_len = out->len - out->sent,
+                        };
+                }
+                n = sendmsg(conn->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+                if (n >= 0) {
+                        conn_sent(conn, (size_t)n);
+                } else if (errno == EAGAIN) {
+                        break;
+                } else if (errno != EINTR) {
+                        ttrpc_conn_doom(conn, "send", errno);
+                        return;
+                }
+        }
+        conn_want(conn);
+        ttrpc_conn_stream_ended(conn);
+}
+
+void ttrpc_conn_send_consume(struct ttrpc_conn *conn, struct ttrpc_out *out)
+{
+        if (!out) {
+                ttrpc_conn_doom(conn, "no memory for an answer", ENOMEM);
+                return;
+        }
+        if (conn->doomed || conn->fd < 0) {
+                (void)ttrpc_out_free(out);
+                return;
+        }
+        list_append(&conn->queue, &out->node);
+        conn->n_queued += out->len;
+        if (conn->n_queued > TTRPC_QUEUED_BYTES_MAX)
+                conn_flush(conn);
+        if (conn->n_queued > TTRPC_QUEUED_BYTES_MAX)
+                ttrpc_conn_doom(conn, "the peer does not read its answers", 0);
+        else if (!conn->reading && !conn->doomed)
+                loop_defer(conn->loop, &conn->deferred);
+}
+
+/* ---- In ---- */
+
+static void conn_frame_done(struct ttrpc_conn *conn, const uint8_t *body)
+{
+        struct ttrpc_frame frame = conn->frame;
+
+        conn->n_header = 0;
+        if (frame.length > TTRPC_MESSAGE_MAX)
+                conn->ops->on_oversized(conn, &frame);
+        else
+                conn->ops->on_frame(conn, &frame, body);
+}
+
+/* Makes a buffer for the frame whose header has been read and whose body has not come whole. */
+static int conn_body_start(struct ttrpc_conn *conn)
+{
+        conn->body_arena = arena_new(conn->frame.length);
+        if (conn->body_arena)
+                conn->body = arena_alloc(conn->body_arena, conn->frame.length);
+        if (!conn->body) {
+                ttrpc_conn_doom(conn, "no memory for a message", ENOMEM);
+                return -1;
+        }
+        return 0;
+}
+
+/* n more bytes of the body are in its buffer. */
+static void conn_body_advance(struct ttrpc_conn *conn, size_t n)
+{
+        struct arena *arena;
+
+        conn->n_body += n;
+        if (conn->n_body < conn->frame.length)
+                return;
+        /* Taken out of the connection, so that a handler that closes it leaves the body alone. */
+        arena = TAKE_PTR(conn->body_arena);
+        conn_frame_done(conn, conn->body);
+        conn->body = NULL;
+        conn->n_body = 0;
+        arena_free(arena);
+}
+
+static size_t min_size(size_t a, size_t b)
+{
+        return a < b ? a : b;
+}
+
+/* Consumes bytes up to the end of one frame at most and returns their number. */
+static size_t conn_feed_some(struct ttrpc_conn *conn, const uint8_t *data, size_t len)
+{
+        size_t n;
+
+        if (conn->n_skip > 0) {
+                n = min_size(len, conn->n_skip);
+                conn->n_skip -= (uint32_t)n;
+                if (conn->n_skip == 0)
+                        conn_frame_done(conn, NULL);
+                return n;
+        }
+        if (conn->body) {
+                n = min_size(len, conn->frame.length - conn->n_body);
+                memcpy(conn->body + conn->n_body, data, n);
+                conn_body_advance(conn, n);
+                return n;
+        }
+        n = min_size(len, TTRPC_HEADER_SIZE - conn->n_header);
+        memcpy(conn->header + conn->n_header, data, n);
+        conn->n_header += n;
+        if (conn->n_header < TTRPC_HEADER_SIZE)
+                return n;
+        conn->frame = ttrpc_frame_decode(conn->header);
+        if (conn->frame.length > TTRPC_MESSAGE_MAX) {
+                conn->n_skip = conn->frame.length;
+        } else if (conn->frame.length <= len - n) {
+                data += n;
+                n += conn->frame.length;
+                conn_frame_done(conn, data);
+        } else {
+                (void)conn_body_start(conn);
+        }
+        return n;
+}
+
+void ttrpc_conn_feed(struct ttrpc_conn *conn, const uint8_t *data, size_t len)
+{
+        while (len > 0 && !conn->doomed && conn->fd >= 0) {
+                size_t n = conn_feed_some(conn, data, len);
+
+                data += n;
+                len -= n;
+        }
+}
+
+/* Nobody is there to read an answer either: both directions are shut. */
+static bool conn_is_hung_up(const struct ttrpc_conn *conn)
+{
+        struct pollfd p = {.fd = conn->fd};
+
+        return poll(&p, 1, 0) > 0 && (p.revents & (POLLHUP | POLLERR | POLLNVAL));
+}
+
+static void conn_on_hangup_timer(struct loop_timer *timer, void *userdata)
+{
+        struct ttrpc_conn *conn = userdata;
+
+        if (conn_is_hung_up(conn))
+                ttrpc_conn_doom(conn, "closed by the peer", 0);
+        else
+                (void)loop_timer_set(timer, NSEC_PER_SEC);
+}
+
+/*
+ * After a shutdown(2) of the peer the socket stays readable for good, so it is no longer watched,
+ * and only a look now and then tells when the peer has gone altogether.
+ */
+static void conn_on_eof(struct ttrpc_conn *conn)
+{
+        conn->half_closed = true;
+        if (!conn->ops->half_close || conn_is_hung_up(conn)) {
+                ttrpc_conn_doom(conn, "closed by the peer", 0);
+                return;
+        }
+        conn_want(conn);
+        conn->hangup_timer = loop_timer_new(conn->loop, conn_on_hangup_timer, conn);
+        if (!conn->hangup_timer || loop_timer_set(conn->hangup_timer, NSEC_PER_SEC) < 0)
+                ttrpc_conn_doom(conn, "no memory", ENOMEM);
+        else
+                ttrpc_conn_stream_ended(conn);
+}
+
+/* A large body goes to its place without a detour. */
+static void conn_read(struct ttrpc_conn *conn)
+{
+        uint8_t *buffer = ttrpc_pool_read_buffer(conn->pool);
+        size_t room = TTRPC_READ_MAX;
+        bool direct = conn->body && conn->frame.length - conn->n_body >= TTRPC_READ_MAX;
+        ssize_t n;
+
+        if (!buffer) {
+                ttrpc_conn_doom(conn, "no memory for reading", ENOMEM);
+                return;
+        }
+        if (direct) {
+                buffer = conn->body + conn->n_body;
+                room = conn->frame.length - conn->n_body;
+        }
+        n = recv(conn->fd, buffer, room, MSG_DONTWAIT);
+        if (n == 0)
+                conn_on_eof(conn);
+        else if (n < 0 && errno != EAGAIN && errno != EINTR)
+                ttrpc_conn_doom(conn, "receive", errno);
+        else if (n > 0 && direct)
+                conn_body_advance(conn, (size_t)n);
+        else if (n > 0)
+                ttrpc_conn_feed(conn, buffer, (size_t)n);
+}
+
+static void conn_on_io(struct loop_io *io, int fd, int what, void *userdata)
+{
+        _cleanup_(ttrpc_conn_unref_p) struct ttrpc_conn *conn = ttrpc_conn_ref(userdata);
+
+        if (what & LOOP_READ && !conn->half_closed) {
+                conn->reading = true;
+                conn_read(conn);
+                conn->reading = false;
+        }
+        if (conn->fd >= 0 && !conn->doomed)
+                conn_flush(conn);
+}
+
+static void conn_on_deferred(struct loop_deferred *deferred)
+{
+        struct ttrpc_conn *ours = container_of(deferred, struct ttrpc_conn, deferred);
+        _cleanup_(ttrpc_conn_unref_p) struct ttrpc_conn *conn = ttrpc_conn_ref(ours);
+        struct error err = ERROR_INIT;
+
+        if (!conn->doomed) {
+                conn_flush(conn);
+                return;
+        }
+        if (conn->doom_errnum != 0)
+                (void)error_errno(&err, conn->doom_errnum, "ttrpc connection lost: %s",
+                                  conn->doom_text);
+        else
+                (void)error_set(&err, STATUS_UNAVAILABLE, "ttrpc connection lost: %s",
+                                conn->doom_text);
+        err.code = STATUS_UNAVAILABLE;
+        ttrpc_conn_close(conn);
+        conn->ops->on_lost(conn, &err);
+}
+
+int ttrpc_conn_new_take(struct ttrpc_conn **ret, struct loop *loop, int fd, struct ttrpc_pool *pool,
+                        const struct ttrpc_conn_ops *ops, void *owner, struct error *err)
+{
+        _cleanup_(ttrpc_conn_unref_p) struct ttrpc_conn *conn = calloc(1, sizeof(*conn));
+
+        if (!conn)
+                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "ttrpc connection: no memory");
+        conn->n_refs = 1;
+        conn->loop = loop;
+        conn->fd = -1;
+        conn->pool = ttrpc_pool_ref(pool);
+        conn->ops = ops;
+        conn->owner = owner;
+        list_init(&conn->node);
+        list_init(&conn->queue);
+        loop_deferred_init(&conn->deferred, conn_on_deferred);
+        conn->io = loop_io_new(loop, fd, LOOP_PRIORITY_RPC, conn_on_io, conn);
+        if (!conn->io || loop_io_want(conn->io, LOOP_READ) < 0)
+                return error_set(err, STATUS_RESOURCE_EXHAUSTED,
+                                 "ttrpc connection: descriptor %d cannot be watched", fd);
+        conn->fd = fd;
+        *ret = TAKE_PTR(conn);
+        return 0;
+}

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * One connection, of a server or of a client: frames in, frames out. It knows nothing of services.
+ *
+ * Nothing that is called from outside the loop's own callbacks calls back: a connection that fails
+ * while something is sent is marked, and lost at the end of the round. So whoever answers many
+ * calls in a row need not fear that the list changes under it.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "pkg/base/arena.h"
+#include "pkg/base/error.h"
+#include "pkg/base/list.h"
+#include "pkg/loop/loop.h"
+#include "pkg/ttrpc/frame.h"
+#include "pkg/ttrpc/out.h"
+#include "pkg/ttrpc/pool.h"
+#include "pkg/ttrpc/streams.h"
+
+struct ttrpc_conn;
+
+struct ttrpc_conn_ops {
+        /* A peer that stops writing still gets the answers to its open streams. */
+        bool half_close;
+
+        /* A whole frame; body is good until it returns, and may be closed meanwhile. */
+        void (*on_frame)(struct ttrpc_conn *conn, const struct ttrpc_frame *frame,
+                         const uint8_t *body);
+
+        /* A frame above TTRPC_MESSAGE_MAX has been read and thrown away. */
+        void (*on_oversized)(struct ttrpc_conn *conn, const struct ttrpc_frame *frame);
+
+        /* The connection is closed already; its owner drops it now. */
+        void (*on_lost)(struct ttrpc_conn *conn, const struct error *err);
+};
+
+struct ttrpc_conn {
+        unsigned n_refs; /* the owner's, and one for each callback on the stack */
+        struct loop *loop;
+        struct loop_io *io;
+        int fd;
+        struct ttrpc_pool *pool;
+        const struct ttrpc_conn_ops *ops;
+
+        /* For the owner. */
+        void *owner;
+        struct list node;
+        uint32_t last_id;
+        struct ttrpc_streams streams; /* must be empty when the last reference goes */
+
+        /* The frame that is being read. */
+        uint8_t header[TTRPC_HEADER_SIZE];
+        size_t n_header;
+        struct ttrpc_frame frame;
+        struct arena *body_arena; /* holds body, of a frame that came in pieces */
+        uint8_t *body;
+        size_t n_body;
+        uint32_t n_skip; /* bytes of an oversized frame still to come */
+
+        /* Answers that the peer has not taken yet. */
+        struct list queue;
+        size_t n_queued;
+
+        struct loop_deferred deferred; /* sends what is queued, or loses a doomed connection */
+        struct loop_timer *hangup_timer;
+        bool reading; /* conn_on_io is on the stack and will send what is queued */
+        bool half_closed;
+        bool doomed;
+        const char *doom_text;
+        int doom_errnum;
+};
+
+/* Takes fd on success; it need not be non-blocking. */
+int ttrpc_conn_new_take(struct ttrpc_conn **ret, struct loop *loop, int fd, struct ttrpc_pool *pool,
+                        const struct ttrpc_conn_ops *ops, void *owner, struct error *err);
+
+/* Closes at once and calls nobody; what is queued is dropped. Harmless when closed. */
+void ttrpc_conn_close(struct ttrpc_conn *conn);
+
+struct ttrpc_conn *ttrpc_conn_ref(struct ttrpc_conn *conn);
+struct ttrpc_conn *ttrpc_conn_unref(struct ttrpc_conn *conn); /* the last one closes */
+
+/* Queues a frame; NULL stands for "no memory" and costs the connection. */
+void ttrpc_conn_send_consume(struct ttrpc_conn *conn, struct ttrpc_out *out);
+
+/* Loses the connection at the end of the round; text is constant. */
+void ttrpc_conn_doom(struct ttrpc_conn *conn, const char *text, int errnum);
+
+/* To be called when a stream has ended: a half-closed connection may be over with it. */
+void ttrpc_conn_stream_ended(struct ttrpc_conn *conn);
+
+/* Bytes from the peer, in any cut. Public for tests. */
+void ttrpc_conn_feed(struct ttrpc_conn *conn, const uint8_t *data, size_t len);

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * See out.h.
+ */
+#include "pkg/ttrpc/out.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "pkg/ttrpc/frame.h"
+#include "pkg/ttrpc/limits.h"
+#include "pkg/ttrpc/wire.h"
+
+enum { OUT_LARGE = 8192 };
+
+static struct ttrpc_out *out_new(uint32_t stream_id, uint8_t type, size_t n_body)
+{
+        struct ttrpc_frame frame = {
+                .length = (uint32_t)n_body,
+                .stream_id = stream_id,
+                .type = type,
+        };
+        size_t len = TTRPC_HEADER_SIZE + n_body;
+        size_t size = sizeof(struct ttrpc_out) + len;
+        struct arena *arena = NULL;
+        struct ttrpc_out *out;
+
+        if (size > OUT_LARGE) {
+                arena = arena_new(size);
+                if (!arena)
+                        return NULL;
+                out = arena_alloc(arena, size);
+        } else {
+                out = malloc(size);
+        }
+        if (!out) {
+                arena_free(arena);
+                return NULL;
+        }
+        list_init(&out->node);
+        out->arena = arena;
+        out->len = len;
+        out->sent = 0;
+        ttrpc_frame_encode(&frame, out->data);
+        return out;
+}
+
+struct ttrpc_out *ttrpc_out_free(struct ttrpc_out *out)
+{
+        if (!out)
+                return NULL;
+        list_remove(&out->node);
+        if (out->arena)
+                arena_free(out->arena);
+        else
+                free(out);
+        return NULL;
+}
+
+static int out_prepare(struct ttrpc_out **ret, uint32_t stream_id, uint8_t type, size_t n_body,
+                       struct error *err)
+{
+        *ret = NULL;
+        if (n_body > TTRPC_MESSAGE_MAX)
+                return error_set(err, STATUS_RESOURCE_EXHAUSTED,
+                                 "message length %zu exceed maximum message size of %u", n_body,
+                                 TTRPC_MESSAGE_MAX);
+        *ret = out_new(stream_id, type, n_body);
+        if (!*ret)
+                return error_set(err, STATUS_RESOURCE_EXHAUSTED,
+                                 "no memory for a message of %zu bytes", n_body);
+        return 0;
+}
+
+int ttrpc_out_response(struct ttrpc_out **ret, uint32_t stream_id, const ProtobufCMessage *message,
+                       struct error *err)
+{
+        size_t n_payload = protobuf_c_message_get_packed_size(message);
+
+        if (out_prepare(ret, stream_id, TTRPC_FRAME_RESPONSE, ttrpc_wire_response_size(n_payload),
+                        err) < 0)
+                return -1;
+        (void)protobuf_c_message_pack(
+                message, ttrpc_wire_response_head_put((*ret)->data + TTRPC_HEADER_SIZE, n_payload));
+        return 0;
+}
+
+int ttrpc_out_request(struct ttrpc_out **ret, uint32_t stream_id, const char *service,
+                      const char *method, const ProtobufCMessage *message,
+                      const struct ttrpc_call_options *options, struct error *err)
+{
+        size_t n_payload = protobuf_c_message_get_packed_size(message);
+        size_t n_body = ttrpc_wire_request_size(service, method, n_payload, options);
+
+        if (out_prepare(ret, stream_id, TTRPC_FRAME_REQUEST, n_body, err) < 0)
+                return -1;
+        (void)protobuf_c_message_pack(
+                message, ttrpc_wire_request_head_put((*ret)->data + TTRPC_HEADER_SIZE, service,
+                                                     method, n_payload, options));
+        return 0;
+}
+
+struct ttrpc_out *ttrpc_out_status(uint32_t stream_id, int code, const char *text)
+{
+        size_t n_text = strlen(text);
+        struct ttrpc_out *out =
+                out_new(stream_id, TTRPC_FRAME_RESPONSE, ttrpc_wire_status_size(code, n_text));
+
+        if (out)
+                ttrpc_wire_status_put(out->data + TTRPC_HEADER_SIZE, code, text, n_text);
+        return out;
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Frames on their way out. A message is packed once, straight into the buffer that sendmsg(2) takes
+ * it from. Large buffers are mappings of their own, so that a big answer leaves no hole in the
+ * heap.
+ */
+#pragma once
+
+#include <protobuf-c/protobuf-c.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "pkg/base/arena.h"
+#include "pkg/base/error.h"
+#include "pkg/base/list.h"
+#include "pkg/ttrpc/ttrpc.h"
+
+struct ttrpc_out {
+        struct list node;
+        struct arena *arena; /* of a large buffer, this struct included; else NULL */
+        size_t len;          /* header and body */
+        size_t sent;
+        uint8_t data[];
+};
+
+/*
+ * Each sets *ret to NULL and returns -1 with RESOURCE_EXHAUSTED when the message is above
+ * TTRPC_MESSAGE_MAX or memory is gone.
+ */
+int ttrpc_out_response(struct ttrpc_out **ret, uint32_t stream_id, const ProtobufCMessage *message,
+                       struct error *err);
+int ttrpc_out_request(struct ttrpc_out **ret, uint32_t stream_id, const char *service,
+                      const char *method, const ProtobufCMessage *message,
+                      const struct ttrpc_call_options *options, struct error *err);
+
+/* The text must be valid UTF-8; NULL without memory. */
+struct ttrpc_out *ttrpc_out_status(uint32_t stream_id, int code, const char *text);
+
+struct ttrpc_out *ttrpc_out_free(struct ttrpc_out *out);

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The memory that messages pass through, shared by the connections of one server or client: a
+ * buffer that every connection reads into, and one arena at hand for the next call. Both are
+ * mappings of their own, made on first use and given back when nothing has come for a second, so
+ * that an idle server holds neither.
+ */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "pkg/base/arena.h"
+#include "pkg/loop/loop.h"
+
+struct ttrpc_pool;
+
+struct ttrpc_pool *ttrpc_pool_new(struct loop *loop);
+struct ttrpc_pool *ttrpc_pool_ref(struct ttrpc_pool *pool);
+struct ttrpc_pool *ttrpc_pool_unref(struct ttrpc_pool *pool);
+
+/* Keeps nothing from now on and forgets the loop; calls may still give their arenas back. */
+void ttrpc_pool_close(struct ttrpc_pool *pool);
+
+/* TTRPC_READ_MAX bytes, good until control returns to the loop; NULL without memory. */
+uint8_t *ttrpc_pool_read_buffer(struct ttrpc_pool *pool);
+
+/* An empty arena with TTRPC_UNPACK_BUDGET; NULL without memory. */
+struct arena *ttrpc_pool_arena_take(struct ttrpc_pool *pool);
+void ttrpc_pool_arena_give(struct ttrpc_pool *pool, struct arena *arena);

@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The sockets of a server: listeners, who may connect, how many, and the end of it all. A server
+ * that was freed inside one of its own callbacks stays in memory, without sockets, until that
+ * callback has returned.
+ */
+#include "pkg/ttrpc/server.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "pkg/base/cleanup.h"
+#include "pkg/base/clock.h"
+#include "pkg/base/fd.h"
+#include "pkg/ttrpc/limits.h"
+#include "pkg/ttrpc/unpack.h"
+
+enum { ACCEPTS_PER_ROUND = 16 };
+
+static const uint64_t backoff_min_ns = NSEC_PER_MSEC;
+static const uint64_t backoff_max_ns = NSEC_PER_SEC;
+
+struct listener {
+        struct list node;
+        struct ttrpc_server *server;
+        struct loop_io *io;
+        struct loop_timer *timer; /* runs while accepting pauses after an error */
+        uint64_t backoff_ns;
+        int fd;
+};
+
+static void listener_free(struct listener *listener)
+{
+        list_remove(&listener->node);
+        loop_timer_free(listener->timer);
+        loop_io_free(listener->io);
+        fd_close(listener->fd);
+        free(listener);
+}
+
+static struct ttrpc_server *server_unref(struct ttrpc_server *server)
+{
+        if (!server || --server->n_refs > 0)
+                return NULL;
+        assert(server->freed || list_is_empty(&server->conns));
+        while (!list_is_empty(&server->services)) {
+                struct ttrpc_service *service =
+                        list_first(&server->services, struct ttrpc_service, node);
+
+                list_remove(&service->node);
+                free(service);
+        }
+        ttrpc_pool_unref(server->pool);
+        free(server);
+        return NULL;
+}
+
+CLEANUP_DEFINE(struct ttrpc_server, server_unref)
+
+static struct ttrpc_server *server_ref(struct ttrpc_server *server)
+{
+        server->n_refs++;
+        return server;
+}
+
+int ttrpc_server_new(struct ttrpc_server **ret, struct loop *loop,
+                     const struct ttrpc_server_options *options, struct error *err)
+{
+        _cleanup_(server_unref_p) struct ttrpc_server *server = calloc(1, sizeof(*server));
+
+        if (!server)
+                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "ttrpc server: no memory");
+        server->n_refs = 1;
+        server->loop = loop;
+        server->uid = geteuid();
+        server->gid = getegid();
+        if (options)
+                server->options = *options;
+        list_init(&server->services);
+        list_init(&server->listeners);
+        list_init(&server->conns);
+        list_init(&server->detached);
+        server->pool = ttrpc_pool_new(loop);
+        if (!server->pool)
+                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "ttrpc server: no memory");
+        *ret = TAKE_PTR(server);
+        return 0;
+}
+
+/* Stops accepting while the server is full, and starts again. */
+static void server_update_listeners(struct ttrpc_server *server)
+{
+        bool room = server->n_conns < TTRPC_CONNECTIONS_MAX;
+
+        list_for_each(listener, &server->listeners, struct listener, node) {
+                bool pausing = loop_timer_is_set(listener->timer);
+
+                if (loop_io_want(listener->io, room && !pausing ? LOOP_READ : 0) < 0)
+                        (void)loop_timer_set(listener->timer, backoff_max_ns);
+        }
+}
+
+static void server_conns_changed(struct ttrpc_server *server)
+{
+        server_update_listeners(server);
+        if (server->options.on_connections)
+                server->options.on_connections(server->n_conns, server->options.userdata);
+}
+
+static void conn_cancel_calls(struct ttrpc_conn *conn)
+{
+        for (;;) {
+                struct ttrpc_stream *stream = ttrpc_streams_any(&conn->streams);
+
+                if (!stream)
+                        return;
+                ttrpc_call_cancel(container_of(stream, struct ttrpc_call, stream), STATUS_OK, NULL);
+        }
+}
+
+/* Takes the connection off the list before anybody hears of it. */
+static void server_drop(struct ttrpc_server *server, struct ttrpc_conn *conn)
+{
+        list_remove(&conn->node);
+        server->n_conns--;
+        ttrpc_conn_close(conn);
+        conn_cancel_calls(conn);
+        ttrpc_conn_unref(conn);
+}
+
+void ttrpc_server_conn_lost(struct ttrpc_server *server, struct ttrpc_conn *conn)
+{
+        _cleanup_(server_unref_p) struct ttrpc_server *ref = server_ref(server);
+
+        server_drop(ref, conn);
+        if (!ref->freed)
+                server_conns_changed(ref);
+}
+
+struct ttrpc_server *ttrpc_server_free(struct ttrpc_server *server)
+{
+        if (!server)
+                return NULL;
+        assert(!server->freed);
+        server->freed = true;
+        ttrpc_server_stop_listening(server);
+        while (!list_is_empty(&server->conns))
+                server_drop(server, list_first(&server->conns, struct ttrpc_conn, node));
+        while (!list_is_empty(&server->detached)) {
+                struct ttrpc_call *call =
+                        list_first(&server->detached, struct ttrpc_call, detached);
+
+                list_remove(&call->detached);
+                loop_deferred_cancel(&call->cancel_late);
+                call->server = NULL;
+        }
+        ttrpc_pool_close(server->pool);
+        return server_unref(server);
+}
+
+int ttrpc_server_register(struct ttrpc_server *server, const ProtobufCServiceDescriptor *descriptor,
+                          const ttrpc_handler *handlers, void *userdata, struct error *err)
+{
+        struct ttrpc_service *service;
+
+        list_for_each(other, &server->services, struct ttrpc_service, node) {
+                if (strcmp(other->descriptor->name, descriptor->name) == 0)
+                        return error_set(err, STATUS_ALREADY_EXISTS,
+                                         "ttrpc service %s is registered already",
+                                         descriptor->name);
+        }
+        for (unsigned i = 0; i < descriptor->n_methods; i++) {
+                if (handlers[i] && ttrpc_schema_check(descriptor->methods[i].input, err) < 0)
+                        return error_prefix(err, "ttrpc service %s: method %s", descriptor->name,
+                                            descriptor->methods[i].name);
+        }
+        service = calloc(1, sizeof(*service));
+        if (!service)
+                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "ttrpc service %s: no memory",
+                                 descriptor->name);
+        service->descriptor = descriptor;
+        service->handlers = handlers;
+        service->userdata = userdata;
+        list_append(&server->services, &service->node);
+        return 0;
+}
+
+static bool server_trusts(const struct ttrpc_server *server, int fd)
+{
+        struct ucred cred = {0};
+        socklen_t len = sizeof(cred);
+
+        if (!server->options.check_peer)
+                return true;
+        return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0 && len == sizeof(cred) &&
+               cred.uid == server->uid && cred.gid == server->gid;
+}
+
+int ttrpc_server_adopt_consume(struct ttrpc_server *server, int fd, struct error *err)
+{
+        _cleanup_close_ int ours = fd;
+        struct ttrpc_conn *conn = NULL;
+
+        if (server->n_conns >= TTRPC_CONNECTIONS_MAX)
+                return error_set(err, STATUS_RESOURCE_EXHAUSTED,
+                                 "ttrpc server has %u connections already", TTRPC_CONNECTIONS_MAX);
+        if (!server_trusts(server, ours))
+                return error_set(err, STATUS_PERMISSION_DENIED,
+                                 "ttrpc peer runs as another user or group");
+        if (ttrpc_conn_new_take(&conn, server->loop, ours, server->pool, &ttrpc_server_conn_ops,
+                                server, err) < 0)
+                return -1;
+        ours = -1;
+        list_append(&server->conns, &conn->node);
+        server->n_conns++;
+        server_conns_changed(server);
+        return 0;
+}
+
+/* Errors that concern only the one connection that was to be accepted; see accept(2). */
+static bool accept_may_go_on(int errnum)
+{
+        return errnum == EINTR || errnum == ECONNABORTED || errnum == EPERM || errnum == EPROTO;
+}
+
+static void listener_pause(struct listener *listener)
+{
+        listener->backoff_ns =
+                listener->backoff_ns == 0 ? backoff_min_ns : listener->backoff_ns * 2;
+        if (listener->backoff_ns > backoff_max_ns)
+                listener->backoff_ns = backoff_max_ns;
+        if (loop_timer_set(listener->timer, listener->backoff_ns) == 0)
+                (void)loop_io_want(listener->io, 0);
+}
+
+static void listener_on_timer(struct loop_timer *timer, void *userdata)
+{
+        struct listener *listener = userdata;
+
+        (void)timer;
+        server_update_listeners(listener->server);
+}
+
+/* on_connections may free the server, or the listener, at any turn. */
+static void listener_on_io(struct loop_io *io, int fd, int what, void *userdata)
+{
+        struct listener *listener = userdata;
+        _cleanup_(server_unref_p) struct ttrpc_server *server = server_ref(listener->server);
+        unsigned n_stops = server->n_stops;
+
+        (void)io;
+        (void)what;
+        for (int i = 0; i < ACCEPTS_PER_ROUND; i++) {
+                int conn;
+
+                if (server->n_stops != n_stops || server->n_conns >= TTRPC_CONNECTIONS_MAX)
+                        return;
+                conn = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+                if (conn >= 0) {
+                        listener->backoff_ns = 0;
+                        (void)ttrpc_server_adopt_consume(server, conn, NULL);
+                        continue;
+                }
+                if (errno == EAGAIN)
+                        return;
+                if (accept_may_go_on(errno))
+                        continue;
+                listener_pause(listener);
+                return;
+        }
+}
+
+int ttrpc_server_listen_take(struct ttrpc_server *server, int fd, struct error *err)
+{
+        struct listener *listener;
+        int r = fd_set_nonblock(fd, 1);
+
+        if (r < 0)
+                return error_errno(err, -r, "ttrpc listener: set descriptor %d non-blocking", fd);
+        listener = calloc(1, sizeof(*listener));
+        if (!listener)
+                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "ttrpc listener: no memory");
+        list_init(&listener->node);
+        listener->server = server;
+        listener->fd = -1;
+        listener->io = loop_io_new(server->loop, fd, LOOP_PRIORITY_RPC, listener_on_io, listener);
+        listener->timer = loop_timer_new(server->loop, listener_on_timer, listener);
+        if (!listener->io || !listener->timer || loop_io_want(listener->io, LOOP_READ) < 0) {
+                listener_free(listener);
+                return error_set(err, STATUS_RESOURCE_EXHAUSTED,
+                                 "ttrpc listener: descriptor %d cannot be watched", fd);
+        }
+        listener->fd = fd;
+        list_append(&server->listeners, &listener->node);
+        server_update_listeners(server);
+        return 0;
+}
+
+void ttrpc_server_stop_listening(struct ttrpc_server *server)
+{
+        server->n_stops++;
+        while (!list_is_empty(&server->listeners))
+                listener_free(list_first(&server->listeners, struct listener, node));
+}
+
+size_t ttrpc_server_n_connections(const struct ttrpc_server *server)
+{
+        return server->n_conns;
+}
+
+bool ttrpc_server_has_queued(const struct ttrpc_server *server)
+{
+        list_for_each(conn, &server->conns, struct ttrpc_conn, node) {
+                if (!list_is_empty(&conn->queue))
+                        return true;
+        }
+        return false;
+}

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What server.c (sockets, lifetime), dispatch.c (frames into calls) and call.c (the life of a call)
+ * share. Private to the package.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "pkg/base/list.h"
+#include "pkg/ttrpc/conn.h"
+#include "pkg/ttrpc/ttrpc.h"
+#include "pkg/ttrpc/wire.h"
+
+struct ttrpc_service {
+        struct list node;
+        const ProtobufCServiceDescriptor *descriptor;
+        const ttrpc_handler *handlers;
+        void *userdata;
+};
+
+struct ttrpc_server {
+        unsigned n_refs; /* the owner's, and one for each callback on the stack */
+        struct loop *loop;
+        struct ttrpc_server_options options;
+        uid_t uid;
+        gid_t gid;
+        struct ttrpc_pool *pool;
+        struct list services;
+        struct list listeners;
+        unsigned n_stops; /* times that all listeners were freed */
+        struct list conns;
+        size_t n_conns;
+        struct list detached; /* calls that nobody waits for and that their keepers still hold */
+        size_t n_detached;
+        size_t n_call_bytes; /* of all calls, open and detached */
+        bool freed;
+};
+
+/*
+ * A call lives in its own arena. It is open while conn is set: a peer waits for its answer. After
+ * the answer it is freed, unless the handler is still on the stack; after a cancellation without
+ * on_cancel it is detached until its keeper answers.
+ */
+struct ttrpc_call {
+        struct ttrpc_stream stream;  /* in conn->streams while open */
+        struct list detached;        /* in server->detached while detached */
+        struct ttrpc_server *server; /* NULL once the server is freed */
+        struct ttrpc_conn *conn;
+        struct ttrpc_pool *pool;
+        struct arena *arena;
+        const ProtobufCServiceDescriptor *service;
+        const ProtobufCMethodDescriptor *method;
+        size_t n_bytes; /* this call's part of server->n_call_bytes */
+        uint64_t deadline_ns;
+        struct loop_timer *deadline_timer;
+        struct loop_deferred cancel_late; /* on_cancel was set after the cancellation */
+        void (*on_cancel)(struct ttrpc_call *call, void *userdata);
+        void *on_cancel_userdata;
+        size_t n_metadata;
+        struct ttrpc_metadata *metadata;
+        bool in_handler;
+        bool cancelling; /* on_cancel is on the stack */
+        bool done;       /* to be freed when the handler returns */
+};
+
+/* dispatch.c */
+extern const struct ttrpc_conn_ops ttrpc_server_conn_ops;
+
+/* server.c: takes a lost connection off the server. */
+void ttrpc_server_conn_lost(struct ttrpc_server *server, struct ttrpc_conn *conn);
+
+/* call.c */
+
+/* Opens a call; NULL without memory. The request is checked, but not unpacked yet. */
+struct ttrpc_call *ttrpc_call_new(struct ttrpc_conn *conn, const struct ttrpc_service *service,
+                                  unsigned method, const struct ttrpc_wire_request *request,
+                                  uint32_t stream_id);
+
+/* Runs the handler, and lets the deadline tick if the call is kept. */
+void ttrpc_call_run(struct ttrpc_call *call, ttrpc_handler handler, const ProtobufCMessage *message,
+                    void *userdata);
+
+/* Answers in the library's own name; text is valid UTF-8. Frees the call. */
+void ttrpc_call_refuse(struct ttrpc_call *call, int code, const char *text);
+
+extern const char ttrpc_deadline_text[];
+
+/*
+ * Ends an open call from our side: with a status when code is not STATUS_OK, else in silence. The
+ * keeper is told, or keeps a detached call.
+ */
+void ttrpc_call_cancel(struct ttrpc_call *call, int code, const char *text);
