@@ -30,9 +30,11 @@ class Lab:
         self.grpc_address = str(self.dir / "containerd.sock")
         self.containerd = Containerd(self.dir / "containerd.sock.ttrpc")
         self.containers = []
+        self.paths = itertools.count(1)
 
-    def path(self, name):
-        return self.dir / name
+    def new_path(self, name):
+        """A path that nothing else has used."""
+        return self.dir / f"{next(self.paths)}-{name}"
 
     def container(self, *args, ident=None):
         """A bundle that runs args; no shim yet. Change its .config, then .create() or .run()."""

@@ -127,7 +127,7 @@ class Process:
     def pipes(self, *names):
         """Gives the process FIFOs: any of "stdin", "stdout", "stderr"."""
         for name in names or ("stdout", "stderr"):
-            path = self.container.lab.path(f"{self.container.id}-{self.exec_id or 'init'}-{name}")
+            path = self.container.lab.new_path(f"{self.container.id}-{self.exec_id or 'init'}-{name}")
             setattr(self, name, fifo.Writer(path) if name == "stdin" else fifo.Reader(path))
         return self
 
@@ -203,6 +203,7 @@ class Container(Process):
         self.shim = Shim(lab, ident, bundle.path)
         self.task = None
         self.execs = []
+        self.created = False
         self.deleted = False
 
     def launch(self, **start):
@@ -215,6 +216,7 @@ class Container(Process):
 
     def create(self, **fields):
         self.launch()
+        self.created = True
         self.task.Create(**{"bundle": str(self.bundle.path), **self._stdio(), **fields})
         return self
 
@@ -238,7 +240,8 @@ class Container(Process):
         if not self.deleted:
             self._end_task()
         self.shim.shutdown()
-        self.shim.run_delete()
+        if self.created or not self.lab.stock:  # without a task the stock shim of 1.6 misses a file of its own
+            self.shim.run_delete()
         self.task = None
         for p in (self, *self.execs):
             p.close_pipes()
