@@ -134,13 +134,15 @@ def test_an_exec_id_is_free_again_after_delete(lab):
 
 
 def test_a_hundred_execs_at_once(lab):
+    """R2, R5. The stock shim needs most of a second for each here, so it gets fewer."""
+    count = 10 if lab.stock else 100
     c = lab.container("sleep", "1000").run()
-    execs = [c.exec("sh", "-c", f"exit {i}").add() for i in range(100)]
+    execs = [c.exec("sh", "-c", f"exit {i}").add() for i in range(count)]
     waits = [e.wait_later() for e in execs]
     starts = [c.task.start.Start(exec_id=e.exec_id) for e in execs]
     assert all(s.result(60).pid > 0 for s in starts)
-    assert [w.result(60).exit_status for w in waits] == list(range(100))
-    lab.containerd.wait(c.id, "/tasks/exit", 100)
+    assert [w.result(60).exit_status for w in waits] == list(range(count))
+    lab.containerd.wait(c.id, "/tasks/exit", count)
     order = lab.containerd.order(c.id)
     for e in execs:
         at = [order.index(f"{what}/{e.exec_id}") for what in ("exec-added", "exec-started", "exit")]
