@@ -200,14 +200,6 @@ int json_item_object(const struct json_at *list, size_t i, struct json_at *ret)
 
 static bool says_nothing(struct json_object *value);
 
-static bool list_says_nothing(struct json_object *list)
-{
-        for (size_t i = 0; i < json_object_array_length(list); i++)
-                if (!says_nothing(json_object_array_get_idx(list, i)))
-                        return false;
-        return true;
-}
-
 static bool object_says_nothing(struct json_object *object)
 {
         for (struct lh_entry *e = json_object_get_object(object)->head; e; e = e->next)
@@ -231,7 +223,7 @@ static bool says_nothing(struct json_object *value)
         case json_type_string:
                 return json_object_get_string_len(value) == 0;
         case json_type_array:
-                return list_says_nothing(value);
+                return json_object_array_length(value) == 0;
         case json_type_object:
                 return object_says_nothing(value);
         }

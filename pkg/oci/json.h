@@ -66,7 +66,7 @@ bool json_is_empty(const struct json_at *object);
 int json_require(const struct json_at *at, const char *key);
 
 /* For what the runtime-spec knows and belay does not support: STATUS_UNIMPLEMENTED unless the value
- * says nothing (null, false, 0, "", or an object or list of such only). */
+ * says nothing (null, false, 0, "", an empty list, or an object of such only). */
 int json_refuse(const struct json_at *at, const char *key);
 
 /* STATUS_UNIMPLEMENTED, "path.key is not supported", or "path.key: value is not supported". */
