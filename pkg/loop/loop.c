@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * libevent behind loop.h. libevent's own signal support is not used: it writes to a socketpair from
- * a handler that a forked child would share. Deferred work runs from an event of the lowest
- * priority, which is active whenever something is queued; libevent runs it after all other events
- * of the round.
+ * a handler that a forked child would share.
+ *
+ * Nor are its priorities: it looks at a lower one only when nothing at all is ready at a higher
+ * one, so that a client with a flood of requests would stop all bytes of the containers. Here
+ * libevent only collects what is ready in one pass of epoll; a single event behind all of them then
+ * runs the round: each ready io and timer once, by priority, and the deferred work last.
  */
 #include "pkg/loop/loop.h"
 
@@ -20,23 +23,36 @@
 
 struct loop {
         struct event_base *base;
-        struct event deferred_event;
+        struct event round; /* active, or due at once, whenever there is something to run */
+        struct list ready[_LOOP_PRIORITY_MAX];
         struct list deferred;
+        bool in_round;
+        bool quit;
+};
+
+/* What an io and a timer have in common: a turn in this round. */
+struct loop_ready {
+        struct list node;
+        void (*run)(struct loop_ready *ready);
 };
 
 struct loop_io {
+        struct loop_ready ready;
         struct loop *loop;
         struct event event;
         int fd;
         int want;
+        int what; /* that is ready */
         enum loop_priority priority;
         loop_io_fn fn;
         void *userdata;
 };
 
 struct loop_timer {
+        struct loop_ready ready;
         struct loop *loop;
         struct event event;
+        uint64_t due_ns;
         loop_timer_fn fn;
         void *userdata;
 };
@@ -49,29 +65,65 @@ struct loop_signal {
         void *userdata;
 };
 
+/* Errors are returned; libevent's own lines on stderr would only be noise. */
+static void loop_on_log(int severity, const char *text)
+{
+        (void)severity;
+        (void)text;
+}
+
+static void loop_make_ready(struct loop *loop, enum loop_priority priority,
+                            struct loop_ready *ready)
+{
+        list_remove(&ready->node);
+        list_append(&loop->ready[priority], &ready->node);
+        event_active(&loop->round, EV_TIMEOUT, 0);
+}
+
+static struct loop_ready *loop_next_ready(struct loop *loop)
+{
+        for (int i = 0; i < _LOOP_PRIORITY_MAX; i++) {
+                if (!list_is_empty(&loop->ready[i]))
+                        return list_first(&loop->ready[i], struct loop_ready, node);
+        }
+        return NULL;
+}
+
 /* Runs what is queued now; what these functions queue in turn waits for the next round. */
 static void loop_run_deferred(struct loop *loop)
 {
         struct list now = LIST_INIT(now);
 
         list_splice(&now, &loop->deferred);
-        while (!list_is_empty(&now)) {
+        while (!list_is_empty(&now) && !loop->quit) {
                 struct loop_deferred *d = list_first(&now, struct loop_deferred, node);
 
                 list_remove(&d->node);
                 d->fn(d);
         }
+        /* Left by loop_quit(): it is older than what was queued meanwhile. */
+        list_splice(&now, &loop->deferred);
+        list_splice(&loop->deferred, &now);
 }
 
-static void loop_on_deferred(evutil_socket_t fd, short what, void *userdata)
+static void loop_on_round(evutil_socket_t fd, short what, void *userdata)
 {
+        static const struct timeval at_once = {0};
         struct loop *loop = userdata;
+        struct loop_ready *ready;
 
         (void)fd;
         (void)what;
+        loop->in_round = true;
+        while (!loop->quit && (ready = loop_next_ready(loop))) {
+                list_remove(&ready->node);
+                ready->run(ready);
+        }
         loop_run_deferred(loop);
-        if (!list_is_empty(&loop->deferred))
-                event_active(&loop->deferred_event, EV_TIMEOUT, 0);
+        loop->in_round = false;
+        /* By way of a timeout, so that the descriptors are looked at in between. */
+        if (loop_next_ready(loop) || !list_is_empty(&loop->deferred))
+                (void)event_add(&loop->round, &at_once);
 }
 
 int loop_new(struct loop **ret, struct error *err)
@@ -79,35 +131,35 @@ int loop_new(struct loop **ret, struct error *err)
         struct event_config *config = event_config_new();
         struct loop *loop = calloc(1, sizeof(*loop));
 
-        if (!config || !loop)
-                goto fail;
-        list_init(&loop->deferred);
-        (void)event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK);
-        loop->base = event_base_new_with_config(config);
-        if (!loop->base || event_base_priority_init(loop->base, _LOOP_PRIORITY_MAX + 1) < 0)
-                goto fail;
-        (void)event_assign(&loop->deferred_event, loop->base, -1, 0, loop_on_deferred, loop);
-        (void)event_priority_set(&loop->deferred_event, _LOOP_PRIORITY_MAX);
-        event_config_free(config);
-        *ret = loop;
-        return 0;
-fail:
+        if (loop && config) {
+                (void)event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK);
+                loop->base = event_base_new_with_config(config);
+        }
         if (config)
                 event_config_free(config);
-        if (loop && loop->base)
-                event_base_free(loop->base);
-        free(loop);
-        return error_set(err, STATUS_RESOURCE_EXHAUSTED,
-                         "create event loop: no memory or descriptor");
+        if (!loop || !loop->base) {
+                free(loop);
+                return error_set(err, STATUS_RESOURCE_EXHAUSTED,
+                                 "create event loop: no memory or descriptor");
+        }
+        event_set_log_callback(loop_on_log);
+        list_init(&loop->deferred);
+        for (int i = 0; i < _LOOP_PRIORITY_MAX; i++)
+                list_init(&loop->ready[i]);
+        (void)event_assign(&loop->round, loop->base, -1, 0, loop_on_round, loop);
+        *ret = loop;
+        return 0;
 }
 
 struct loop *loop_free(struct loop *loop)
 {
         if (!loop)
                 return NULL;
-        while (!list_is_empty(&loop->deferred))
+        while (!list_is_empty(&loop->deferred)) {
+                loop->quit = false;
                 loop_run_deferred(loop);
-        (void)event_del(&loop->deferred_event);
+        }
+        (void)event_del(&loop->round);
         event_base_free(loop->base);
         free(loop);
         return NULL;
@@ -115,6 +167,7 @@ struct loop *loop_free(struct loop *loop)
 
 int loop_run(struct loop *loop, struct error *err)
 {
+        loop->quit = false;
         if (event_base_loop(loop->base, EVLOOP_NO_EXIT_ON_EMPTY) < 0)
                 return error_errno(err, errno, "run event loop");
         return 0;
@@ -122,6 +175,7 @@ int loop_run(struct loop *loop, struct error *err)
 
 void loop_quit(struct loop *loop)
 {
+        loop->quit = true;
         (void)event_base_loopbreak(loop->base);
 }
 
@@ -129,8 +183,24 @@ static void loop_on_io(evutil_socket_t fd, short what, void *userdata)
 {
         struct loop_io *io = userdata;
 
-        io->fn(io, fd, (what & EV_READ ? LOOP_READ : 0) | (what & EV_WRITE ? LOOP_WRITE : 0),
-               io->userdata);
+        (void)fd;
+        io->what = (what & EV_READ ? LOOP_READ : 0) | (what & EV_WRITE ? LOOP_WRITE : 0);
+        loop_make_ready(io->loop, io->priority, &io->ready);
+}
+
+static void loop_io_run(struct loop_ready *ready)
+{
+        struct loop_io *io = container_of(ready, struct loop_io, ready);
+
+        io->fn(io, io->fd, io->what, io->userdata);
+}
+
+/* Forgets what was ready and is not wanted any more. */
+static void loop_io_narrow(struct loop_io *io, int what)
+{
+        io->what &= what;
+        if (io->what == 0)
+                list_remove(&io->ready.node);
 }
 
 struct loop_io *loop_io_new(struct loop *loop, int fd, enum loop_priority priority, loop_io_fn fn,
@@ -140,6 +210,8 @@ struct loop_io *loop_io_new(struct loop *loop, int fd, enum loop_priority priori
 
         if (!io)
                 return NULL;
+        list_init(&io->ready.node);
+        io->ready.run = loop_io_run;
         io->loop = loop;
         io->fd = fd;
         io->priority = priority;
@@ -156,6 +228,7 @@ int loop_io_want(struct loop_io *io, int what)
         if (what == io->want)
                 return 0;
         (void)event_del(&io->event);
+        loop_io_narrow(io, what);
         io->want = 0;
         if (what == 0)
                 return 0;
@@ -166,9 +239,10 @@ int loop_io_want(struct loop_io *io, int what)
         if (what & LOOP_EDGE)
                 events |= EV_ET;
         (void)event_assign(&io->event, io->loop->base, io->fd, events, loop_on_io, io);
-        (void)event_priority_set(&io->event, (int)io->priority);
-        if (event_add(&io->event, NULL) < 0)
+        if (event_add(&io->event, NULL) < 0) {
+                loop_io_narrow(io, 0);
                 return -1;
+        }
         io->want = what;
         return 0;
 }
@@ -178,34 +252,12 @@ struct loop_io *loop_io_free(struct loop_io *io)
         if (!io)
                 return NULL;
         (void)event_del(&io->event);
+        list_remove(&io->ready.node);
         free(io);
         return NULL;
 }
 
-static void loop_on_timer(evutil_socket_t fd, short what, void *userdata)
-{
-        struct loop_timer *timer = userdata;
-
-        (void)fd;
-        (void)what;
-        timer->fn(timer, timer->userdata);
-}
-
-struct loop_timer *loop_timer_new(struct loop *loop, loop_timer_fn fn, void *userdata)
-{
-        struct loop_timer *timer = calloc(1, sizeof(*timer));
-
-        if (!timer)
-                return NULL;
-        timer->loop = loop;
-        timer->fn = fn;
-        timer->userdata = userdata;
-        (void)event_assign(&timer->event, loop->base, -1, 0, loop_on_timer, timer);
-        (void)event_priority_set(&timer->event, LOOP_PRIORITY_RPC);
-        return timer;
-}
-
-int loop_timer_set(struct loop_timer *timer, uint64_t delay_ns)
+static int loop_timer_add(struct loop_timer *timer, uint64_t delay_ns)
 {
         struct timeval tv = {
                 .tv_sec = (time_t)(delay_ns / NSEC_PER_SEC),
@@ -215,21 +267,66 @@ int loop_timer_set(struct loop_timer *timer, uint64_t delay_ns)
         return event_add(&timer->event, &tv);
 }
 
+/* libevent's clock is the coarse one, which is some milliseconds behind, so that it fires early. */
+static void loop_on_timer(evutil_socket_t fd, short what, void *userdata)
+{
+        struct loop_timer *timer = userdata;
+        uint64_t now = clock_monotonic_ns();
+
+        (void)fd;
+        (void)what;
+        if (now < timer->due_ns && loop_timer_add(timer, timer->due_ns - now) == 0)
+                return;
+        loop_make_ready(timer->loop, LOOP_PRIORITY_RPC, &timer->ready);
+}
+
+static void loop_timer_run(struct loop_ready *ready)
+{
+        struct loop_timer *timer = container_of(ready, struct loop_timer, ready);
+
+        timer->fn(timer, timer->userdata);
+}
+
+struct loop_timer *loop_timer_new(struct loop *loop, loop_timer_fn fn, void *userdata)
+{
+        struct loop_timer *timer = calloc(1, sizeof(*timer));
+
+        if (!timer)
+                return NULL;
+        list_init(&timer->ready.node);
+        timer->ready.run = loop_timer_run;
+        timer->loop = loop;
+        timer->fn = fn;
+        timer->userdata = userdata;
+        (void)event_assign(&timer->event, loop->base, -1, 0, loop_on_timer, timer);
+        return timer;
+}
+
+int loop_timer_set(struct loop_timer *timer, uint64_t delay_ns)
+{
+        list_remove(&timer->ready.node);
+        if (__builtin_add_overflow(clock_monotonic_ns(), delay_ns, &timer->due_ns))
+                timer->due_ns = UINT64_MAX;
+        return loop_timer_add(timer, delay_ns);
+}
+
 void loop_timer_clear(struct loop_timer *timer)
 {
+        list_remove(&timer->ready.node);
         (void)event_del(&timer->event);
 }
 
 bool loop_timer_is_set(const struct loop_timer *timer)
 {
-        return event_pending(&timer->event, EV_TIMEOUT, NULL) != 0;
+        return !list_is_empty(&timer->ready.node) ||
+               event_pending(&timer->event, EV_TIMEOUT, NULL) != 0;
 }
 
 struct loop_timer *loop_timer_free(struct loop_timer *timer)
 {
         if (!timer)
                 return NULL;
-        (void)event_del(&timer->event);
+        loop_timer_clear(timer);
         free(timer);
         return NULL;
 }
@@ -296,8 +393,8 @@ void loop_defer(struct loop *loop, struct loop_deferred *deferred)
 {
         if (!list_is_empty(&deferred->node))
                 return;
-        if (list_is_empty(&loop->deferred))
-                event_active(&loop->deferred_event, EV_TIMEOUT, 0);
+        if (!loop->in_round)
+                event_active(&loop->round, EV_TIMEOUT, 0);
         list_append(&loop->deferred, &deferred->node);
 }
 

@@ -23,7 +23,10 @@ struct loop_io;
 struct loop_timer;
 struct loop_signal;
 
-/* Lower runs first within a round: exits before requests before bytes of containers. */
+/*
+ * Lower runs first within a round: exits before requests before bytes of containers. In a round
+ * everything that is ready runs once, so that no priority starves another.
+ */
 enum loop_priority {
         LOOP_PRIORITY_EXIT,
         LOOP_PRIORITY_RPC,
@@ -57,7 +60,10 @@ struct loop_io *loop_io_new(struct loop *loop, int fd, enum loop_priority priori
 int loop_io_want(struct loop_io *io, int what);   /* 0, or -1 if the descriptor cannot be watched */
 struct loop_io *loop_io_free(struct loop_io *io); /* safe inside its own callback */
 
-/* One-shot timers; loop_timer_set() again to re-arm, replacing what was set. */
+/*
+ * One-shot timers, of LOOP_PRIORITY_RPC, that never fire early; loop_timer_set() again to re-arm,
+ * replacing what was set. 0, or -1 without memory.
+ */
 typedef void (*loop_timer_fn)(struct loop_timer *timer, void *userdata);
 struct loop_timer *loop_timer_new(struct loop *loop, loop_timer_fn fn, void *userdata);
 int loop_timer_set(struct loop_timer *timer, uint64_t delay_ns);

@@ -75,14 +75,8 @@ void ttrpc_call_cancel(struct ttrpc_call *call, int code, const char *text)
 
 static void call_on_deadline(struct loop_timer *timer, void *userdata)
 {
-        struct ttrpc_call *call = userdata;
-        uint64_t now = clock_monotonic_ns();
-
-        /* The loop's clock is a coarse one and may be early. */
-        if (now < call->deadline_ns)
-                (void)loop_timer_set(timer, call->deadline_ns - now);
-        else
-                ttrpc_call_cancel(call, STATUS_DEADLINE_EXCEEDED, ttrpc_deadline_text);
+        (void)timer;
+        ttrpc_call_cancel(userdata, STATUS_DEADLINE_EXCEEDED, ttrpc_deadline_text);
 }
 
 static void call_on_cancel_late(struct loop_deferred *deferred)

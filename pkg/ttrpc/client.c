@@ -14,7 +14,6 @@
 #include <sys/un.h>
 
 #include "pkg/base/cleanup.h"
-#include "pkg/base/clock.h"
 #include "pkg/base/str.h"
 #include "pkg/ttrpc/conn.h"
 #include "pkg/ttrpc/limits.h"
@@ -26,7 +25,6 @@ struct pending {
         struct ttrpc_stream stream;
         struct ttrpc_client *client;
         const ProtobufCMessageDescriptor *output;
-        uint64_t deadline_ns;
         struct loop_timer *timer;
         ttrpc_response_fn fn;
         void *userdata;
@@ -107,13 +105,9 @@ static void pending_on_timer(struct loop_timer *timer, void *userdata)
 {
         struct pending *pending = userdata;
         _cleanup_(client_unref_p) struct ttrpc_client *client = client_ref(pending->client);
-        uint64_t now = clock_monotonic_ns();
 
-        /* The loop's clock is a coarse one and may be early. */
-        if (now < pending->deadline_ns)
-                (void)loop_timer_set(timer, pending->deadline_ns - now);
-        else
-                pending_fail(pending, STATUS_DEADLINE_EXCEEDED, "context deadline exceeded");
+        (void)timer;
+        pending_fail(pending, STATUS_DEADLINE_EXCEEDED, "context deadline exceeded");
 }
 
 /* ---- Answers ---- */
@@ -306,8 +300,6 @@ static int client_check(struct ttrpc_client *client, const ProtobufCMethodDescri
 static int pending_start_timer(struct pending *pending, struct loop *loop, uint64_t timeout_ns,
                                struct error *err)
 {
-        if (__builtin_add_overflow(clock_monotonic_ns(), timeout_ns, &pending->deadline_ns))
-                return 0;
         pending->timer = loop_timer_new(loop, pending_on_timer, pending);
         if (!pending->timer || loop_timer_set(pending->timer, timeout_ns) < 0)
                 return error_set(err, STATUS_RESOURCE_EXHAUSTED, "ttrpc call: no memory");
