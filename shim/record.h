@@ -58,6 +58,9 @@ int shim_record_read(int bundle_fd, const char *exec_id, struct shim_record *ret
 /* Removes an exec's record; that there is none is fine. */
 void shim_record_remove(int bundle_fd, const char *exec_id);
 
+/* Removes the init's record, which only a Create that failed does. */
+void shim_record_unlink_init(int bundle_fd);
+
 /* The start time of a living process as in start_ticks, or 0. Together with the pid it names a
  * process, since a reused pid has another one. */
 uint64_t process_start_ticks(pid_t pid);

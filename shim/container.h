@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The container: its init, its execs, and the executor's side of it. It exists from the moment a
+ * Create is accepted; clients see it (server->container) only once the Create has succeeded.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "pkg/base/list.h"
+#include "pkg/loop/loop.h"
+
+#include "shim/process.h"
+
+struct shim_server;
+
+struct container {
+        struct shim_server *server;
+        char *id;
+        char *bundle;
+        int bundle_fd; /* records survive a rename of the directory */
+        struct executor_container *impl;
+        struct process *init;
+        struct list execs;
+        size_t n_execs;
+        size_t n_live_execs; /* being started, or started and their exit not told */
+
+        bool init_reaped;     /* no exec is started any more */
+        bool execs_wait_over; /* init's exit waits for those of execs no longer */
+        struct loop_timer *execs_wait;
+        unsigned long oom_seen; /* OOM kills that are accounted for */
+
+        size_t n_jobs; /* calls of the executor that have not completed */
+
+        /* Create under way. */
+        struct ttrpc_call *create;
+        const Containerd__Task__V2__CreateTaskRequest *create_request; /* lives with the call */
+        struct executor_job *create_job;
+        struct error create_error; /* what undoing it is for */
+};
+
+/* Opens the bundle. NULL and err on failure. */
+struct container *container_new(struct shim_server *server, const char *id, const char *bundle,
+                                struct error *err);
+
+/* Frees all processes, too. With jobs under way the executor's container is left alone. */
+struct container *container_free(struct container *container);
+
+/* A borrowed exec, or NULL. */
+struct process *container_find_exec(const struct container *container, const char *exec_id);
+
+/* Every call of the executor that completes later is counted, since its container must outlive it.
+ */
+void container_job_begin(struct container *container);
+void container_job_end(struct container *container);

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The events of a task (containerd.events) as containerd's event service wants them: a topic and a
+ * packed message. An event is packed when the thing happens, so that the queue holds a few hundred
+ * bytes per event and nothing that could still change.
+ *
+ * Every function that makes an event returns NULL without memory. The one event that must not fail
+ * is the exit: its room is reserved while the process is being made.
+ */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <time.h>
+
+#include "pkg/base/list.h"
+
+#include "containerd/task/v2/task.pb-c.h"
+
+struct event {
+        struct list node;
+        const char *topic;    /* static */
+        const char *type_url; /* static */
+        struct timespec at;   /* CLOCK_REALTIME of the moment it was published */
+        size_t room;
+        size_t len;
+        uint8_t data[];
+};
+
+struct event *event_free(struct event *event);
+
+struct event *event_task_create(const Containerd__Task__V2__CreateTaskRequest *request, pid_t pid);
+struct event *event_task_start(const char *container_id, pid_t pid);
+struct event *event_task_delete(const char *container_id, pid_t pid, uint32_t exit_status,
+                                const struct timespec *exited_at);
+struct event *event_task_oom(const char *container_id);
+struct event *event_exec_added(const char *container_id, const char *exec_id);
+struct event *event_exec_started(const char *container_id, const char *exec_id, pid_t pid);
+
+/* Room for an exit of any process; filled in later without allocating. process_id is the
+ * container's id for the init. */
+struct event *event_exit_reserve(void);
+void event_exit_fill(struct event *event, const char *container_id, const char *process_id,
+                     pid_t pid, uint32_t exit_status, const struct timespec *exited_at);

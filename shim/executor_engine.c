@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The engine behind the shim's executor interface. The two were drawn alike, so this only turns
+ * types; a completion that carries the engine's objects passes through a small node that knows
+ * whom to call.
+ */
+#include "shim/executor_engine.h"
+
+#include <stdlib.h>
+
+#include "shim/log.h"
+
+struct create_node {
+        executor_create_fn fn;
+        void *userdata;
+};
+
+struct exec_node {
+        executor_exec_fn fn;
+        void *userdata;
+};
+
+/* An executor's handles are the engine's, under another name. */
+static struct engine_container *container_of_executor(const struct executor_container *c)
+{
+        return (struct engine_container *)c;
+}
+
+static struct engine_process *process_of_executor(const struct executor_process *p)
+{
+        return (struct engine_process *)p;
+}
+
+static void on_created(const struct error *err, struct engine_container *container,
+                       struct engine_process *init, int terminal_fd, void *userdata)
+{
+        struct create_node node = *(struct create_node *)userdata;
+
+        free(userdata);
+        node.fn(err, (struct executor_container *)container, (struct executor_process *)init,
+                terminal_fd, node.userdata);
+}
+
+static int do_create(void *impl, const struct executor_create *args, executor_create_fn fn,
+                     void *userdata, struct executor_job **ret, struct error *err)
+{
+        struct create_node *node = malloc(sizeof(*node));
+        struct engine_mount *mounts = calloc(args->n_mounts + 1, sizeof(*mounts));
+        const struct engine_create create = {
+                .id = args->id,
+                .bundle = args->bundle,
+                .runtime_namespace = args->runtime_namespace,
+                .mounts = mounts,
+                .n_mounts = args->n_mounts,
+                .terminal = args->terminal,
+                .stdio = args->stdio,
+                .no_pivot_root = args->no_pivot_root,
+                .no_new_keyring = args->no_new_keyring,
+                .systemd_cgroup = args->systemd_cgroup,
+        };
+        struct engine_job *job = NULL;
+        int r;
+
+        if (!node || !mounts) {
+                free(node);
+                free(mounts);
+                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory");
+        }
+        *node = (struct create_node){.fn = fn, .userdata = userdata};
+        for (size_t i = 0; i < args->n_mounts; i++)
+                mounts[i] = (struct engine_mount){
+                        .type = args->mounts[i].type,
+                        .source = args->mounts[i].source,
+                        .target = args->mounts[i].target,
+                        .options = args->mounts[i].options,
+                        .n_options = args->mounts[i].n_options,
+                };
+        r = engine_create(impl, &create, on_created, node, &job, err);
+        free(mounts);
+        if (r < 0)
+                free(node);
+        else
+                *ret = (struct executor_job *)job;
+        return r;
+}
+
+static void do_abort(struct executor_job *job)
+{
+        engine_job_abort((struct engine_job *)job);
+}
+
+static int do_start(struct executor_container *c, executor_done_fn fn, void *userdata,
+                    struct error *err)
+{
+        return engine_start(container_of_executor(c), fn, userdata, err);
+}
+
+static void on_exec_done(const struct error *err, struct engine_process *process, int terminal_fd,
+                         void *userdata)
+{
+        struct exec_node node = *(struct exec_node *)userdata;
+
+        free(userdata);
+        node.fn(err, (struct executor_process *)process, terminal_fd, node.userdata);
+}
+
+static int do_exec(struct executor_container *c, const struct executor_exec *args,
+                   executor_exec_fn fn, void *userdata, struct error *err)
+{
+        struct exec_node *node = malloc(sizeof(*node));
+        const struct engine_exec exec = {
+                .exec_id = args->exec_id,
+                .process_json = args->process_json,
+                .process_json_len = args->process_json_len,
+                .terminal = args->terminal,
+                .stdio = args->stdio,
+        };
+
+        if (!node)
+                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory");
+        *node = (struct exec_node){.fn = fn, .userdata = userdata};
+        if (engine_exec(container_of_executor(c), &exec, on_exec_done, node, err) < 0) {
+                free(node);
+                return -1;
+        }
+        return 0;
+}
+
+static int do_kill_all(struct executor_container *c, int signo, executor_done_fn fn, void *userdata,
+                       struct error *err)
+{
+        return engine_kill_all(container_of_executor(c), signo, fn, userdata, err);
+}
+
+static int do_pids(const struct executor_container *c, pid_t **ret_pids, size_t *ret_n,
+                   struct error *err)
+{
+        return engine_pids(container_of_executor(c), ret_pids, ret_n, err);
+}
+
+static bool do_has_private_pid_namespace(const struct executor_container *c)
+{
+        return engine_has_private_pid_namespace(container_of_executor(c));
+}
+
+static unsigned long do_oom_kills(const struct executor_container *c)
+{
+        return engine_oom_kills(container_of_executor(c));
+}
+
+static int do_remove(struct executor_container *c, executor_done_fn fn, void *userdata,
+                     struct error *err)
+{
+        return engine_delete(container_of_executor(c), fn, userdata, err);
+}
+
+static void do_container_free(struct executor_container *c)
+{
+        engine_container_free(container_of_executor(c));
+}
+
+static pid_t do_process_pid(const struct executor_process *p)
+{
+        return engine_process_pid(process_of_executor(p));
+}
+
+static void do_process_on_exit(struct executor_process *p, reaper_fn fn, void *userdata)
+{
+        engine_process_on_exit(process_of_executor(p), fn, userdata);
+}
+
+static int do_process_signal(struct executor_process *p, int signo, struct error *err)
+{
+        return engine_process_signal(process_of_executor(p), signo, err);
+}
+
+static void do_process_free(struct executor_process *p)
+{
+        engine_process_free(process_of_executor(p));
+}
+
+static void on_warning(const char *text, void *userdata)
+{
+        (void)userdata;
+        log_warning("%s", text);
+}
+
+void executor_engine_init(struct executor *executor, struct engine *engine)
+{
+        static const struct executor_ops ops = {
+                .create = do_create,
+                .abort = do_abort,
+                .start = do_start,
+                .exec = do_exec,
+                .kill_all = do_kill_all,
+                .pids = do_pids,
+                .has_private_pid_namespace = do_has_private_pid_namespace,
+                .oom_kills = do_oom_kills,
+                .remove = do_remove,
+                .container_free = do_container_free,
+                .process_pid = do_process_pid,
+                .process_on_exit = do_process_on_exit,
+                .process_signal = do_process_signal,
+                .process_free = do_process_free,
+        };
+
+        executor->ops = &ops;
+        executor->impl = engine;
+        engine_on_warning(engine, on_warning, NULL);
+}

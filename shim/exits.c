@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Exits: see exits.h. An init that shares its pid namespace with others leaves processes behind;
+ * they are killed, as the kernel does it in a pid namespace of its own. Nothing that is told is a
+ * guess: `oom_killed` needs both SIGKILL and a counter that has grown since it was last accounted
+ * for.
+ */
+#include "shim/exits.h"
+
+#include <assert.h>
+#include <signal.h>
+#include <sys/wait.h>
+
+#include "pkg/base/cleanup.h"
+#include "pkg/base/clock.h"
+
+#include "shim/container.h"
+#include "shim/log.h"
+#include "shim/pending.h"
+#include "shim/rpc/rpc.h"
+#include "shim/server_impl.h"
+
+enum {
+        SIGNAL_STATUS_BASE = 128,
+        NOT_STARTED_STATUS =
+                255, /* containerd's own figure for a process that it knows nothing of */
+};
+
+/* Whether the OOM killer ended a process that SIGKILL ended. */
+static bool was_oom_killed(struct container *c)
+{
+        unsigned long n = c->server->executor->ops->oom_kills(c->impl);
+
+        if (n <= c->oom_seen)
+                return false;
+        c->oom_seen++;
+        return true;
+}
+
+void exits_before_sigkill(struct container *c)
+{
+        c->oom_seen = c->server->executor->ops->oom_kills(c->impl);
+}
+
+static void fill_exit(struct process *p, const struct reaper_exit *exit)
+{
+        struct process_exit *e = &p->exit;
+
+        e->known = true;
+        e->at = exit->at;
+        if (exit->code == CLD_EXITED) {
+                e->status = (uint32_t)exit->status;
+                e->reason = RECORD_EXITED;
+        } else {
+                e->signal = exit->status;
+                e->status = (uint32_t)(SIGNAL_STATUS_BASE + exit->status);
+                e->core_dumped = exit->code == CLD_DUMPED;
+                e->oom_killed = exit->status == SIGKILL && was_oom_killed(p->container);
+                e->reason = e->oom_killed ? RECORD_OOM_KILLED : RECORD_SIGNAL;
+        }
+        if (p->start_failed)
+                e->reason = RECORD_RUNTIME_ERROR;
+}
+
+static void publish_exit(struct process *p)
+{
+        struct container *c = p->container;
+        const char *id = p->kind == PROCESS_INIT ? c->id : p->exec_id;
+
+        if (p->exit.oom_killed)
+                publisher_publish_take(c->server->publisher, event_task_oom(c->id));
+        event_exit_fill(p->exit_event, c->id, id, p->pid, p->exit.status, &p->exit.at);
+        publisher_publish_take(c->server->publisher, TAKE_PTR(p->exit_event));
+}
+
+static void init_advance(struct container *c);
+
+static void exec_is_over(struct container *c)
+{
+        assert(c->n_live_execs > 0);
+        c->n_live_execs--;
+        init_advance(c);
+}
+
+/* State, event, waiters. */
+static void tell(struct process *p)
+{
+        process_must(p, VERB_EXIT);
+        p->exit.told = true;
+        log_write(LOG_INFO, p->exec_id, "process %d ended: %s, status %u", (int)p->pid,
+                  record_reason_name(p->exit.reason), (unsigned)p->exit.status);
+        publish_exit(p);
+        pending_run(&p->waiters);
+}
+
+/* Tells init's exit, unless something must come first; whoever is in the way calls again. */
+static void init_advance(struct container *c)
+{
+        struct process *p = c->init;
+        struct error err = ERROR_INIT;
+
+        if (!p->exit.known || p->exit.told)
+                return;
+        if (process_may(p, VERB_EXIT, &err) != 0)
+                return;
+        if (c->n_live_execs > 0 && !c->execs_wait_over) {
+                if (!loop_timer_is_set(c->execs_wait) &&
+                    loop_timer_set(c->execs_wait, c->server->times.execs_ns) < 0)
+                        log_warning("no memory for a timer: the exit waits for those of execs");
+                return;
+        }
+        loop_timer_clear(c->execs_wait);
+        tell(p);
+        pending_run(&p->parked);
+        rpc_delete_advance(c);
+}
+
+void exits_on_wait_over(struct loop_timer *timer, void *userdata)
+{
+        struct container *c = userdata;
+
+        (void)timer;
+        log_warning("%zu execs have not ended after the init: its exit is told before theirs",
+                    c->n_live_execs);
+        c->execs_wait_over = true;
+        init_advance(c);
+}
+
+static void on_killed(const struct error *err, void *userdata)
+{
+        struct container *c = userdata;
+
+        if (err)
+                log_warning("kill what the init has left: %s", err->msg);
+        container_job_end(c);
+}
+
+static void init_reaped(struct container *c)
+{
+        const struct executor_ops *ops = c->server->executor->ops;
+        struct error err = ERROR_INIT;
+
+        c->init_reaped = true;
+        if (ops->has_private_pid_namespace(c->impl))
+                return;
+        container_job_begin(c);
+        if (ops->kill_all(c->impl, SIGKILL, on_killed, c, &err) < 0)
+                on_killed(&err, c);
+}
+
+static void on_exit_seen(const struct reaper_exit *exit, void *userdata)
+{
+        struct process *p = userdata;
+        struct container *c = p->container;
+
+        fill_exit(p, exit);
+        process_write_record(p);
+        io_stdio_process_exited(p->stdio);
+        if (p->kind == PROCESS_EXEC) {
+                tell(p);
+                exec_is_over(c);
+                return;
+        }
+        init_reaped(c);
+        init_advance(c);
+}
+
+void exits_watch(struct process *p)
+{
+        struct container *c = p->container;
+
+        c->server->executor->ops->process_on_exit(p->impl, on_exit_seen, p);
+}
+
+void exits_after_start(struct process *p)
+{
+        if (p->exit.known && p->start_failed) {
+                p->exit.reason = RECORD_RUNTIME_ERROR;
+                process_write_record(p);
+        }
+        init_advance(p->container);
+}
+
+void exits_exec_not_started(struct process *p)
+{
+        p->start_failed = true;
+        p->exit = (struct process_exit){
+                .known = true,
+                .told = true,
+                .status = NOT_STARTED_STATUS,
+                .reason = RECORD_RUNTIME_ERROR,
+                .at = clock_realtime(),
+        };
+        process_write_record(p);
+        process_must(p, VERB_START_FAILED);
+        pending_run(&p->waiters);
+        exec_is_over(p->container);
+}

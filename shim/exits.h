@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What happens when a process has ended: the order in which the world is told.
+ *
+ *   1. the record on disk        at once
+ *   2. the state                 when its Start is not under way any more, and, for the init, when
+ *   3. the event                 the exits of all execs have been told
+ *   4. those who wait
+ */
+#pragma once
+
+#include "pkg/loop/loop.h"
+
+struct container;
+struct process;
+
+/* From now on the process's exit is seen. Once, when the executor has made it. */
+void exits_watch(struct process *process);
+
+/* The Start of a process has come to its end: an exit that came meanwhile is told now. */
+void exits_after_start(struct process *process);
+
+/* The Start of an exec has failed: it counts as ended, with the reason runtime_error; no event. */
+void exits_exec_not_started(struct process *process);
+
+/* A SIGKILL is about to be sent for a client: OOM kills so far were of other processes. */
+void exits_before_sigkill(struct container *container);
+
+/* The timer of container->execs_wait. */
+void exits_on_wait_over(struct loop_timer *timer, void *userdata);

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Options of Create: see options.h. What only concerns a runtime binary (its root, CRIU's paths)
+ * has no meaning for the built-in engine and is passed over; shim_cgroup is the business of
+ * `start`.
+ */
+#include "shim/options.h"
+
+#include <string.h>
+
+#include "pkg/base/str.h"
+
+#include "containerd/runc/v1/options.pb-c.h"
+#include "runtimeoptions/v1/options.pb-c.h"
+#include "shim/log.h"
+
+static void *allocate(void *arena, size_t size)
+{
+        return arena_alloc(arena, size);
+}
+
+static void release(void *arena, void *p)
+{
+        (void)arena;
+        (void)p;
+}
+
+/* The name of the message behind a type URL, which may have a host before it. */
+static const char *type_name(const char *type_url)
+{
+        const char *slash = strrchr(type_url, '/');
+
+        return slash ? slash + 1 : type_url;
+}
+
+/* Docker and many a config.toml name runc although they mean "the default". */
+static int check_binary_name(const char *binary_name, struct error *err)
+{
+        const char *slash = strrchr(binary_name, '/');
+        const char *name = slash ? slash + 1 : binary_name;
+
+        if (!*binary_name || strcmp(binary_name, "belay") == 0)
+                return 0;
+        if (strcmp(name, "runc") == 0) {
+                log_warning("options.binary_name is '%s': the built-in engine runs the container",
+                            binary_name);
+                return 0;
+        }
+        return error_set(err, STATUS_UNIMPLEMENTED, "options.binary_name '%s' is not supported yet",
+                         binary_name);
+}
+
+int create_options_parse(const Google__Protobuf__Any *any, struct arena *arena,
+                         struct create_options *ret, struct error *err)
+{
+        ProtobufCAllocator allocator = {
+                .alloc = allocate,
+                .free = release,
+                .allocator_data = arena,
+        };
+        const Containerd__Runc__V1__Options *options;
+        const char *name;
+
+        *ret = (struct create_options){.io_uid = 0};
+        if (!any || any->value.len == 0)
+                return 0;
+        name = type_name(any->type_url);
+        if (strcmp(name, runtimeoptions__v1__options__descriptor.name) == 0) {
+                log_debug("options of type '%s' are passed over", any->type_url);
+                return 0;
+        }
+        if (strcmp(name, containerd__runc__v1__options__descriptor.name) != 0)
+                return error_set(err, STATUS_INVALID_ARGUMENT, "options have the unknown type '%s'",
+                                 any->type_url);
+        options =
+                containerd__runc__v1__options__unpack(&allocator, any->value.len, any->value.data);
+        if (!options)
+                return error_set(err, STATUS_INVALID_ARGUMENT, "options are not a valid '%s'",
+                                 name);
+        if (check_binary_name(options->binary_name, err) < 0)
+                return -1;
+        ret->no_pivot_root = options->no_pivot_root;
+        ret->no_new_keyring = options->no_new_keyring;
+        ret->systemd_cgroup = options->systemd_cgroup;
+        ret->io_uid = options->io_uid;
+        ret->io_gid = options->io_gid;
+        return 0;
+}

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The options of a Create request: containerd.runc.v1.Options, as every containerd sends them.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "pkg/base/arena.h"
+#include "pkg/base/error.h"
+
+#include "google/protobuf/any.pb-c.h"
+
+struct create_options {
+        bool no_pivot_root;
+        bool no_new_keyring;
+        bool systemd_cgroup;
+        uint32_t io_uid;
+        uint32_t io_gid;
+};
+
+/*
+ * any may be NULL; no value means defaults. Scratch memory comes from the arena. INVALID_ARGUMENT
+ * for a type that is not known, UNIMPLEMENTED for an option that is not supported, both by name.
+ */
+int create_options_parse(const Google__Protobuf__Any *any, struct arena *arena,
+                         struct create_options *ret, struct error *err);

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Processes: see process.h.
+ */
+#include "shim/process.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "pkg/base/cleanup.h"
+#include "pkg/base/clock.h"
+
+#include "shim/container.h"
+#include "shim/log.h"
+#include "shim/pending.h"
+#include "shim/server_impl.h"
+
+struct process *process_new(struct container *container, enum process_kind kind,
+                            const struct process_request *request)
+{
+        struct process *p = calloc(1, sizeof(*p));
+
+        if (!p)
+                return NULL;
+        p->container = container;
+        p->kind = kind;
+        p->state = PROCESS_CREATED;
+        p->terminal = request->terminal;
+        list_init(&p->node);
+        list_init(&p->waiters);
+        list_init(&p->parked);
+        p->exec_id = strdup(request->exec_id);
+        p->stdin_path = strdup(request->stdin_path);
+        p->stdout_path = strdup(request->stdout_path);
+        p->stderr_path = strdup(request->stderr_path);
+        p->exit_event = event_exit_reserve();
+        if (!p->exec_id || !p->stdin_path || !p->stdout_path || !p->stderr_path || !p->exit_event)
+                return process_free(p);
+        if (kind == PROCESS_EXEC) {
+                list_append(&container->execs, &p->node);
+                container->n_execs++;
+        }
+        return p;
+}
+
+struct process *process_free(struct process *p)
+{
+        if (!p)
+                return NULL;
+        list_remove(&p->node);
+        pending_fail(&p->waiters, STATUS_UNAVAILABLE, "the shim is ending");
+        pending_fail(&p->parked, STATUS_UNAVAILABLE, "the shim is ending");
+        if (p->start)
+                ttrpc_call_fail(TAKE_PTR(p->start), STATUS_UNAVAILABLE, "the shim is ending");
+        if (p->delete_)
+                ttrpc_call_fail(TAKE_PTR(p->delete_), STATUS_UNAVAILABLE, "the shim is ending");
+        loop_timer_free(p->drain);
+        io_stdio_free(p->stdio);
+        if (p->impl)
+                p->container->server->executor->ops->process_free(p->impl);
+        event_free(p->exit_event);
+        free(p->spec);
+        free(p->exec_id);
+        free(p->stdin_path);
+        free(p->stdout_path);
+        free(p->stderr_path);
+        free(p);
+        return NULL;
+}
+
+int process_may(const struct process *p, enum process_verb verb, struct error *err)
+{
+        enum process_state next;
+
+        return process_next(p->kind, p->state, verb, &next, err);
+}
+
+int process_do(struct process *p, enum process_verb verb, struct error *err)
+{
+        return process_next(p->kind, p->state, verb, &p->state, err);
+}
+
+void process_must(struct process *p, enum process_verb verb)
+{
+        struct error err = ERROR_INIT;
+        int r = process_do(p, verb, &err);
+
+        assert(r == 0);
+        (void)r;
+}
+
+int process_open_stdio(struct process *p, struct error *err)
+{
+        const struct io_stdio_paths paths = {
+                .in = p->stdin_path,
+                .out = p->stdout_path,
+                .err = p->stderr_path,
+                .terminal = p->terminal,
+        };
+
+        if (io_stdio_open(&p->stdio, p->container->server->loop, &paths, err) < 0)
+                return -1;
+        if (p->stdin_closed)
+                io_stdio_close_stdin(p->stdio);
+        return 0;
+}
+
+int process_attach_take(struct process *p, struct executor_process *impl, int terminal_fd,
+                        struct error *err)
+{
+        p->impl = impl;
+        p->pid = p->container->server->executor->ops->process_pid(impl);
+        p->started_at = clock_realtime();
+        p->start_ticks = process_start_ticks(p->pid);
+        io_stdio_close_child_fds(p->stdio);
+        if (!p->terminal) {
+                fd_close(terminal_fd);
+                return 0;
+        }
+        if (io_stdio_attach_terminal_take(p->stdio, terminal_fd, err) < 0) {
+                fd_close(terminal_fd);
+                return -1;
+        }
+        if (p->width > 0 || p->height > 0)
+                return io_stdio_resize(p->stdio, p->width, p->height, err);
+        return 0;
+}
+
+void process_write_record(const struct process *p)
+{
+        struct shim_record record = {
+                .pid = p->pid,
+                .start_ticks = p->start_ticks,
+                .started_at = p->started_at,
+                .exited = p->exit.known,
+                .exit_status = p->exit.status,
+                .signal = p->exit.signal,
+                .core_dumped = p->exit.core_dumped,
+                .oom_killed = p->exit.oom_killed,
+                .reason = p->exit.reason,
+                .exited_at = p->exit.at,
+        };
+        struct error err = ERROR_INIT;
+
+        (void)snprintf(record.id, sizeof(record.id), "%s", p->container->id);
+        (void)snprintf(record.exec_id, sizeof(record.exec_id), "%s", p->exec_id);
+        if (shim_record_write(p->container->bundle_fd, &record, &err) < 0)
+                log_write(LOG_ERROR, p->exec_id, "%s", err.msg);
+}

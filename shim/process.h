@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A process of the container: its init, or an exec. It holds what the client asked for, what the
+ * executor made of it, how it ended, and who waits for that.
+ *
+ * An exit goes through two stations. It is *known* as soon as the process was reaped (or could not
+ * be started), and is on disk then. It is *told* when the state, the event and the waiters have it;
+ * that may be a little later, since a Start under way and the exits of execs come first (exits.c).
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <time.h>
+
+#include "pkg/base/error.h"
+#include "pkg/base/list.h"
+#include "pkg/io/stdio.h"
+#include "pkg/ttrpc/ttrpc.h"
+
+#include "shim/events.h"
+#include "shim/executor.h"
+#include "shim/process_state.h"
+#include "shim/record.h"
+
+struct container;
+
+struct process_exit {
+        bool known;
+        bool told;
+        uint32_t status; /* 128 + signal for a signal */
+        int signal;
+        bool core_dumped;
+        bool oom_killed;
+        enum record_reason reason;
+        struct timespec at;
+};
+
+struct process {
+        struct container *container;
+        struct list node; /* in the container's execs, or in the server's graveyard */
+        enum process_kind kind;
+        enum process_state state; /* changed by process_do() only */
+        bool stdin_closed;        /* CloseIO came */
+        bool terminal;
+        bool start_failed;
+        uint16_t width; /* the last ResizePty; 0: none yet */
+        uint16_t height;
+        char *exec_id; /* "" for the init */
+        char *stdin_path;
+        char *stdout_path;
+        char *stderr_path;
+
+        char *spec; /* an exec's process as JSON, until it is started */
+        size_t spec_len;
+
+        struct executor_process *impl; /* NULL before it exists */
+        struct io_stdio *stdio;        /* likewise */
+        pid_t pid;                     /* 0 before it exists; kept after its end */
+        uint64_t start_ticks;
+        struct timespec started_at;
+        struct process_exit exit;
+        struct event *exit_event; /* reserved, so that an exit needs no memory */
+
+        struct list waiters;        /* pending calls, until the exit is told */
+        struct list parked;         /* pending calls, until the state changes */
+        struct ttrpc_call *start;   /* the Start under way; it is answered whoever waits */
+        struct ttrpc_call *delete_; /* the Delete under way, likewise */
+        struct loop_timer *drain;   /* Delete waits for stdio */
+        bool drain_over;            /* no more of that */
+};
+
+struct process_request {
+        const char *exec_id;
+        const char *stdin_path;
+        const char *stdout_path;
+        const char *stderr_path;
+        bool terminal;
+};
+
+/* Copies the request. An exec enters the container's list. NULL without memory. */
+struct process *process_new(struct container *container, enum process_kind kind,
+                            const struct process_request *request);
+
+/* Answers whoever still waits with Unavailable, closes the stdio and forgets the executor's
+ * process. */
+struct process *process_free(struct process *process);
+
+/* Asks the table and goes to the next state; the same results as process_next(). */
+int process_do(struct process *process, enum process_verb verb, struct error *err);
+
+/* For what cannot be refused: a refusal is our own bug. */
+void process_must(struct process *process, enum process_verb verb);
+
+/* Asks without a change. */
+int process_may(const struct process *process, enum process_verb verb, struct error *err);
+
+/* Opens the stdio as requested, STDIN closed if CloseIO came before. */
+int process_open_stdio(struct process *process, struct error *err);
+
+/* The executor has made it: keeps its handle and pid, and starts the terminal's relay. */
+int process_attach_take(struct process *process, struct executor_process *impl, int terminal_fd,
+                        struct error *err);
+
+/* Writes its record; a failure is logged, and costs nothing but the record. */
+void process_write_record(const struct process *process);

@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The publisher: see publisher.h. The head of the queue is sent, and sent again after a pause when
+ * that failed, on a new connection if the old one is gone or did not answer. Only what containerd
+ * calls invalid is given up, since it would call it invalid for ever and hold up all that follows.
+ */
+#include "shim/publisher.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "pkg/base/cleanup.h"
+#include "pkg/base/clock.h"
+#include "pkg/base/limits.h"
+#include "pkg/base/str.h"
+#include "pkg/ttrpc/ttrpc.h"
+
+#include "containerd/services/events/ttrpc/v1/events.pb-c.h"
+#include "shim/log.h"
+
+enum { METHOD_FORWARD = 0 };
+
+struct publisher {
+        struct loop *loop;
+        char *address;
+        char *runtime_namespace;
+        uint64_t attempt_ns;
+        uint64_t backoff_min_ns;
+        uint64_t backoff_max_ns;
+
+        struct list queue; /* of struct event, the oldest first */
+        size_t n_queued;
+        size_t n_lost;
+        bool freeing;
+        bool in_flight;      /* the head of the queue has been sent and not been answered */
+        bool said_away;      /* the present absence of containerd is in the log */
+        uint64_t backoff_ns; /* of the next failure; 0: none in a row */
+
+        struct ttrpc_client *client; /* NULL: not connected */
+        bool client_is_bad;          /* to be dropped before the next attempt */
+        struct loop_timer *retry;
+        struct loop_deferred send;
+
+        struct loop_deferred idle;
+        void (*on_idle)(void *userdata);
+        void *idle_userdata;
+};
+
+static void publisher_send(struct publisher *p);
+
+static void on_deferred_send(struct loop_deferred *deferred)
+{
+        publisher_send(container_of(deferred, struct publisher, send));
+}
+
+static void on_deferred_idle(struct loop_deferred *deferred)
+{
+        struct publisher *p = container_of(deferred, struct publisher, idle);
+        void (*fn)(void *userdata) = p->on_idle;
+
+        if (!fn || p->n_queued > 0)
+                return;
+        p->on_idle = NULL;
+        fn(p->idle_userdata);
+}
+
+static void on_retry(struct loop_timer *timer, void *userdata)
+{
+        (void)timer;
+        publisher_send(userdata);
+}
+
+int publisher_new(struct publisher **ret, const struct publisher_options *options,
+                  struct error *err)
+{
+        struct publisher *p = calloc(1, sizeof(*p));
+
+        if (!p)
+                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "create publisher: no memory");
+        p->loop = options->loop;
+        p->attempt_ns = options->attempt_ns;
+        p->backoff_min_ns = options->backoff_min_ns;
+        p->backoff_max_ns = options->backoff_max_ns;
+        list_init(&p->queue);
+        loop_deferred_init(&p->send, on_deferred_send);
+        loop_deferred_init(&p->idle, on_deferred_idle);
+        p->address = strdup(options->address ? options->address : "");
+        p->runtime_namespace = strdup(options->runtime_namespace);
+        p->retry = loop_timer_new(p->loop, on_retry, p);
+        if (!p->address || !p->runtime_namespace || !p->retry) {
+                publisher_free(p);
+                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "create publisher: no memory");
+        }
+        if (!*p->address)
+                log_info("no TTRPC_ADDRESS: events are not published");
+        *ret = p;
+        return 0;
+}
+
+static void publisher_drop_head(struct publisher *p)
+{
+        event_free(list_first(&p->queue, struct event, node));
+        p->n_queued--;
+}
+
+struct publisher *publisher_free(struct publisher *p)
+{
+        if (!p)
+                return NULL;
+        if (p->n_queued > 0 || p->n_lost > 0)
+                log_warning("%zu events were not accepted by containerd, %zu given up before",
+                            p->n_queued, p->n_lost);
+        p->freeing = true;
+        ttrpc_client_free(TAKE_PTR(p->client));
+        loop_deferred_cancel(&p->send);
+        loop_deferred_cancel(&p->idle);
+        loop_timer_free(p->retry);
+        while (p->n_queued > 0)
+                publisher_drop_head(p);
+        free(p->address);
+        free(p->runtime_namespace);
+        free(p);
+        return NULL;
+}
+
+/* Waits before the next attempt, twice as long as the last time. */
+static void publisher_back_off(struct publisher *p, const struct error *err)
+{
+        const struct event *head = list_first(&p->queue, struct event, node);
+
+        if (!p->said_away) {
+                p->said_away = true;
+                log_warning("forward event '%s': %s; trying again", head->topic, err->msg);
+        }
+        if (p->backoff_ns == 0)
+                p->backoff_ns = p->backoff_min_ns;
+        if (loop_timer_set(p->retry, p->backoff_ns) < 0)
+                loop_defer(p->loop, &p->send);
+        p->backoff_ns *= 2;
+        if (p->backoff_ns > p->backoff_max_ns)
+                p->backoff_ns = p->backoff_max_ns;
+}
+
+static void publisher_accepted(struct publisher *p)
+{
+        p->backoff_ns = 0;
+        if (p->said_away) {
+                p->said_away = false;
+                log_info("events are accepted again, %zu to go", p->n_queued - 1);
+        }
+        publisher_drop_head(p);
+        if (p->n_queued > 0)
+                loop_defer(p->loop, &p->send);
+        else
+                loop_defer(p->loop, &p->idle);
+}
+
+static void on_response(const struct error *err, const ProtobufCMessage *response, void *userdata)
+{
+        struct publisher *p = userdata;
+
+        (void)response;
+        p->in_flight = false;
+        if (p->freeing)
+                return;
+        assert(p->n_queued > 0);
+        if (!err) {
+                publisher_accepted(p);
+        } else if (err->code == STATUS_INVALID_ARGUMENT) {
+                log_error("forward event '%s': %s; given up",
+                          list_first(&p->queue, struct event, node)->topic, err->msg);
+                p->n_lost++;
+                publisher_accepted(p);
+        } else {
+                /* A containerd that did not answer in time may be a hung one, or another one by
+                 * now: the next attempt has a connection of its own. */
+                p->client_is_bad = true;
+                publisher_back_off(p, err);
+        }
+}
+
+static void on_close(struct ttrpc_client *client, const struct error *err, void *userdata)
+{
+        struct publisher *p = userdata;
+
+        (void)err;
+        if (p->client == client)
+                p->client = ttrpc_client_free(p->client);
+}
+
+static int publisher_forward(struct publisher *p, const struct event *event, struct error *err)
+{
+        Containerd__Services__Events__Ttrpc__V1__ForwardRequest request =
+                CONTAINERD__SERVICES__EVENTS__TTRPC__V1__FORWARD_REQUEST__INIT;
+        Containerd__Types__Envelope envelope = CONTAINERD__TYPES__ENVELOPE__INIT;
+        Google__Protobuf__Timestamp at = GOOGLE__PROTOBUF__TIMESTAMP__INIT;
+        Google__Protobuf__Any any = GOOGLE__PROTOBUF__ANY__INIT;
+        const struct ttrpc_metadata metadata = {
+                .key = "containerd-namespace-ttrpc",
+                .value = p->runtime_namespace,
+        };
+        const struct ttrpc_call_options options = {
+                .timeout_ns = p->attempt_ns,
+                .metadata = &metadata,
+                .n_metadata = 1,
+        };
+
+        at.seconds = event->at.tv_sec;
+        at.nanos = (int32_t)event->at.tv_nsec;
+        any.type_url = (char *)event->type_url;
+        any.value.data = (uint8_t *)event->data;
+        any.value.len = event->len;
+        envelope.timestamp = &at;
+        envelope.namespace_ = p->runtime_namespace;
+        envelope.topic = (char *)event->topic;
+        envelope.event = &any;
+        request.envelope = &envelope;
+        return ttrpc_client_call(p->client,
+                                 &containerd__services__events__ttrpc__v1__events__descriptor,
+                                 METHOD_FORWARD, &request.base, &options, on_response, p, err);
+}
+
+/* Sends the head of the queue, unless it is under way. */
+static void publisher_send(struct publisher *p)
+{
+        struct error err = ERROR_INIT;
+
+        if (p->in_flight || p->n_queued == 0)
+                return;
+        loop_timer_clear(p->retry);
+        if (p->client_is_bad) {
+                p->client_is_bad = false;
+                ttrpc_client_free(TAKE_PTR(p->client));
+        }
+        if (!p->client) {
+                if (ttrpc_client_connect(&p->client, p->loop, p->address, &err) < 0) {
+                        publisher_back_off(p, &err);
+                        return;
+                }
+                ttrpc_client_on_close(p->client, on_close, p);
+        }
+        if (publisher_forward(p, list_first(&p->queue, struct event, node), &err) < 0) {
+                p->client_is_bad = true;
+                publisher_back_off(p, &err);
+                return;
+        }
+        p->in_flight = true;
+}
+
+/* Makes room by giving up the oldest event that is not under way. */
+static void publisher_bound(struct publisher *p)
+{
+        struct list *oldest = p->queue.next;
+
+        if (p->n_queued < LIMIT_EVENTS_QUEUED)
+                return;
+        if (p->in_flight)
+                oldest = oldest->next;
+        event_free(container_of(oldest, struct event, node));
+        p->n_queued--;
+        if (p->n_lost++ == 0)
+                log_error("more than %d events are queued; the oldest are given up",
+                          LIMIT_EVENTS_QUEUED);
+}
+
+void publisher_publish_take(struct publisher *p, struct event *event)
+{
+        if (!event) {
+                p->n_lost++;
+                log_error("publish event: no memory");
+                return;
+        }
+        assert(list_is_empty(&event->node));
+        if (!*p->address) {
+                event_free(event);
+                return;
+        }
+        event->at = clock_realtime();
+        publisher_bound(p);
+        list_append(&p->queue, &event->node);
+        p->n_queued++;
+        /* At the end of the round, so that the reply to the client does not wait for it; and not
+         * at all while a pause runs. */
+        if (!p->in_flight && !loop_timer_is_set(p->retry))
+                loop_defer(p->loop, &p->send);
+}
+
+size_t publisher_n_queued(const struct publisher *p)
+{
+        return p->n_queued;
+}
+
+size_t publisher_n_lost(const struct publisher *p)
+{
+        return p->n_lost;
+}
+
+void publisher_on_idle(struct publisher *p, void (*fn)(void *userdata), void *userdata)
+{
+        p->on_idle = fn;
+        p->idle_userdata = userdata;
+        if (fn && p->n_queued == 0)
+                loop_defer(p->loop, &p->idle);
+}

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Hands events to containerd, in order: one queue, one event under way, and the next only when that
+ * one was accepted. While containerd is away the queue waits, for as long as it takes; beyond
+ * LIMIT_EVENTS_QUEUED the oldest are given up and counted. Nothing here ever blocks or fails an
+ * exit.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "pkg/base/error.h"
+#include "pkg/loop/loop.h"
+
+#include "shim/events.h"
+
+struct publisher;
+
+struct publisher_options {
+        struct loop *loop;
+        const char *address;           /* "" or NULL: events are dropped */
+        const char *runtime_namespace; /* goes with every event */
+        uint64_t attempt_ns;           /* one attempt */
+        uint64_t backoff_min_ns;       /* before the second attempt; doubled up to backoff_max_ns */
+        uint64_t backoff_max_ns;
+};
+
+/* The strings are copied. Nothing is connected before the first event. */
+int publisher_new(struct publisher **ret, const struct publisher_options *options,
+                  struct error *err);
+
+/* What is still queued is lost; the log says how much. */
+struct publisher *publisher_free(struct publisher *publisher);
+
+/* Queues an event, which it owns from now on. NULL (no memory for the event) counts as lost. */
+void publisher_publish_take(struct publisher *publisher, struct event *event);
+
+/* Events that containerd has not accepted yet. */
+size_t publisher_n_queued(const struct publisher *publisher);
+size_t publisher_n_lost(const struct publisher *publisher);
+
+/* fn runs once, from the loop, when nothing is queued; at the end of this round if that is so now.
+ * Clear with NULL. */
+void publisher_on_idle(struct publisher *publisher, void (*fn)(void *userdata), void *userdata);

@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Create: from a bundle to an init that waits at its gate. Nobody sees the container before that,
+ * and a Create that fails leaves nothing: no container, no event, no open stdio, no file. A Create
+ * goes on when its caller has gone, since containerd then asks Delete and Shutdown, and Shutdown
+ * aborts it.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "pkg/base/cleanup.h"
+#include "pkg/base/str.h"
+
+#include "containerd/task/v2/task.pb-c.h"
+#include "shim/container.h"
+#include "shim/exits.h"
+#include "shim/log.h"
+#include "shim/options.h"
+#include "shim/rpc/rpc.h"
+#include "shim/server_impl.h"
+
+CLEANUP_DEFINE(struct container, container_free)
+#define _cleanup_container_ _cleanup_(container_free_p)
+
+static const char pid_file[] = "init.pid";
+
+/* ---- The end of a Create ---- */
+
+static void create_failed(struct container *c, const struct error *why)
+{
+        struct shim_server *server = c->server;
+        struct error err = *why;
+
+        (void)error_prefix(&err, "OCI runtime create failed");
+        log_error("%s", err.msg);
+        shim_record_unlink_init(c->bundle_fd);
+        (void)unlinkat(c->bundle_fd, pid_file, 0);
+        ttrpc_call_fail_error(TAKE_PTR(c->create), &err);
+        server->creating = NULL;
+        server_bury_container(server, c);
+        lifetime_touch(server);
+        server_advance_stop(server);
+}
+
+static void on_undone(const struct error *err, void *userdata)
+{
+        struct container *c = userdata;
+
+        if (err)
+                log_error("undo create: %s", err->msg);
+        c->n_jobs--;
+        create_failed(c, &c->create_error);
+}
+
+/* The executor has made it, but it cannot be used: it is removed again. */
+static void undo_create(struct container *c, const struct error *why)
+{
+        struct error err = ERROR_INIT;
+
+        c->create_error = *why;
+        c->n_jobs++;
+        if (c->server->executor->ops->remove(c->impl, on_undone, c, &err) < 0)
+                on_undone(&err, c);
+}
+
+static void write_pid_file(const struct container *c)
+{
+        char text[16];
+        int r;
+
+        (void)snprintf(text, sizeof(text), "%d", (int)c->init->pid);
+        r = file_write_atomic(c->bundle_fd, pid_file, text, strlen(text), 0644);
+        if (r < 0)
+                log_error("write '%s': %s", pid_file, strerror(-r));
+}
+
+static void create_succeeded(struct container *c)
+{
+        Containerd__Task__V2__CreateTaskResponse response =
+                CONTAINERD__TASK__V2__CREATE_TASK_RESPONSE__INIT;
+        struct shim_server *server = c->server;
+
+        write_pid_file(c);
+        process_write_record(c->init);
+        server->creating = NULL;
+        server->container = c;
+        server->had_container = true;
+        log_info("container created, pid %d", (int)c->init->pid);
+        publisher_publish_take(server->publisher,
+                               event_task_create(c->create_request, c->init->pid));
+        c->create_request = NULL;
+        response.pid = (uint32_t)c->init->pid;
+        ttrpc_call_reply(TAKE_PTR(c->create), &response.base);
+        exits_watch(c->init);
+        lifetime_touch(server);
+        server_advance_stop(server);
+}
+
+static void on_created(const struct error *err, struct executor_container *impl,
+                       struct executor_process *init, int terminal_fd, void *userdata)
+{
+        struct container *c = userdata;
+        struct error attach = ERROR_INIT;
+
+        c->n_jobs--;
+        c->create_job = NULL;
+        if (err) {
+                create_failed(c, err);
+                return;
+        }
+        c->impl = impl;
+        if (process_attach_take(c->init, init, terminal_fd, &attach) < 0)
+                undo_create(c, &attach);
+        else
+                create_succeeded(c);
+}
+
+/* ---- Its beginning ---- */
+
+static int check(const struct shim_server *server,
+                 const Containerd__Task__V2__CreateTaskRequest *request, struct error *err)
+{
+        if (!id_is_valid(request->id))
+                return error_set(err, STATUS_INVALID_ARGUMENT,
+                                 "id '%.80s' is not a valid identifier", request->id);
+        if (request->bundle[0] != '/')
+                return error_set(err, STATUS_INVALID_ARGUMENT,
+                                 "bundle '%.160s' is not an absolute path", request->bundle);
+        if (*request->checkpoint || *request->parent_checkpoint)
+                return error_set(err, STATUS_UNIMPLEMENTED, "checkpoint is not supported yet");
+        if (server->stopping)
+                return error_set(err, STATUS_UNAVAILABLE, "the shim is ending");
+        if (server->creating || server->container)
+                return error_set(err, STATUS_ALREADY_EXISTS,
+                                 "the shim has the container '%s': already exists",
+                                 (server->creating ? server->creating : server->container)->id);
+        return 0;
+}
+
+/* The container's ends of FIFOs are to belong to the container's root in a user namespace. */
+static int own_stdio(const struct process *p, const struct create_options *options,
+                     struct error *err)
+{
+        const int *fds = io_stdio_child_fds(p->stdio);
+
+        if (p->terminal || (options->io_uid == 0 && options->io_gid == 0))
+                return 0;
+        for (int i = 0; i < 3; i++) {
+                struct stat st;
+
+                if (fstat(fds[i], &st) < 0 || !S_ISFIFO(st.st_mode))
+                        continue;
+                if (fchown(fds[i], options->io_uid, options->io_gid) < 0)
+                        return error_errno(err, errno, "stdio %d: chown to %u:%u", i,
+                                           options->io_uid, options->io_gid);
+        }
+        return 0;
+}
+
+/* Mounts as the executor wants them, in the call's arena; NULL without room there. */
+static const struct executor_mount *
+make_mounts(struct arena *arena, const Containerd__Task__V2__CreateTaskRequest *request)
+{
+        struct executor_mount *mounts = arena_calloc(arena, request->n_rootfs, sizeof(*mounts));
+
+        for (size_t i = 0; mounts && i < request->n_rootfs; i++) {
+                const Containerd__Types__Mount *m = request->rootfs[i];
+
+                mounts[i] = (struct executor_mount){
+                        .type = m->type,
+                        .source = m->source,
+                        .target = m->target,
+                        .options = (const char *const *)m->options,
+                        .n_options = m->n_options,
+                };
+        }
+        return mounts;
+}
+
+/* Starts the executor's job; the container is complete but for what that gives. */
+static int begin(struct container *c, const struct create_options *options, struct error *err)
+{
+        const Containerd__Task__V2__CreateTaskRequest *request = c->create_request;
+        const struct executor *executor = c->server->executor;
+        struct executor_create args = {
+                .id = c->id,
+                .bundle = c->bundle,
+                .runtime_namespace = c->server->runtime_namespace,
+                .mounts = make_mounts(ttrpc_call_arena(c->create), request),
+                .n_mounts = request->n_rootfs,
+                .terminal = c->init->terminal,
+                .no_pivot_root = options->no_pivot_root,
+                .no_new_keyring = options->no_new_keyring,
+                .systemd_cgroup = options->systemd_cgroup,
+        };
+
+        if (!args.mounts)
+                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "%zu mounts: no memory",
+                                 request->n_rootfs);
+        if (process_open_stdio(c->init, err) < 0 || own_stdio(c->init, options, err) < 0)
+                return -1;
+        args.stdio = c->init->terminal ? NULL : io_stdio_child_fds(c->init->stdio);
+        c->n_jobs++;
+        if (executor->ops->create(executor->impl, &args, on_created, c, &c->create_job, err) < 0) {
+                c->n_jobs--;
+                return -1;
+        }
+        return 0;
+}
+
+static struct container *make_container(struct shim_server *server,
+                                        const Containerd__Task__V2__CreateTaskRequest *request,
+                                        struct error *err)
+{
+        const struct process_request what = {
+                .exec_id = "",
+                .stdin_path = request->stdin,
+                .stdout_path = request->stdout,
+                .stderr_path = request->stderr,
+                .terminal = request->terminal,
+        };
+        _cleanup_container_ struct container *c =
+                container_new(server, request->id, request->bundle, err);
+
+        if (!c)
+                return NULL;
+        c->init = process_new(c, PROCESS_INIT, &what);
+        if (!c->init) {
+                (void)error_set(err, STATUS_RESOURCE_EXHAUSTED, "create container: no memory");
+                return NULL;
+        }
+        return TAKE_PTR(c);
+}
+
+void rpc_create(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata)
+{
+        const Containerd__Task__V2__CreateTaskRequest *request = (const void *)message;
+        struct shim_server *server = userdata;
+        struct create_options options;
+        struct container *c;
+        struct error err = ERROR_INIT;
+
+        lifetime_touch(server);
+        if (check(server, request, &err) < 0 ||
+            create_options_parse(request->options, ttrpc_call_arena(call), &options, &err) < 0) {
+                ttrpc_call_fail_error(call, &err);
+                return;
+        }
+        c = make_container(server, request, &err);
+        if (!c) {
+                ttrpc_call_fail_error(call, &err);
+                return;
+        }
+        c->create = call;
+        c->create_request = request;
+        server->creating = c;
+        if (begin(c, &options, &err) < 0)
+                create_failed(c, &err);
+        lifetime_touch(server);
+}

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Exec: registers a process; nothing runs before its Start. The spec is kept as the client's JSON,
+ * which the shim never reads: the executor does, when the process is started.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "pkg/base/limits.h"
+#include "pkg/base/str.h"
+
+#include "containerd/task/v2/task.pb-c.h"
+#include "shim/container.h"
+#include "shim/rpc/rpc.h"
+#include "shim/server_impl.h"
+
+static int check(const struct container *c, const Containerd__Task__V2__ExecProcessRequest *request,
+                 struct error *err)
+{
+        if (!id_is_valid(request->exec_id))
+                return error_set(err, STATUS_INVALID_ARGUMENT,
+                                 "exec id '%.80s' is not a valid identifier", request->exec_id);
+        if (!request->spec || request->spec->value.len == 0)
+                return error_set(err, STATUS_INVALID_ARGUMENT, "exec '%s': there is no spec",
+                                 request->exec_id);
+        if (container_find_exec(c, request->exec_id))
+                return error_set(err, STATUS_ALREADY_EXISTS, "id %s: already exists",
+                                 request->exec_id);
+        if (c->n_execs >= LIMIT_EXECS)
+                return error_set(err, STATUS_RESOURCE_EXHAUSTED,
+                                 "the container has %d execs, delete some", LIMIT_EXECS);
+        return process_may(c->init, VERB_EXEC, err);
+}
+
+static char *copy_spec(const ProtobufCBinaryData *value)
+{
+        char *spec = malloc(value->len + 1);
+
+        if (spec) {
+                memcpy(spec, value->data, value->len);
+                spec[value->len] = '\0';
+        }
+        return spec;
+}
+
+void rpc_exec(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata)
+{
+        const Containerd__Task__V2__ExecProcessRequest *request = (const void *)message;
+        struct container *c = service_find_container(userdata, call, request->id);
+        const struct process_request what = {
+                .exec_id = request->exec_id,
+                .stdin_path = request->stdin,
+                .stdout_path = request->stdout,
+                .stderr_path = request->stderr,
+                .terminal = request->terminal,
+        };
+        struct error err = ERROR_INIT;
+        struct process *p;
+
+        if (!c)
+                return;
+        if (check(c, request, &err) < 0) {
+                ttrpc_call_fail_error(call, &err);
+                return;
+        }
+        p = process_new(c, PROCESS_EXEC, &what);
+        if (p)
+                p->spec = copy_spec(&request->spec->value);
+        if (!p || !p->spec) {
+                if (p)
+                        c->n_execs--;
+                process_free(p);
+                ttrpc_call_fail(call, STATUS_RESOURCE_EXHAUSTED, "exec '%s': no memory",
+                                request->exec_id);
+                return;
+        }
+        p->spec_len = request->spec->value.len;
+        publisher_publish_take(c->server->publisher, event_exec_added(c->id, p->exec_id));
+        service_reply_empty(call);
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The methods of the task service, one file each; userdata of every handler is the shim_server.
+ * What a method means is in containerd's api/runtime/task; where belay differs, the file says so.
+ */
+#pragma once
+
+#include "pkg/ttrpc/ttrpc.h"
+
+struct container;
+struct process;
+
+void rpc_state(struct ttrpc_call *call, const ProtobufCMessage *request, void *userdata);
+void rpc_create(struct ttrpc_call *call, const ProtobufCMessage *request, void *userdata);
+void rpc_start(struct ttrpc_call *call, const ProtobufCMessage *request, void *userdata);
+void rpc_delete(struct ttrpc_call *call, const ProtobufCMessage *request, void *userdata);
+void rpc_pids(struct ttrpc_call *call, const ProtobufCMessage *request, void *userdata);
+void rpc_kill(struct ttrpc_call *call, const ProtobufCMessage *request, void *userdata);
+void rpc_exec(struct ttrpc_call *call, const ProtobufCMessage *request, void *userdata);
+void rpc_resize_pty(struct ttrpc_call *call, const ProtobufCMessage *request, void *userdata);
+void rpc_close_io(struct ttrpc_call *call, const ProtobufCMessage *request, void *userdata);
+void rpc_wait(struct ttrpc_call *call, const ProtobufCMessage *request, void *userdata);
+void rpc_connect(struct ttrpc_call *call, const ProtobufCMessage *request, void *userdata);
+void rpc_shutdown(struct ttrpc_call *call, const ProtobufCMessage *request, void *userdata);
+
+/* Pause, Resume, Update, Stats and Checkpoint, until they are there. */
+void rpc_unsupported(struct ttrpc_call *call, const ProtobufCMessage *request, void *userdata);
+
+/* A Delete of the init goes on as far as it can: called when something it may wait for has
+ * happened. Harmless when none is under way. */
+void rpc_delete_advance(struct container *container);

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Start: opens the init's gate, or makes an exec's process. The event of the start precedes that of
+ * the exit, however early the exit comes: exits.c keeps it back while the state is `starting`.
+ */
+#include <signal.h>
+#include <stdlib.h>
+
+#include "pkg/base/cleanup.h"
+
+#include "containerd/task/v2/task.pb-c.h"
+#include "shim/container.h"
+#include "shim/exits.h"
+#include "shim/log.h"
+#include "shim/pending.h"
+#include "shim/rpc/rpc.h"
+#include "shim/server_impl.h"
+
+static void reply(struct process *p)
+{
+        Containerd__Task__V2__StartResponse response = CONTAINERD__TASK__V2__START_RESPONSE__INIT;
+
+        response.pid = (uint32_t)p->pid;
+        ttrpc_call_reply(TAKE_PTR(p->start), &response.base);
+}
+
+static void fail(struct process *p, const char *prefix, const struct error *why)
+{
+        struct error err = *why;
+
+        (void)error_prefix(&err, "%s", prefix);
+        log_write(LOG_ERROR, p->exec_id, "%s", err.msg);
+        ttrpc_call_fail_error(TAKE_PTR(p->start), &err);
+}
+
+/* ---- The init ---- */
+
+static void on_init_started(const struct error *err, void *userdata)
+{
+        struct process *p = userdata;
+        struct container *c = p->container;
+
+        if (err) {
+                p->start_failed = true;
+                process_must(p, VERB_START_FAILED);
+                fail(p, "OCI runtime start failed", err);
+        } else {
+                process_must(p, VERB_STARTED);
+                publisher_publish_take(c->server->publisher, event_task_start(c->id, p->pid));
+                reply(p);
+        }
+        exits_after_start(p);
+        pending_run(&p->parked);
+        container_job_end(c);
+}
+
+static void start_init(struct process *p)
+{
+        struct container *c = p->container;
+        struct error err = ERROR_INIT;
+
+        container_job_begin(c);
+        if (c->server->executor->ops->start(c->impl, on_init_started, p, &err) < 0)
+                on_init_started(&err, p);
+}
+
+/* ---- An exec ---- */
+
+static void exec_failed(struct process *p, const struct error *err)
+{
+        io_stdio_free(TAKE_PTR(p->stdio));
+        fail(p, "OCI runtime exec failed", err);
+        exits_exec_not_started(p);
+}
+
+static void exec_started(struct process *p)
+{
+        struct container *c = p->container;
+        struct error ignored = ERROR_INIT;
+
+        process_write_record(p);
+        process_must(p, VERB_STARTED);
+        publisher_publish_take(c->server->publisher, event_exec_started(c->id, p->exec_id, p->pid));
+        reply(p);
+        exits_watch(p);
+        /* It was being made when the init ended, and what the init left was killed without it. */
+        if (c->init_reaped)
+                (void)c->server->executor->ops->process_signal(p->impl, SIGKILL, &ignored);
+}
+
+static void on_exec_started(const struct error *err, struct executor_process *impl, int terminal_fd,
+                            void *userdata)
+{
+        struct process *p = userdata;
+        struct container *c = p->container;
+        const struct executor_ops *ops = c->server->executor->ops;
+        struct error attach = ERROR_INIT;
+        struct error ignored = ERROR_INIT;
+
+        if (err) {
+                exec_failed(p, err);
+        } else if (process_attach_take(p, impl, terminal_fd, &attach) < 0) {
+                (void)ops->process_signal(p->impl, SIGKILL, &ignored);
+                ops->process_free(TAKE_PTR(p->impl));
+                p->pid = 0;
+                exec_failed(p, &attach);
+        } else {
+                exec_started(p);
+        }
+        pending_run(&p->parked);
+        container_job_end(c);
+}
+
+static void start_exec(struct process *p)
+{
+        struct container *c = p->container;
+        struct executor_exec args = {
+                .exec_id = p->exec_id,
+                .process_json = p->spec,
+                .process_json_len = p->spec_len,
+                .terminal = p->terminal,
+        };
+        struct error err = ERROR_INIT;
+        int r;
+
+        c->n_live_execs++;
+        container_job_begin(c);
+        r = process_open_stdio(p, &err);
+        if (r == 0) {
+                args.stdio = p->terminal ? NULL : io_stdio_child_fds(p->stdio);
+                r = c->server->executor->ops->exec(c->impl, &args, on_exec_started, p, &err);
+        }
+        free(TAKE_PTR(p->spec));
+        if (r < 0)
+                on_exec_started(&err, NULL, -1, p);
+}
+
+static int may_start_exec(const struct container *c, struct error *err)
+{
+        if (c->init_reaped)
+                return error_set(err, STATUS_FAILED_PRECONDITION,
+                                 "container %s init process is not running", c->id);
+        return process_may(c->init, VERB_EXEC, err);
+}
+
+void rpc_start(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata)
+{
+        const Containerd__Task__V2__StartRequest *request = (const void *)message;
+        struct process *p = service_find_process(userdata, call, request->id, request->exec_id);
+        struct error err = ERROR_INIT;
+        int r = 0;
+
+        if (!p)
+                return;
+        if (p->kind == PROCESS_EXEC)
+                r = may_start_exec(p->container, &err);
+        if (r == 0)
+                r = process_do(p, VERB_START, &err);
+        if (r < 0) {
+                ttrpc_call_fail_error(call, &err);
+                return;
+        }
+        p->start = call;
+        if (p->kind == PROCESS_INIT)
+                start_init(p);
+        else
+                start_exec(p);
+}

@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Methods that are not there yet are refused by name, whoever is asked for.
+ */
+#include "shim/rpc/rpc.h"
+
+void rpc_unsupported(struct ttrpc_call *call, const ProtobufCMessage *request, void *userdata)
+{
+        (void)request;
+        (void)userdata;
+        ttrpc_call_fail(call, STATUS_UNIMPLEMENTED, "%s is not supported yet",
+                        ttrpc_call_method(call));
+}

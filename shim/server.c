@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The root object: made in one order, destroyed in the other. A stop waits, within a bound, until a
+ * Create under way is undone, containerd has the events, and clients have their answers; the
+ * listener stays open until then, so that nobody finds a socket that nobody serves.
+ */
+#include "shim/server.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "pkg/base/cleanup.h"
+#include "pkg/base/clock.h"
+
+#include "shim/log.h"
+#include "shim/server_impl.h"
+
+/* How often a stop looks whether the last answers are out: there is no callback for that. */
+#define REPLY_POLL_NS (5 * NSEC_PER_MSEC)
+
+static void on_bury(struct loop_deferred *deferred)
+{
+        struct shim_server *server = container_of(deferred, struct shim_server, bury);
+
+        while (!list_is_empty(&server->dead_processes))
+                process_free(list_first(&server->dead_processes, struct process, node));
+        server->dead_container = container_free(server->dead_container);
+}
+
+void server_bury_process(struct shim_server *server, struct process *p)
+{
+        list_remove(&p->node);
+        list_append(&server->dead_processes, &p->node);
+        loop_defer(server->loop, &server->bury);
+}
+
+void server_bury_container(struct shim_server *server, struct container *c)
+{
+        assert(!server->dead_container && c->n_jobs == 0);
+        server->dead_container = c;
+        loop_defer(server->loop, &server->bury);
+}
+
+/* ---- The end ---- */
+
+static void on_finish(struct loop_deferred *deferred)
+{
+        struct shim_server *server = container_of(deferred, struct shim_server, finish);
+
+        ttrpc_server_stop_listening(server->ttrpc);
+        server->on_finished(server->userdata);
+}
+
+static size_t n_jobs(const struct shim_server *server)
+{
+        return (server->creating ? server->creating->n_jobs : 0) +
+               (server->container ? server->container->n_jobs : 0);
+}
+
+void server_advance_stop(struct shim_server *server)
+{
+        if (!server->stopping || server->finished)
+                return;
+        if (!server->stop_time_over) {
+                if (server->creating || n_jobs(server) > 0 ||
+                    publisher_n_queued(server->publisher) > 0)
+                        return;
+                if (ttrpc_server_has_queued(server->ttrpc)) {
+                        (void)loop_timer_set(server->lifetime, REPLY_POLL_NS);
+                        return;
+                }
+        }
+        server->finished = true;
+        loop_timer_clear(server->stop_timer);
+        loop_timer_clear(server->lifetime);
+        loop_defer(server->loop, &server->finish);
+}
+
+static void on_idle_publisher(void *userdata)
+{
+        server_advance_stop(userdata);
+}
+
+static void on_stop_timer(struct loop_timer *timer, void *userdata)
+{
+        struct shim_server *server = userdata;
+
+        (void)timer;
+        log_warning("stop: time is over, %zu events and %zu jobs are left",
+                    publisher_n_queued(server->publisher), n_jobs(server));
+        server->stop_time_over = true;
+        server_advance_stop(server);
+}
+
+/* One timer for two things that never are at once: being idle, and polling at the end. */
+static void on_lifetime_timer(struct loop_timer *timer, void *userdata)
+{
+        struct shim_server *server = userdata;
+
+        if (server->stopping)
+                server_advance_stop(server);
+        else
+                lifetime_on_timer(timer, server);
+}
+
+void shim_server_stop(struct shim_server *server, const char *why)
+{
+        if (server->stopping)
+                return;
+        log_info("stopping: %s", why);
+        server->stopping = true;
+        lifetime_touch(server);
+        if (server->creating && server->creating->create_job)
+                server->executor->ops->abort(server->creating->create_job);
+        publisher_on_idle(server->publisher, on_idle_publisher, server);
+        if (loop_timer_set(server->stop_timer, server->times.stop_ns) < 0)
+                server->stop_time_over = true;
+        server_advance_stop(server);
+}
+
+/* ---- Making and freeing ---- */
+
+static void on_connections(size_t n, void *userdata)
+{
+        (void)n;
+        lifetime_touch(userdata);
+}
+
+static uint64_t time_or(uint64_t given, uint64_t otherwise)
+{
+        return given ? given : otherwise;
+}
+
+static void set_times(struct shim_times *ret, const struct shim_times *given)
+{
+        *ret = (struct shim_times){
+                .unused_ns = time_or(given->unused_ns, SHIM_UNUSED_NS),
+                .alone_ns = time_or(given->alone_ns, SHIM_ALONE_NS),
+                .idle_ns = time_or(given->idle_ns, SHIM_IDLE_NS),
+                .stop_ns = time_or(given->stop_ns, SHIM_STOP_NS),
+                .drain_ns = time_or(given->drain_ns, SHIM_DRAIN_NS),
+                .execs_ns = time_or(given->execs_ns, SHIM_EXECS_NS),
+                .attempt_ns = time_or(given->attempt_ns, SHIM_ATTEMPT_NS),
+                .backoff_min_ns = time_or(given->backoff_min_ns, SHIM_BACKOFF_MIN_NS),
+                .backoff_max_ns = time_or(given->backoff_max_ns, SHIM_BACKOFF_MAX_NS),
+        };
+}
+
+static int make_parts(struct shim_server *server, const struct shim_server_options *options,
+                      struct error *err)
+{
+        const struct publisher_options publisher = {
+                .loop = server->loop,
+                .address = options->ttrpc_address,
+                .runtime_namespace = options->runtime_namespace,
+                .attempt_ns = server->times.attempt_ns,
+                .backoff_min_ns = server->times.backoff_min_ns,
+                .backoff_max_ns = server->times.backoff_max_ns,
+        };
+        const struct ttrpc_server_options ttrpc = {
+                .check_peer = true,
+                .on_connections = on_connections,
+                .userdata = server,
+        };
+
+        server->runtime_namespace = strdup(options->runtime_namespace);
+        server->id = strdup(options->id);
+        server->bundle = strdup(options->bundle);
+        server->lifetime = loop_timer_new(server->loop, on_lifetime_timer, server);
+        server->stop_timer = loop_timer_new(server->loop, on_stop_timer, server);
+        if (!server->runtime_namespace || !server->id || !server->bundle || !server->lifetime ||
+            !server->stop_timer)
+                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "create server: no memory");
+        if (publisher_new(&server->publisher, &publisher, err) < 0 ||
+            ttrpc_server_new(&server->ttrpc, server->loop, &ttrpc, err) < 0)
+                return -1;
+        return service_register(server, err);
+}
+
+int shim_server_new(struct shim_server **ret, const struct shim_server_options *options,
+                    struct error *err)
+{
+        struct shim_server *server = calloc(1, sizeof(*server));
+
+        if (!server)
+                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "create server: no memory");
+        server->loop = options->loop;
+        server->executor = options->executor;
+        server->on_finished = options->on_finished;
+        server->userdata = options->userdata;
+        set_times(&server->times, &options->times);
+        list_init(&server->dead_processes);
+        loop_deferred_init(&server->bury, on_bury);
+        loop_deferred_init(&server->finish, on_finish);
+        if (make_parts(server, options, err) < 0) {
+                shim_server_free(server);
+                return -1;
+        }
+        lifetime_touch(server);
+        *ret = server;
+        return 0;
+}
+
+bool shim_server_is_busy(const struct shim_server *server)
+{
+        return n_jobs(server) > 0;
+}
+
+struct shim_server *shim_server_free(struct shim_server *server)
+{
+        if (!server)
+                return NULL;
+        /* No callback of a connection that goes may start a timer again. */
+        server->stopping = true;
+        server->finished = true;
+        loop_deferred_cancel(&server->bury);
+        loop_deferred_cancel(&server->finish);
+        on_bury(&server->bury);
+        server->creating = container_free(server->creating);
+        server->container = container_free(server->container);
+        ttrpc_server_free(server->ttrpc);
+        publisher_free(server->publisher);
+        loop_timer_free(server->lifetime);
+        loop_timer_free(server->stop_timer);
+        free(server->runtime_namespace);
+        free(server->id);
+        free(server->bundle);
+        free(server);
+        return NULL;
+}
+
+int shim_server_listen_take(struct shim_server *server, int fd, struct error *err)
+{
+        return ttrpc_server_listen_take(server->ttrpc, fd, err);
+}
+
+int shim_server_adopt_consume(struct shim_server *server, int fd, struct error *err)
+{
+        return ttrpc_server_adopt_consume(server->ttrpc, fd, err);
+}

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The body of the server, for the files of shim/ only.
+ */
+#pragma once
+
+#include "pkg/loop/loop.h"
+#include "pkg/ttrpc/ttrpc.h"
+
+#include "shim/container.h"
+#include "shim/publisher.h"
+#include "shim/server.h"
+#include "shim/service.h"
+
+struct shim_server {
+        struct loop *loop;
+        const struct executor *executor;
+        char *runtime_namespace;
+        char *id;
+        char *bundle;
+        struct shim_times times;
+        void (*on_finished)(void *userdata);
+        void *userdata;
+
+        struct ttrpc_server *ttrpc;
+        ttrpc_handler handlers[SERVICE_METHODS_MAX];
+        struct publisher *publisher;
+
+        struct container *creating;  /* a Create is under way; not seen by clients */
+        struct container *container; /* the one that clients see */
+
+        /* What is freed at the end of the round, since a callback of it may be on the stack. */
+        struct list dead_processes;
+        struct container *dead_container;
+        struct loop_deferred bury;
+
+        struct loop_timer *lifetime; /* runs while there is nothing to serve */
+        bool had_container;
+
+        bool stopping;
+        bool stop_time_over;
+        bool finished; /* on_finished has run, or will at the end of the round */
+        struct loop_timer *stop_timer;
+        struct loop_deferred finish;
+};
+
+/* To be freed at the end of the round. The process must not be its container's any more. */
+void server_bury_process(struct shim_server *server, struct process *process);
+void server_bury_container(struct shim_server *server, struct container *container);
+
+/* Looks whether a stop that is under way has come to its end. */
+void server_advance_stop(struct shim_server *server);
+
+/* Something has happened: the time without anything to serve begins anew, or ends. */
+void lifetime_touch(struct shim_server *server);
+void lifetime_on_timer(struct loop_timer *timer, void *userdata);

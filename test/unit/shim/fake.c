@@ -1,0 +1,335 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The fake executor: see fake.h. It also checks what the interface forbids: freeing a container
+ * with jobs under way, or processes that nobody freed.
+ */
+#include "test/unit/shim/fake.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "pkg/base/clock.h"
+
+enum { FIRST_PID = 1000000000 }; /* no process has it: records of it have no start time */
+
+struct fake_container {
+        struct fake *fake;
+        int n_jobs;
+};
+
+struct fake_process {
+        struct fake *fake;
+        pid_t pid;
+        bool exited;
+        struct reaper_exit exit;
+        reaper_fn fn;
+        void *userdata;
+        struct loop_deferred deliver;
+};
+
+struct job {
+        struct list node;
+        struct fake *fake;
+        struct fake_container *container;
+        enum fake_job kind;
+        bool released;
+        bool aborted;
+        void (*fn)(void);
+        void *userdata;
+        struct loop_deferred end;
+};
+
+static pid_t next_pid(void)
+{
+        static pid_t pid = FIRST_PID;
+
+        return pid++;
+}
+
+static void on_deliver(struct loop_deferred *deferred)
+{
+        struct fake_process *p = container_of(deferred, struct fake_process, deliver);
+        reaper_fn fn = p->fn;
+
+        if (!fn || !p->exited)
+                return;
+        p->fn = NULL;
+        fn(&p->exit, p->userdata);
+}
+
+static struct fake_process *process_make(struct fake *fake)
+{
+        struct fake_process *p = calloc(1, sizeof(*p));
+
+        assert(p);
+        p->fake = fake;
+        p->pid = next_pid();
+        loop_deferred_init(&p->deliver, on_deliver);
+        fake->n_processes++;
+        return p;
+}
+
+void fake_exit(struct fake_process *p, int code, int status)
+{
+        p->exited = true;
+        p->exit = (struct reaper_exit){
+                .pid = p->pid,
+                .code = code,
+                .status = status,
+                .at = clock_realtime(),
+        };
+        if (p->fn)
+                loop_defer(p->fake->loop, &p->deliver);
+}
+
+pid_t fake_pid(const struct fake_process *p)
+{
+        return p->pid;
+}
+
+static void job_succeed(struct job *job)
+{
+        struct fake *fake = job->fake;
+
+        switch (job->kind) {
+        case FAKE_CREATE:
+                job->container = calloc(1, sizeof(*job->container));
+                assert(job->container);
+                job->container->fake = fake;
+                fake->n_containers++;
+                fake->init = process_make(fake);
+                ((executor_create_fn)job->fn)(NULL, (void *)job->container, (void *)fake->init, -1,
+                                              job->userdata);
+                break;
+        case FAKE_EXEC:
+                fake->exec = process_make(fake);
+                ((executor_exec_fn)job->fn)(NULL, (void *)fake->exec, -1, job->userdata);
+                break;
+        case FAKE_START:
+        case FAKE_KILL_ALL:
+        case FAKE_REMOVE:
+                ((executor_done_fn)job->fn)(NULL, job->userdata);
+                break;
+        case _FAKE_JOB_MAX:
+                break;
+        }
+}
+
+static void job_fail(struct job *job, const struct error *err)
+{
+        if (job->kind == FAKE_CREATE)
+                ((executor_create_fn)job->fn)(err, NULL, NULL, -1, job->userdata);
+        else if (job->kind == FAKE_EXEC)
+                ((executor_exec_fn)job->fn)(err, NULL, -1, job->userdata);
+        else
+                ((executor_done_fn)job->fn)(err, job->userdata);
+}
+
+static void on_job_end(struct loop_deferred *deferred)
+{
+        struct job *job = container_of(deferred, struct job, end);
+        struct error err = ERROR_INIT;
+
+        list_remove(&job->node);
+        if (job->container)
+                job->container->n_jobs--;
+        if (job->aborted)
+                (void)error_set(&err, STATUS_CANCELED, "aborted");
+        else if (job->fake->fail[job->kind])
+                (void)error_set(&err, STATUS_UNKNOWN, "%s", job->fake->fail[job->kind]);
+        if (err.code)
+                job_fail(job, &err);
+        else
+                job_succeed(job);
+        free(job);
+}
+
+static int job_begin(struct fake *fake, struct fake_container *c, enum fake_job kind,
+                     void (*fn)(void), void *userdata, struct executor_job **ret, struct error *err)
+{
+        struct job *job;
+
+        fake->n_calls[kind]++;
+        if (fake->refuse[kind])
+                return error_set(err, STATUS_UNKNOWN, "refused");
+        job = calloc(1, sizeof(*job));
+        assert(job);
+        job->fake = fake;
+        job->container = c;
+        job->kind = kind;
+        job->fn = fn;
+        job->userdata = userdata;
+        loop_deferred_init(&job->end, on_job_end);
+        list_append(&fake->jobs, &job->node);
+        if (c)
+                c->n_jobs++;
+        if (!fake->hold[kind])
+                loop_defer(fake->loop, &job->end);
+        if (ret)
+                *ret = (void *)job;
+        return 0;
+}
+
+void fake_release(struct fake *fake, enum fake_job kind)
+{
+        list_for_each(job, &fake->jobs, struct job, node) {
+                if (job->kind == kind)
+                        loop_defer(fake->loop, &job->end);
+        }
+}
+
+static int do_create(void *impl, const struct executor_create *args, executor_create_fn fn,
+                     void *userdata, struct executor_job **ret, struct error *err)
+{
+        (void)args;
+        return job_begin(impl, NULL, FAKE_CREATE, (void (*)(void))fn, userdata, ret, err);
+}
+
+static void do_abort(struct executor_job *executor_job)
+{
+        struct job *job = (void *)executor_job;
+
+        job->fake->n_aborted++;
+        job->aborted = true;
+        loop_defer(job->fake->loop, &job->end);
+}
+
+static int do_start(struct executor_container *ec, executor_done_fn fn, void *userdata,
+                    struct error *err)
+{
+        struct fake_container *c = (void *)ec;
+
+        return job_begin(c->fake, c, FAKE_START, (void (*)(void))fn, userdata, NULL, err);
+}
+
+static int do_exec(struct executor_container *ec, const struct executor_exec *args,
+                   executor_exec_fn fn, void *userdata, struct error *err)
+{
+        struct fake_container *c = (void *)ec;
+
+        (void)snprintf(c->fake->last_spec, sizeof(c->fake->last_spec), "%.*s",
+                       (int)args->process_json_len, args->process_json);
+        return job_begin(c->fake, c, FAKE_EXEC, (void (*)(void))fn, userdata, NULL, err);
+}
+
+static int do_kill_all(struct executor_container *ec, int signo, executor_done_fn fn,
+                       void *userdata, struct error *err)
+{
+        struct fake_container *c = (void *)ec;
+
+        c->fake->last_kill_all = signo;
+        return job_begin(c->fake, c, FAKE_KILL_ALL, (void (*)(void))fn, userdata, NULL, err);
+}
+
+static int do_pids(const struct executor_container *ec, pid_t **ret_pids, size_t *ret_n,
+                   struct error *err)
+{
+        const struct fake *fake = ((const struct fake_container *)ec)->fake;
+        pid_t *pids = calloc(2, sizeof(*pids));
+
+        assert(pids);
+        if (fake->pids_fail) {
+                free(pids);
+                return error_set(err, STATUS_UNKNOWN, "no cgroup");
+        }
+        *ret_n = 0;
+        if (!fake->init->exited)
+                pids[(*ret_n)++] = fake->init->pid;
+        if (fake->exec && !fake->exec->exited)
+                pids[(*ret_n)++] = fake->exec->pid;
+        *ret_pids = pids;
+        return 0;
+}
+
+static bool do_has_private_pid_namespace(const struct executor_container *ec)
+{
+        return ((const struct fake_container *)ec)->fake->private_pid_namespace;
+}
+
+static unsigned long do_oom_kills(const struct executor_container *ec)
+{
+        return ((const struct fake_container *)ec)->fake->oom_kills;
+}
+
+static int do_remove(struct executor_container *ec, executor_done_fn fn, void *userdata,
+                     struct error *err)
+{
+        struct fake_container *c = (void *)ec;
+
+        assert(c->n_jobs == 0);
+        return job_begin(c->fake, c, FAKE_REMOVE, (void (*)(void))fn, userdata, NULL, err);
+}
+
+static void do_container_free(struct executor_container *ec)
+{
+        struct fake_container *c = (void *)ec;
+
+        assert(c->n_jobs == 0);
+        c->fake->n_containers--;
+        free(c);
+}
+
+static pid_t do_process_pid(const struct executor_process *ep)
+{
+        return ((const struct fake_process *)ep)->pid;
+}
+
+static void do_process_on_exit(struct executor_process *ep, reaper_fn fn, void *userdata)
+{
+        struct fake_process *p = (void *)ep;
+
+        p->fn = fn;
+        p->userdata = userdata;
+        if (p->exited)
+                loop_defer(p->fake->loop, &p->deliver);
+}
+
+static int do_process_signal(struct executor_process *ep, int signo, struct error *err)
+{
+        struct fake_process *p = (void *)ep;
+
+        if (p->exited)
+                return error_set(err, STATUS_NOT_FOUND, "process already finished");
+        p->fake->last_signal = signo;
+        return 0;
+}
+
+static void do_process_free(struct executor_process *ep)
+{
+        struct fake_process *p = (void *)ep;
+
+        loop_deferred_cancel(&p->deliver);
+        if (p->fake->init == p)
+                p->fake->init = NULL;
+        if (p->fake->exec == p)
+                p->fake->exec = NULL;
+        p->fake->n_processes--;
+        free(p);
+}
+
+void fake_init(struct fake *fake, struct loop *loop)
+{
+        static const struct executor_ops ops = {
+                .create = do_create,
+                .abort = do_abort,
+                .start = do_start,
+                .exec = do_exec,
+                .kill_all = do_kill_all,
+                .pids = do_pids,
+                .has_private_pid_namespace = do_has_private_pid_namespace,
+                .oom_kills = do_oom_kills,
+                .remove = do_remove,
+                .container_free = do_container_free,
+                .process_pid = do_process_pid,
+                .process_on_exit = do_process_on_exit,
+                .process_signal = do_process_signal,
+                .process_free = do_process_free,
+        };
+
+        *fake = (struct fake){.loop = loop, .private_pid_namespace = true};
+        fake->executor.ops = &ops;
+        fake->executor.impl = fake;
+        list_init(&fake->jobs);
+}

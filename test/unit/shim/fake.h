@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * An executor that runs nothing: a test decides when each of its jobs ends and how each of its
+ * processes does. Completions run from the loop, as the interface demands.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "pkg/loop/loop.h"
+
+#include "shim/executor.h"
+
+struct fake_process;
+
+enum fake_job { FAKE_CREATE, FAKE_START, FAKE_EXEC, FAKE_KILL_ALL, FAKE_REMOVE, _FAKE_JOB_MAX };
+
+struct fake {
+        struct executor executor;
+        struct loop *loop;
+        struct list jobs;
+
+        /* What the test sets. */
+        bool hold[_FAKE_JOB_MAX];        /* jobs of this kind end only by fake_release() */
+        const char *fail[_FAKE_JOB_MAX]; /* jobs of this kind fail with this text */
+        bool refuse[_FAKE_JOB_MAX];      /* the call itself fails */
+        bool private_pid_namespace;
+        bool pids_fail;
+        unsigned long oom_kills;
+
+        /* What it can look at. */
+        int n_calls[_FAKE_JOB_MAX];
+        int last_signal;   /* of process_signal() */
+        int last_kill_all; /* signal of kill_all() */
+        int n_containers;  /* that were not freed */
+        int n_processes;   /* likewise */
+        int n_aborted;
+        char last_spec[256]; /* of exec() */
+        struct fake_process *init;
+        struct fake_process *exec; /* the last one */
+};
+
+void fake_init(struct fake *fake, struct loop *loop);
+
+/* Ends the held jobs of a kind, from the loop. */
+void fake_release(struct fake *fake, enum fake_job job);
+
+/* The process ends now: as waitid(2) would say it. */
+void fake_exit(struct fake_process *process, int code, int status);
+
+/* Signals end a process of the fake only by this. */
+pid_t fake_pid(const struct fake_process *process);
