@@ -1,0 +1,331 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * One measurement of one shim, printed as a line of JSON; bench.py interleaves the shims and adds
+ * up.
+ *
+ *   bench life SHIM BUNDLE ID          the whole life of a container whose program is `payload
+ * stamp` bench busy SHIM BUNDLE ID N        a container that waits: memory, N execs, State latency
+ * and rate, memory again bench stdout SHIM BUNDLE ID MIB    bytes per second through stdout, and
+ * the shim's CPU
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "pkg/base/clock.h"
+#include "pkg/base/fd.h"
+
+#include "containerd/task/v2/task.pb-c.h"
+#include "test/bench/client.h"
+
+enum { STATE_CALLS = 2000, STATE_RATE_CALLS = 20000, STATE_RATE_WINDOW = 32 };
+
+static double us(uint64_t from, uint64_t to)
+{
+        return (double)(to - from) / 1000.0;
+}
+
+static int open_fifo(const char *path)
+{
+        int fd;
+
+        (void)unlink(path);
+        if (mkfifo(path, 0700) < 0)
+                fail("mkfifo %s: %s", path, strerror(errno));
+        /* Read-write, so that neither side of the benchmark ever waits in an open. */
+        fd = open(path, O_RDWR | O_CLOEXEC);
+        if (fd < 0)
+                fail("open %s: %s", path, strerror(errno));
+        return fd;
+}
+
+static uint64_t read_stamp(int fd)
+{
+        uint64_t ns;
+
+        if (read(fd, &ns, sizeof(ns)) != (ssize_t)sizeof(ns))
+                fail("no time stamp from the container");
+        return ns;
+}
+
+/* From the first exec of the shim to the end of its `delete` action, step by step. */
+static void bench_life(struct client *c)
+{
+        struct pending wait = {0};
+        uint64_t t[8];
+        uint64_t stamp;
+        char out[256];
+        int fifo;
+
+        (void)snprintf(out, sizeof(out), "%s/../out.%d", c->bundle, (int)getpid());
+        fifo = open_fifo(out);
+        t[0] = clock_monotonic_ns();
+        client_start_shim(c);
+        client_connect(c);
+        (void)client_shim_pid(c);
+        t[1] = clock_monotonic_ns();
+        client_create(c, out);
+        t[2] = clock_monotonic_ns();
+        client_wait_begin(c, "", &wait);
+        (void)client_start(c, "");
+        t[3] = clock_monotonic_ns();
+        client_finish(c, &wait);
+        t[4] = clock_monotonic_ns();
+        stamp = 0;
+        if (wait.value != 0)
+                fail("the container ended with %u", wait.value);
+        client_delete(c, "");
+        t[5] = clock_monotonic_ns();
+        client_shutdown(c);
+        client_run_delete_action(c);
+        t[6] = clock_monotonic_ns();
+        stamp = read_stamp(fifo);
+        fd_close(fifo);
+        (void)unlink(out);
+        printf("{\"start\":%.1f,\"create\":%.1f,\"start_rpc\":%.1f,\"exit_to_wait\":%.1f,\"delete\":%.1f,"
+               "\"life\":%.1f,\"events\":%lu}\n",
+               us(t[0], t[1]), us(t[1], t[2]), us(t[2], t[3]), us(stamp, wait.done_ns),
+               us(t[4], t[5]), us(t[0], t[6]), (unsigned long)c->n_events);
+}
+
+/* One line of /proc/PID/smaps_rollup, in kB. */
+static long smaps(uint32_t pid, const char *key)
+{
+        char path[64];
+        char line[256];
+        long kb = -1;
+        FILE *f;
+
+        (void)snprintf(path, sizeof(path), "/proc/%u/smaps_rollup", pid);
+        f = fopen(path, "re");
+        if (!f)
+                fail("open %s: %s", path, strerror(errno));
+        while (fgets(line, sizeof(line), f)) {
+                if (strncmp(line, key, strlen(key)) == 0)
+                        kb = strtol(line + strlen(key), NULL, 10);
+        }
+        (void)fclose(f);
+        return kb;
+}
+
+static long n_threads(uint32_t pid)
+{
+        char path[64];
+        struct stat st;
+
+        (void)snprintf(path, sizeof(path), "/proc/%u/task", pid);
+        if (stat(path, &st) < 0)
+                fail("stat %s: %s", path, strerror(errno));
+        return (long)st.st_nlink - 2;
+}
+
+static double cpu_ms(uint32_t pid)
+{
+        char path[64];
+        char *text = NULL;
+        char *p;
+        unsigned long user = 0;
+        unsigned long system = 0;
+
+        (void)snprintf(path, sizeof(path), "/proc/%u/stat", pid);
+        if (file_read(AT_FDCWD, path, 4096, &text, NULL) < 0)
+                fail("read %s", path);
+        p = strrchr(text, ')');
+        if (!p ||
+            sscanf(p, ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &system) != 2)
+                fail("parse %s", path);
+        free(text);
+        return (double)(user + system) * 1000.0 / (double)sysconf(_SC_CLK_TCK);
+}
+
+static int compare_double(const void *a, const void *b)
+{
+        double x = *(const double *)a;
+        double y = *(const double *)b;
+
+        return (x > y) - (x < y);
+}
+
+static void print_quantiles(const char *name, double *samples, size_t n)
+{
+        qsort(samples, n, sizeof(*samples), compare_double);
+        printf("\"%s\":%.1f,\"%s_p99\":%.1f,", name, samples[n / 2], name, samples[n * 99 / 100]);
+}
+
+static void bench_state(struct client *c)
+{
+        Containerd__Task__V2__StateRequest r = CONTAINERD__TASK__V2__STATE_REQUEST__INIT;
+        static double samples[STATE_CALLS];
+        static struct pending window[STATE_RATE_WINDOW];
+        uint64_t start;
+
+        r.id = (char *)c->id;
+        for (size_t i = 0; i < STATE_CALLS; i++) {
+                start = clock_monotonic_ns();
+                (void)client_call(c, METHOD_STATE, &r.base);
+                samples[i] = us(start, clock_monotonic_ns());
+        }
+        print_quantiles("state", samples, STATE_CALLS);
+        start = clock_monotonic_ns();
+        for (size_t i = 0; i < STATE_RATE_CALLS; i += STATE_RATE_WINDOW) {
+                memset(window, 0, sizeof(window));
+                for (size_t k = 0; k < STATE_RATE_WINDOW; k++)
+                        client_begin(c, METHOD_STATE, &r.base, &window[k]);
+                for (size_t k = 0; k < STATE_RATE_WINDOW; k++)
+                        client_finish(c, &window[k]);
+        }
+        printf("\"state_per_s\":%.0f,", STATE_RATE_CALLS * 1e6 / us(start, clock_monotonic_ns()));
+}
+
+static void bench_execs(struct client *c, int n)
+{
+        static const char process[] =
+                "{\"args\":[\"/payload\",\"true\"],\"cwd\":\"/\",\"env\":[\"PATH=/\"],"
+                "\"user\":{\"uid\":0,\"gid\":0}}";
+        double *samples = calloc((size_t)n, sizeof(*samples));
+
+        if (!samples)
+                fail("no memory");
+        for (int i = 0; i < n; i++) {
+                struct pending wait = {0};
+                char exec_id[32];
+                uint64_t start = clock_monotonic_ns();
+
+                (void)snprintf(exec_id, sizeof(exec_id), "e%d", i);
+                client_exec(c, exec_id, process, "");
+                client_wait_begin(c, exec_id, &wait);
+                (void)client_start(c, exec_id);
+                client_finish(c, &wait);
+                samples[i] = us(start, wait.done_ns);
+                if (wait.value != 0)
+                        fail("exec %d ended with %u", i, wait.value);
+                client_delete(c, exec_id);
+        }
+        print_quantiles("exec", samples, (size_t)n);
+        free(samples);
+}
+
+static void print_memory(uint32_t shim, const char *when)
+{
+        printf("\"rss_%s\":%ld,\"pss_%s\":%ld,\"anon_%s\":%ld,", when, smaps(shim, "Rss:"), when,
+               smaps(shim, "Pss:"), when, smaps(shim, "Anonymous:"));
+}
+
+/* Gives an idle timer of the shim the time to run, on the loop. */
+static void settle(struct client *c, uint64_t ns);
+
+static void on_settled(struct loop_timer *timer, void *userdata)
+{
+        (void)timer;
+        loop_quit(userdata);
+}
+
+static void settle(struct client *c, uint64_t ns)
+{
+        struct loop_timer *timer = loop_timer_new(c->loop, on_settled, c->loop);
+        struct error err = ERROR_INIT;
+
+        if (!timer || loop_timer_set(timer, ns) < 0 || loop_run(c->loop, &err) < 0)
+                fail("wait: %s", err.msg);
+        loop_timer_free(timer);
+}
+
+static void end_container(struct client *c)
+{
+        struct pending wait = {0};
+
+        client_wait_begin(c, "", &wait);
+        client_kill(c);
+        client_finish(c, &wait);
+        client_delete(c, "");
+        client_shutdown(c);
+        client_run_delete_action(c);
+}
+
+static void bench_busy(struct client *c, int n_execs)
+{
+        uint32_t shim;
+
+        client_start_shim(c);
+        client_connect(c);
+        shim = client_shim_pid(c);
+        client_create(c, "");
+        (void)client_start(c, "");
+        settle(c, 3 * NSEC_PER_SEC);
+        printf("{");
+        print_memory(shim, "idle");
+        bench_execs(c, n_execs);
+        settle(c, 3 * NSEC_PER_SEC);
+        print_memory(shim, "after");
+        printf("\"threads\":%ld,", n_threads(shim));
+        bench_state(c);
+        printf("\"n_execs\":%d}\n", n_execs);
+        end_container(c);
+}
+
+static void bench_stdout(struct client *c, long mebibytes)
+{
+        static char buffer[1 << 20];
+        char out[256];
+        struct pending wait = {0};
+        uint64_t start;
+        uint64_t done;
+        long left = mebibytes << 20;
+        double cpu;
+        uint32_t shim;
+        int fifo;
+
+        (void)snprintf(out, sizeof(out), "%s/../out.%d", c->bundle, (int)getpid());
+        fifo = open_fifo(out);
+        (void)fcntl(fifo, F_SETPIPE_SZ, sizeof(buffer));
+        client_start_shim(c);
+        client_connect(c);
+        shim = client_shim_pid(c);
+        client_create(c, out);
+        client_wait_begin(c, "", &wait);
+        cpu = cpu_ms(shim);
+        start = clock_monotonic_ns();
+        (void)client_start(c, "");
+        while (left > 0) {
+                ssize_t n = read(fifo, buffer, sizeof(buffer));
+
+                if (n <= 0)
+                        fail("read %s: %s", out, strerror(errno));
+                left -= n;
+        }
+        done = clock_monotonic_ns();
+        client_finish(c, &wait);
+        cpu = cpu_ms(shim) - cpu;
+        client_delete(c, "");
+        client_shutdown(c);
+        client_run_delete_action(c);
+        fd_close(fifo);
+        (void)unlink(out);
+        printf("{\"mib_per_s\":%.1f,\"shim_cpu_ms_per_gib\":%.1f}\n",
+               (double)mebibytes * 1e6 / us(start, done), cpu * 1024.0 / (double)mebibytes);
+}
+
+int main(int argc, char **argv)
+{
+        struct client c;
+
+        if (argc < 5)
+                fail("usage: bench life|busy|stdout SHIM BUNDLE ID [N]");
+        client_init(&c, argv[2], argv[3], argv[4]);
+        if (strcmp(argv[1], "life") == 0)
+                bench_life(&c);
+        else if (strcmp(argv[1], "busy") == 0 && argc > 5)
+                bench_busy(&c, (int)strtol(argv[5], NULL, 10));
+        else if (strcmp(argv[1], "stdout") == 0 && argc > 5)
+                bench_stdout(&c, strtol(argv[5], NULL, 10));
+        else
+                fail("no benchmark '%s'", argv[1]);
+        c.events = ttrpc_server_free(c.events);
+        c.loop = loop_free(c.loop);
+        (void)unlink(c.events_address);
+        return 0;
+}

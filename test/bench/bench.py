@@ -1,0 +1,174 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Measures belay beside the stock shim with runc: the same bundles, in turn, in one run.
+
+Prints a table of medians and ratios; with --write it also leaves docs/benchmarks.md and docs/bench.svg.
+Seconds differ from machine to machine; the ratios are what counts.
+"""
+import argparse
+import datetime
+import json
+import os
+import pathlib
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+import bundle
+import chart
+
+STOCK = "/usr/bin/containerd-shim-runc-v2"
+
+# key, label, unit, target ratio that belay must reach (None: shown only)
+ROWS = [
+    ("start", "shim start to first answer", "ms", None),
+    ("create", "Create", "ms", None),
+    ("start_rpc", "Start", "ms", None),
+    ("exit_to_wait", "exit to Wait's answer", "ms", None),
+    ("delete", "Delete", "ms", None),
+    ("life", "whole life, back to back", "ms", 1 / 5),
+    ("life_p99", "whole life, p99", "ms", None),
+    ("life_cold", "whole life, 100 ms apart", "ms", 1 / 5),
+    ("exec", "exec to exit", "ms", 1 / 6),
+    ("exec_p99", "exec to exit, p99", "ms", None),
+    ("state", "State", "ms", 1 / 2),
+    ("state_p99", "State, p99", "ms", None),
+    ("state_per_s", "State calls per second, 32 at once", "1/s", None),
+    ("rss_idle", "RSS, idle", "kB", None),
+    ("pss_idle", "PSS, idle", "kB", None),
+    ("anon_idle", "anonymous memory, idle", "kB", None),
+    ("rss_after", "RSS after the execs", "kB", None),
+    ("anon_after", "anonymous memory after the execs", "kB", None),
+    ("threads", "threads", "", None),
+    ("mib_per_s", "stdout", "MiB/s", None),
+    ("shim_cpu_ms_per_gib", "shim CPU for a GiB of stdout", "ms", None),
+]
+
+
+class Runner:
+    def __init__(self, tools, work):
+        self.tools = pathlib.Path(tools)
+        self.work = work
+        self.n = 0
+
+    def run(self, what, shim, args, *extra):
+        """One measurement in a fresh bundle; times come in microseconds."""
+        self.n += 1
+        container_id = f"b{os.getpid()}-{self.n}"
+        where = bundle.make(self.work, self.tools / "payload", container_id, args)
+        try:
+            done = subprocess.run([self.tools / "bench", what, shim, where, container_id, *map(str, extra)],
+                                  stdout=subprocess.PIPE, text=True, timeout=600, check=True)
+            return json.loads(done.stdout)
+        finally:
+            shutil.rmtree(where.parent)
+
+
+def percentile(values, share):
+    values = sorted(values)
+    return values[min(len(values) - 1, int(len(values) * share))]
+
+
+def lives(runner, shims, n, pause):
+    samples = {name: [] for name in shims}
+    for _ in range(n):
+        for name, path in shims.items():
+            time.sleep(pause)
+            samples[name].append(runner.run("life", path, ["stamp"]))
+    return samples
+
+
+def measure(runner, shims, quick):
+    result = {name: {} for name in shims}
+    n = 20 if quick else 100
+    lives(runner, shims, 3, 0)  # warm the page cache
+    for name, samples in lives(runner, shims, n, 0).items():
+        for key in ("start", "create", "start_rpc", "exit_to_wait", "delete", "life"):
+            result[name][key] = statistics.median(s[key] for s in samples)
+        result[name]["life_p99"] = percentile([s["life"] for s in samples], 0.99)
+    for name, samples in lives(runner, shims, n // 2, 0.1).items():
+        result[name]["life_cold"] = statistics.median(s["life"] for s in samples)
+    rounds = {name: [] for name in shims}
+    for _ in range(1 if quick else 3):
+        for name, path in shims.items():
+            rounds[name].append(runner.run("busy", path, ["pause"], 200 if quick else 1000))
+    for name, samples in rounds.items():
+        for key in samples[0]:
+            result[name][key] = statistics.median(s[key] for s in samples)
+    rounds = {name: [] for name in shims}
+    mebibytes = 512 if quick else 2048
+    for _ in range(3):
+        for name, path in shims.items():
+            rounds[name].append(runner.run("stdout", path, ["spew", str(mebibytes)], mebibytes))
+    for name, samples in rounds.items():
+        for key in samples[0]:
+            result[name][key] = statistics.median(s[key] for s in samples)
+    return result
+
+
+def shown(value, unit):
+    if unit == "ms":
+        return f"{value / 1000:.3f}" if value < 10000 else f"{value / 1000:.1f}"
+    return f"{value:,.0f}"
+
+
+def table(result):
+    """Rows of (label, belay, stock, ratio, target)."""
+    rows = []
+    for key, label, unit, target in ROWS:
+        ours, theirs = result["belay"][key], result["stock"][key]
+        if key == "shim_cpu_ms_per_gib":  # already milliseconds
+            ours, theirs = ours * 1000, theirs * 1000
+        if ours == 0 or theirs == 0:
+            ratio = ""
+        elif unit in ("1/s", "MiB/s"):
+            ratio = f"{ours / theirs:.1f} times"
+        else:
+            ratio = f"1/{theirs / ours:.1f}" if theirs > ours else f"{ours / theirs:.2f}"
+        rows.append((f"{label}{f' ({unit})' if unit else ''}", shown(ours, unit), shown(theirs, unit), ratio,
+                     "" if target is None else ("met" if ours <= theirs * target else "MISSED") + f" (1/{1 / target:.0f})"))
+    return rows
+
+
+def markdown(rows):
+    lines = ["| | belay | stock shim + runc | belay / stock | target |", "|---|--:|--:|--:|---|"]
+    lines += [f"| {' | '.join(row)} |" for row in rows]
+    return "\n".join(lines)
+
+
+def versions():
+    def first_line(*command):
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[0].strip()
+    return f"{first_line('containerd', '--version')}; {first_line('runc', '--version')}; Linux {platform.release()}"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--bin", required=True, help="where belay's binaries are")
+    parser.add_argument("--tools", required=True, help="where the benchmark's own are")
+    parser.add_argument("--quick", action="store_true", help="a fifth of the runs")
+    parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md and docs/bench.svg")
+    args = parser.parse_args()
+    shims = {"belay": f"{args.bin}/containerd-shim-belay-v2", "stock": STOCK}
+    with tempfile.TemporaryDirectory(prefix="belay-bench.") as work:
+        result = measure(Runner(args.tools, work), shims, args.quick)
+    rows = table(result)
+    print(markdown(rows))
+    if args.write:
+        docs = pathlib.Path(__file__).resolve().parents[2] / "docs"
+        command = "./dev bench --write" + (" --quick" if args.quick else "")
+        (docs / "benchmarks.md").write_text(
+            "# Benchmarks\n\n![belay beside the stock shim](bench.svg)\n\n" + markdown(rows) +
+            f"\n\nMedians unless it says p99; both shims in turn on the same bundles in one run: `{command}`, "
+            f"{datetime.date.today()}.\n{versions()}. The method is in `test/bench/bench.py`. "
+            "Ratios count, milliseconds depend on the machine.\n")
+        (docs / "bench.svg").write_text(chart.draw(result))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
