@@ -324,8 +324,6 @@ int main(int argc, char **argv)
                 bench_stdout(&c, strtol(argv[5], NULL, 10));
         else
                 fail("no benchmark '%s'", argv[1]);
-        c.events = ttrpc_server_free(c.events);
-        c.loop = loop_free(c.loop);
-        (void)unlink(c.events_address);
+        client_deinit(&c);
         return 0;
 }

@@ -155,7 +155,10 @@ def main():
     args = parser.parse_args()
     shims = {"belay": f"{args.bin}/containerd-shim-belay-v2", "stock": STOCK}
     with tempfile.TemporaryDirectory(prefix="belay-bench.") as work:
-        result = measure(Runner(args.tools, work), shims, args.quick)
+        try:
+            result = measure(Runner(args.tools, work), shims, args.quick)
+        finally:
+            bundle.remove_cgroup_parent()
     rows = table(result)
     print(markdown(rows))
     if args.write:

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -68,6 +69,39 @@ static void serve_events(struct client *c)
                 fail("serve events: %s", err.msg);
 }
 
+/* The `log` FIFO in the bundle, which containerd makes and reads; here its text goes nowhere. */
+static void on_log(struct loop_io *io, int fd, int what, void *userdata)
+{
+        char text[4096];
+
+        (void)io;
+        (void)what;
+        (void)userdata;
+        (void)!read(fd, text, sizeof(text));
+}
+
+static void open_log(struct client *c)
+{
+        char path[256];
+
+        (void)snprintf(path, sizeof(path), "%s/log", c->bundle);
+        if (mkfifo(path, 0700) < 0)
+                fail("mkfifo %s: %s", path, strerror(errno));
+        c->log_fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+        c->log = loop_io_new(c->loop, c->log_fd, LOOP_PRIORITY_RELAY, on_log, NULL);
+        if (c->log_fd < 0 || !c->log || loop_io_want(c->log, LOOP_READ) < 0)
+                fail("open %s: %s", path, strerror(errno));
+}
+
+void client_deinit(struct client *c)
+{
+        c->log = loop_io_free(c->log);
+        fd_close(c->log_fd);
+        c->events = ttrpc_server_free(c->events);
+        c->loop = loop_free(c->loop);
+        (void)unlink(c->events_address);
+}
+
 void client_init(struct client *c, const char *shim, const char *bundle, const char *id)
 {
         struct error err = ERROR_INIT;
@@ -79,6 +113,7 @@ void client_init(struct client *c, const char *shim, const char *bundle, const c
         if (loop_new(&c->loop, &err) < 0)
                 fail("%s", err.msg);
         serve_events(c);
+        open_log(c);
         if (setenv("TTRPC_ADDRESS", c->events_address, 1) < 0)
                 fail("setenv: %s", strerror(errno));
         if (chdir(bundle) < 0)
@@ -86,7 +121,7 @@ void client_init(struct client *c, const char *shim, const char *bundle, const c
 }
 
 /* Runs the shim binary with an action, waits for it, and returns what it wrote to stdout. */
-static size_t run_action(struct client *c, char *const argv[], char *text, size_t room)
+static size_t run_action(struct client *c, const char *const argv[], char *text, size_t room)
 {
         extern char **environ;
         posix_spawn_file_actions_t actions;
@@ -100,7 +135,7 @@ static size_t run_action(struct client *c, char *const argv[], char *text, size_
         (void)posix_spawn_file_actions_init(&actions);
         (void)posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
         (void)posix_spawn_file_actions_adddup2(&actions, pipe_fds[1], 1);
-        status = posix_spawn(&pid, c->shim, &actions, NULL, argv, environ);
+        status = posix_spawn(&pid, c->shim, &actions, NULL, (char *const *)argv, environ);
         (void)posix_spawn_file_actions_destroy(&actions);
         if (status != 0)
                 fail("spawn %s: %s", c->shim, strerror(status));
@@ -122,9 +157,17 @@ static size_t run_action(struct client *c, char *const argv[], char *text, size_
 
 void client_start_shim(struct client *c)
 {
-        char *argv[] = {(char *)c->shim,   "-namespace",      "bench",     "-address",
-                        c->events_address, "-publish-binary", "/bin/true", "-id",
-                        (char *)c->id,     "start",           NULL};
+        const char *argv[] = {c->shim,
+                              "-namespace",
+                              "bench",
+                              "-address",
+                              c->events_address,
+                              "-publish-binary",
+                              "/bin/true",
+                              "-id",
+                              c->id,
+                              "start",
+                              NULL};
         char text[sizeof(c->address)];
         size_t len = run_action(c, argv, text, sizeof(text) - 1);
 
@@ -136,9 +179,10 @@ void client_start_shim(struct client *c)
 
 void client_run_delete_action(struct client *c)
 {
-        char *argv[] = {(char *)c->shim,   "-namespace", "bench", "-address",    c->events_address,
-                        "-publish-binary", "/bin/true",  "-id",   (char *)c->id, "-bundle",
-                        (char *)c->bundle, "delete",     NULL};
+        const char *argv[] = {
+                c->shim,           "-namespace", "bench", "-address", c->events_address,
+                "-publish-binary", "/bin/true",  "-id",   c->id,      "-bundle",
+                c->bundle,         "delete",     NULL};
         char text[512];
 
         (void)run_action(c, argv, text, sizeof(text));
@@ -261,7 +305,7 @@ void client_exec(struct client *c, const char *exec_id, const char *process_json
                 CONTAINERD__TASK__V2__EXEC_PROCESS_REQUEST__INIT;
         Google__Protobuf__Any any = GOOGLE__PROTOBUF__ANY__INIT;
 
-        any.type_url = "types.containerd.io/opencontainers/runtime-spec/1/Process";
+        any.type_url = (char *)"types.containerd.io/opencontainers/runtime-spec/1/Process";
         any.value.data = (uint8_t *)process_json;
         any.value.len = strlen(process_json);
         r.id = (char *)c->id;

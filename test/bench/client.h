@@ -20,6 +20,8 @@ struct client {
         char events_address[108];
         char address[128];
         struct loop *loop;
+        struct loop_io *log;
+        int log_fd;
         struct ttrpc_server *events;
         struct ttrpc_client *task;
         uint64_t n_events;
@@ -28,6 +30,7 @@ struct client {
 _Noreturn void fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 void client_init(struct client *c, const char *shim, const char *bundle, const char *id);
+void client_deinit(struct client *c);
 
 /* Runs `start` and waits for it; connect is apart, since it is measured apart. */
 void client_start_shim(struct client *c);
