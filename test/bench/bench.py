@@ -62,7 +62,9 @@ class Runner:
         where = bundle.make(self.work, self.tools / "payload", container_id, args)
         try:
             done = subprocess.run([self.tools / "bench", what, shim, where, container_id, *map(str, extra)],
-                                  stdout=subprocess.PIPE, text=True, timeout=600, check=True)
+                                  capture_output=True, text=True, timeout=600)
+            if done.returncode != 0:
+                sys.exit(f"bench {what} {shim}: {done.stderr}")
             return json.loads(done.stdout)
         finally:
             shutil.rmtree(where.parent)
