@@ -13,7 +13,7 @@ from shim import Container, Result
 
 _numbers = itertools.count(1)
 
-CGROUP = f"belay-test-{os.getpid()}"
+CGROUP = host.own_cgroup()
 
 
 class Lab:
@@ -89,7 +89,6 @@ class Lab:
             for p in (c, *c.execs):
                 p.close_pipes()
         self.containerd.stop()
-        host.reap_orphans()
         host.unmount_below(self.dir)
         for path in host.cgroups_below(CGROUP):
             if path.name.startswith(self.namespace + "-"):

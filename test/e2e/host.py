@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the tests need of the machine, and what may be left on it afterwards: nothing.
 
-The whole run lives in a mount namespace of its own with a private /run/containerd, and is a subreaper,
-so that every shim and every container that loses its parent ends up here and can be seen.
-Everything that a test starts carries a token in its environment; that is how leftovers are found.
+The whole run lives in a mount namespace of its own with a private /run/containerd. Everything that a test starts carries a token in its environment; that is how leftovers are found.
 """
 import ctypes
 import os
@@ -21,15 +19,32 @@ CGROUP_ROOT = pathlib.Path("/sys/fs/cgroup")
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
+def adopt_orphans():
+    """From here on the tests run in a child of this process, which only reaps.
+
+    Shims and containers that lose their parent come to a subreaper that collects them at once, as
+    init does on a real machine. Were that pytest itself, it would have to know its own children
+    from theirs.
+    """
+    _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    child = os.fork()
+    if child == 0:
+        return
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    while True:
+        pid, status = os.wait()
+        if pid == child:
+            os._exit(os.waitstatus_to_exitcode(status) & 0xff)
+
+
 def isolate(base):
-    """Once, before any thread exists: namespace, /run/containerd, a tmpfs on base, subreaper."""
+    """Once, before any thread exists: a mount namespace, /run/containerd, a tmpfs on base."""
     if _libc.unshare(CLONE_NEWNS):
         raise OSError(ctypes.get_errno(), "unshare(CLONE_NEWNS): the tests need root")
     subprocess.run(["mount", "--make-rprivate", "/"], check=True)
     for path in (pathlib.Path("/run/containerd"), base):
         path.mkdir(mode=0o711, parents=True, exist_ok=True)
         subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=711", "belay-e2e", path], check=True)
-    _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def wait_for(condition, what, timeout=10):
@@ -49,7 +64,7 @@ def readable(fd, timeout):
 
 
 def wait_gone(pid, timeout=10):
-    """Waits for the end of a process and reaps it, if it is ours to reap."""
+    """Waits for the end of a process that is not our child."""
     try:
         fd = os.pidfd_open(pid)
     except ProcessLookupError:
@@ -59,10 +74,6 @@ def wait_gone(pid, timeout=10):
             raise AssertionError(f"process {pid} still runs after {timeout} s: {cmdline(pid)}")
     finally:
         os.close(fd)
-    try:
-        os.waitpid(pid, 0)
-    except ChildProcessError:
-        pass
 
 
 def read(path):
@@ -98,17 +109,6 @@ def kill_all(token):
             wait_gone(pid)
 
 
-def reap_orphans():
-    """Collects zombies that were left to us; children that are still running stay."""
-    for task in os.listdir("/proc/self/task"):
-        for pid in read(f"/proc/self/task/{task}/children").split():
-            if read(f"/proc/{int(pid)}/stat").rpartition(b")")[2].split()[:1] == [b"Z"]:
-                try:
-                    os.waitpid(int(pid), os.WNOHANG)
-                except ChildProcessError:
-                    pass
-
-
 def mounts_below(path):
     """Mount points below path, deepest last, without path itself."""
     prefix = str(path).rstrip("/") + "/"
@@ -119,6 +119,27 @@ def mounts_below(path):
 def unmount_below(path):
     for point in reversed(mounts_below(path)):
         subprocess.run(["umount", "-l", point], check=False)
+
+
+def mount_readonly_tmpfs(path):
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "belay-e2e", path], check=True)
+
+
+def own_cgroup():
+    """The top of all cgroups of this run."""
+    return f"belay-test-{os.getpid()}"
+
+
+def make_cgroup(name):
+    """The same path in every hierarchy."""
+    paths = [h / name.lstrip("/") for h in CGROUP_ROOT.iterdir()]
+    for path in paths:
+        path.mkdir(parents=True)
+        if path.parts[4] == "cpuset":
+            for file in ("cpuset.cpus", "cpuset.mems"):
+                for p in (path.parent, path):
+                    (p / file).write_text((CGROUP_ROOT / "cpuset" / file).read_text())
+    return paths
 
 
 def cgroups_below(name):
