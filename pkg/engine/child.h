@@ -12,8 +12,9 @@
  * ids, capabilities, cwd, PATH lookup … gate: Create has been answered, Start opens it …
  *           child_exec()                      startContainer hooks, seccomp, execve
  *
- * An exec'd process is cloned by a stage that has joined the namespaces already; it does
- * child_enter_exec() in place of prepare and enter.
+ * An exec'd process has joined the container's namespaces already (init.c) when it does
+ * child_enter_exec() in place of prepare and enter. It is given no hooks function, and has none to
+ * call.
  *
  * What init.c does around the calls, so that child_*.c need not: signal dispositions and mask are
  * the default ones, PR_SET_PDEATHSIG, stdio at 0-2 (without a terminal; fchown to the user is
@@ -30,6 +31,7 @@
 #include <linux/filter.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "pkg/base/arena.h"
 #include "pkg/base/error.h"

@@ -30,3 +30,6 @@ struct oci_mount_options {
  * STATUS_INVALID_ARGUMENT. */
 int oci_mount_options_parse(const char *const *options, size_t n, struct arena *arena,
                             struct oci_mount_options *ret, struct error *err);
+
+/* The names that are known and supported, in the order of a table; NULL past the last one. */
+const char *oci_mount_option_name(size_t index);

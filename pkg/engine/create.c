@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Create, in the shim: starts the stage, gathers its facts, and hands out the container. If the
+ * stage dies or is killed, a second one undoes what the facts tell. A failure is told when all is
+ * undone and init has been reaped.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "pkg/base/cleanup.h"
+#include "pkg/base/str.h"
+#include "pkg/engine/internal.h"
+#include "pkg/engine/rootfs_mounts.h"
+#include "pkg/engine/teardown.h"
+
+/* The text of a cgroup: a path of at most PATH_MAX for each hierarchy. */
+enum { CGROUP_TEXT_MAX = 128 << 10 };
+
+static struct create_job *create_job(struct engine_job *job)
+{
+        return container_of(job, struct create_job, job);
+}
+
+/* ---- facts ---- */
+
+static int add_cgroup_part(struct create_job *create, const struct message *msg)
+{
+        struct engine_container *c = create->job.container;
+        size_t n = strnlen(msg->text, sizeof(msg->text));
+        char *grown;
+
+        if (msg->value & MESSAGE_PART_FIRST)
+                create->text_len = 0;
+        if (create->text_len + n > CGROUP_TEXT_MAX)
+                return -E2BIG;
+        grown = realloc(create->text, create->text_len + n + 1);
+        if (!grown)
+                return -ENOMEM;
+        memcpy(grown + create->text_len, msg->text, n);
+        create->text = grown;
+        create->text_len += n;
+        create->text[create->text_len] = '\0';
+        if (msg->value & MESSAGE_PART_LAST) {
+                free(c->cgroup);
+                c->cgroup = TAKE_PTR(create->text);
+        }
+        return 0;
+}
+
+static int set_facts(struct engine_container *c, const struct message *msg, int *fds, size_t n_fds)
+{
+        struct container_facts facts;
+        size_t n = 0;
+
+        memcpy(&facts, msg->text, sizeof(facts));
+        if (n_fds != (size_t)facts.has_seccomp + (size_t)facts.has_config)
+                return -EBADMSG;
+        c->facts = facts;
+        if (facts.has_seccomp)
+                c->seccomp_fd = TAKE_FD(fds[n++]);
+        if (facts.has_config)
+                c->config_fd = TAKE_FD(fds[n++]);
+        return 0;
+}
+
+static int set_init(struct engine_container *c, pid_t pid, int *fds, size_t n_fds)
+{
+        if (n_fds != 1 || c->init)
+                return -EBADMSG;
+        c->init = process_new_consume(c->engine, pid, TAKE_FD(fds[0]));
+        if (!c->init)
+                return -ENOMEM;
+        c->init->container = c;
+        c->init_pid = pid;
+        return 0;
+}
+
+static int set_terminal(int *terminal_fd, int *fds, size_t n_fds)
+{
+        if (n_fds != 1 || *terminal_fd >= 0)
+                return -EBADMSG;
+        *terminal_fd = TAKE_FD(fds[0]);
+        return 0;
+}
+
+static void on_message(struct engine_job *job, const struct message *msg, int *fds, size_t n_fds)
+{
+        struct create_job *create = create_job(job);
+        int r = -EBADMSG;
+
+        if (msg->type == MESSAGE_CGROUP)
+                r = add_cgroup_part(create, msg);
+        else if (msg->type == MESSAGE_FACTS)
+                r = set_facts(job->container, msg, fds, n_fds);
+        else if (msg->type == MESSAGE_CLONED)
+                r = set_init(job->container, msg->value, fds, n_fds);
+        else if (msg->type == MESSAGE_TERMINAL)
+                r = set_terminal(&create->terminal_fd, fds, n_fds);
+        for (size_t i = 0; i < n_fds; i++)
+                fd_close(fds[i]);
+        if (r < 0) {
+                struct error err = ERROR_INIT;
+
+                (void)error_errno(&err, -r, "create: message of the stage");
+                job_fail(job, &err);
+                job->is_aborted = true;
+                job_kill_stage(job);
+        }
+}
+
+/* ---- the end ---- */
+
+static void succeed(struct create_job *create)
+{
+        struct engine_container *c = create->job.container;
+        struct engine_process *init = c->init;
+
+        c->poststop_due = true;
+        job_complete(&create->job);
+        process_release(init);
+        create->fn(NULL, c, init, TAKE_FD(create->terminal_fd), create->userdata);
+}
+
+/* How init ended, where that is what the failure is about. */
+static void explain(struct error *err, const struct engine_process *init)
+{
+        size_t used = strlen(err->msg);
+
+        if (err->errnum != ECHILD || !init || !init->has_exited)
+                return;
+        (void)snprintf(err->msg + used, sizeof(err->msg) - used, " (%s %d)",
+                       init->exit.code == CLD_EXITED ? "exit status" : "signal", init->exit.status);
+}
+
+/* Once all is undone; waits for init, whose exit is nobody's business. */
+static void finish_failure(struct engine_job *job)
+{
+        struct create_job *create = create_job(job);
+        struct engine_container *c = job->container;
+        struct error err;
+
+        if (c->init && !c->init->has_exited) {
+                process_kill(c->init);
+                c->init->waiter = job;
+                return;
+        }
+        explain(&job->err, c->init);
+        err = job->err;
+        job_complete(job);
+        engine_process_free(c->init);
+        engine_container_free(c);
+        create->fn(&err, NULL, NULL, -1, create->userdata);
+}
+
+static void create_free(struct engine_job *job)
+{
+        struct create_job *create = create_job(job);
+
+        fd_close(create->terminal_fd);
+        free(create->text);
+        free(create);
+}
+
+/* What is undone here was left by a stage that died; what it did not tell, it did not do. */
+static int undo_stage_run(struct engine_job *job, struct stage *stage, struct error *err)
+{
+        const struct engine_container *c = job->container;
+        struct oci_spec *spec = NULL;
+        struct teardown t = {
+                .id = c->id,
+                .bundle = c->bundle,
+                .cgroup = c->cgroup,
+                .pidfd = c->init ? c->init->pidfd : -1,
+                .unmount = c->unmount,
+                .unmount_how = ROOTFS_UNMOUNT_NESTED,
+                .stage = stage,
+                .arena = stage->arena,
+        };
+
+        if (c->poststop_due && c->facts.has_poststop &&
+            container_parse_config(c, stage->arena, &spec, err) < 0)
+                stage_send_warning(stage, err);
+        t.poststop = spec;
+        return teardown_run(&t, err);
+}
+
+static const struct job_kind undo_kind = {
+        .name = "belay:undo",
+        .run = undo_stage_run,
+        .on_end = finish_failure,
+        .on_deferred = finish_failure,
+        .free = create_free,
+};
+
+static void on_create_end(struct engine_job *job)
+{
+        struct engine_container *c = job->container;
+        struct error err = ERROR_INIT;
+        int keep[2];
+
+        if (job->is_done) {
+                assert(c->init && c->cgroup);
+                succeed(create_job(job));
+                return;
+        }
+        c->gate = fd_close(c->gate); /* an init that we have not heard of ends by this */
+        if (c->init)
+                process_kill(c->init);
+        if (!job->has_reported) {
+                keep[0] = c->init ? c->init->pidfd : -1;
+                keep[1] = c->config_fd;
+                job->kind = &undo_kind;
+                if (job_fork(job, keep, 2, false, &err) == 0)
+                        return;
+                engine_warn(job->engine, err.msg);
+        }
+        finish_failure(job);
+}
+
+static const struct job_kind create_kind = {
+        .name = "belay:create",
+        .run = create_stage_run,
+        .on_message = on_message,
+        .on_end = on_create_end,
+        .on_deferred = finish_failure,
+        .free = create_free,
+};
+
+/* ---- the call ---- */
+
+static int check_args(const struct engine_create *args, struct error *err)
+{
+        if (!id_is_valid(args->id))
+                return error_set(err, STATUS_INVALID_ARGUMENT, "container id '%s' is not valid",
+                                 args->id);
+        if (args->bundle[0] != '/')
+                return error_set(err, STATUS_INVALID_ARGUMENT,
+                                 "bundle '%s' is not an absolute path", args->bundle);
+        if (args->systemd_cgroup)
+                return error_set(err, STATUS_UNIMPLEMENTED, "systemd_cgroup is not supported yet");
+        return 0;
+}
+
+static struct engine_container *new_container(struct engine *engine,
+                                              const struct engine_create *args, int *ret_init_gate,
+                                              struct error *err)
+{
+        struct engine_container *c;
+        int gate[2];
+
+        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, gate) < 0) {
+                (void)error_errno(err, errno, "create: socketpair");
+                return NULL;
+        }
+        c = container_new(engine, args->id, args->bundle);
+        if (!c) {
+                fd_close(gate[0]);
+                fd_close(gate[1]);
+                (void)error_set(err, STATUS_RESOURCE_EXHAUSTED, "create: no memory");
+                return NULL;
+        }
+        c->gate = gate[0];
+        c->unmount = args->n_mounts > 0;
+        c->nested = rootfs_mounts_are_nested(args->mounts, args->n_mounts);
+        *ret_init_gate = gate[1];
+        return c;
+}
+
+int engine_create(struct engine *engine, const struct engine_create *args, engine_create_fn fn,
+                  void *userdata, struct engine_job **ret, struct error *err)
+{
+        struct create_job *create;
+        struct engine_container *c;
+        int keep[5];
+        int r;
+
+        if (check_args(args, err) < 0)
+                return -1;
+        create = calloc(1, sizeof(*create));
+        if (!create)
+                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "create: no memory");
+        c = new_container(engine, args, &create->init_gate, err);
+        if (!c) {
+                free(create);
+                return -1;
+        }
+        create->args = *args;
+        create->fn = fn;
+        create->userdata = userdata;
+        create->terminal_fd = -1;
+        job_init(&create->job, engine, c, &create_kind);
+        keep[0] = c->gate;
+        keep[1] = create->init_gate;
+        for (int i = 0; i < 3; i++)
+                keep[2 + i] = args->terminal ? -1 : args->stdio[i];
+        r = job_fork(&create->job, keep, 5, true, err);
+        create->init_gate = fd_close(create->init_gate);
+        create->args = (struct engine_create){0}; /* was borrowed */
+        if (r < 0) {
+                job_deinit(&create->job);
+                create_free(&create->job);
+                engine_container_free(c);
+                return -1;
+        }
+        *ret = &create->job;
+        return 0;
+}
+
+void engine_job_abort(struct engine_job *job)
+{
+        struct error err = ERROR_INIT;
+
+        if (job->is_complete || job->is_aborted || job->kind != &create_kind || !job->watch)
+                return; /* it is failing already */
+        (void)error_set(&err, STATUS_CANCELED, "create was cancelled");
+        job->is_aborted = true;
+        job->err = err;
+        job_kill_stage(job);
+        if (job->container->init)
+                process_kill(job->container->init);
+}

@@ -1,0 +1,395 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The stage of a Create: from config.json to an init that waits at the gate (steps S1 to S6 of the
+ * set-up; C1 to C18 are init's, see init.h). It tells the shim each fact before it acts on it, so
+ * that the shim can undo all of it should the stage die. Whatever fails, the stage undoes what it
+ * did and reports last.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "pkg/base/cleanup.h"
+#include "pkg/base/limits.h"
+#include "pkg/cgroup/cgroup.h"
+#include "pkg/engine/hooks.h"
+#include "pkg/engine/init.h"
+#include "pkg/engine/internal.h"
+#include "pkg/engine/rootfs_mounts.h"
+#include "pkg/engine/stage_init.h"
+#include "pkg/engine/state.h"
+#include "pkg/engine/teardown.h"
+
+struct create_stage {
+        struct create_job *create;
+        struct stage *stage;
+        struct engine_container *container;
+        int gate; /* the end that the shim will have for itself */
+        int bundle_fd;
+        char *config;
+        size_t config_len;
+        struct oci_spec *spec;
+        struct plan *plan;
+        struct cgroup cgroup;
+        char *cgroup_text;
+        struct engine_state state;
+        pid_t pid;
+        int pidfd;
+        bool made_rootfs;
+        bool has_mounted;
+};
+
+static int no_memory(struct error *err)
+{
+        return error_set(err, STATUS_RESOURCE_EXHAUSTED, "create: no memory");
+}
+
+/* Once: what happens to the file later is of no matter. */
+static int read_config(struct create_stage *cs, struct error *err)
+{
+        int r = file_read(cs->bundle_fd, "config.json", LIMIT_CONFIG_BYTES, &cs->config,
+                          &cs->config_len);
+
+        if (r < 0)
+                return error_errno(err, -r, "read '%s/config.json'", cs->container->bundle);
+        if (oci_spec_parse(cs->config, cs->config_len, cs->stage->arena, &cs->spec, err) < 0)
+                return error_prefix(err, "config.json");
+        if (!cs->spec->has_process)
+                return error_set(err, STATUS_INVALID_ARGUMENT, "config.json: process: missing");
+        return 0;
+}
+
+static int mount_rootfs(struct create_stage *cs, struct error *err)
+{
+        const struct engine_create *args = &cs->create->args;
+        char *rootfs;
+
+        if (args->n_mounts == 0)
+                return 0;
+        rootfs = arena_printf(cs->stage->arena, "%s/rootfs", args->bundle);
+        if (!rootfs)
+                return no_memory(err);
+        if (mkdirat(cs->bundle_fd, "rootfs", 0711) == 0)
+                cs->made_rootfs = true;
+        else if (errno != EEXIST)
+                return error_errno(err, errno, "make directory '%s'", rootfs);
+        cs->has_mounted = true;
+        if (rootfs_mount(rootfs, args->mounts, args->n_mounts, cs->stage->arena, err) < 0)
+                return -1;
+        if (fchdir(cs->bundle_fd) < 0)
+                return error_errno(err, errno, "change to directory '%s'", args->bundle);
+        return 0;
+}
+
+static int make_plan(struct create_stage *cs, struct error *err)
+{
+        const struct engine_create *args = &cs->create->args;
+        struct plan_options options = {
+                .id = args->id,
+                .bundle = args->bundle,
+                .terminal = args->terminal,
+                .no_pivot_root = args->no_pivot_root,
+                .no_new_keyring = args->no_new_keyring,
+        };
+
+        return plan_new(&cs->plan, cs->spec, &options, cs->stage->arena, err);
+}
+
+/* ---- what the shim must know ---- */
+
+static uint64_t namespace_flags(const struct oci_spec *spec)
+{
+        static const uint64_t flags[_OCI_NS_MAX] = {
+                [OCI_NS_PID] = CLONE_NEWPID,       [OCI_NS_NETWORK] = CLONE_NEWNET,
+                [OCI_NS_MOUNT] = CLONE_NEWNS,      [OCI_NS_IPC] = CLONE_NEWIPC,
+                [OCI_NS_UTS] = CLONE_NEWUTS,       [OCI_NS_USER] = CLONE_NEWUSER,
+                [OCI_NS_CGROUP] = CLONE_NEWCGROUP, [OCI_NS_TIME] = CLONE_NEWTIME,
+        };
+        uint64_t result = 0;
+
+        for (size_t i = 0; i < _OCI_NS_MAX; i++) {
+                if (spec->linux_.namespaces[i].present)
+                        result |= flags[i];
+        }
+        return result;
+}
+
+static int send_facts(struct create_stage *cs, struct error *err)
+{
+        const struct plan *plan = cs->plan;
+        const struct oci_hooks *hooks = &cs->spec->hooks;
+        const struct oci_namespace *pid_ns = &cs->spec->linux_.namespaces[OCI_NS_PID];
+        struct container_facts facts = {
+                .namespaces = namespace_flags(cs->spec),
+                .seccomp_flags = plan->seccomp.flags,
+                .has_seccomp = plan->seccomp.prog.len > 0,
+                .has_poststart = hooks->poststart.n > 0,
+                .has_poststop = hooks->poststop.n > 0,
+                .has_config = hooks->poststart.n > 0 || hooks->poststop.n > 0,
+                .private_pid = pid_ns->present && !pid_ns->path,
+                .has_capabilities = cs->spec->process.has_capabilities,
+                .capabilities = cs->spec->process.capabilities,
+        };
+        _cleanup_close_ int seccomp_fd = -1;
+        _cleanup_close_ int config_fd = -1;
+        struct message msg = {.type = MESSAGE_FACTS};
+        size_t n_fds = 0;
+        int fds[2];
+        int r;
+
+        if (facts.has_seccomp) {
+                seccomp_fd = stage_memfd("belay-seccomp", plan->seccomp.prog.filter,
+                                         plan->seccomp.prog.len * sizeof(struct sock_filter), err);
+                if (seccomp_fd < 0)
+                        return -1;
+                fds[n_fds++] = seccomp_fd;
+        }
+        if (facts.has_config) {
+                config_fd = stage_memfd("belay-config", cs->config, cs->config_len, err);
+                if (config_fd < 0)
+                        return -1;
+                fds[n_fds++] = config_fd;
+        }
+        memcpy(msg.text, &facts, sizeof(facts));
+        r = message_send(cs->stage->sock, &msg, fds, n_fds);
+        if (r < 0)
+                return error_errno(err, -r, "tell the shim about the container");
+        cs->state.namespaces = facts.namespaces;
+        return 0;
+}
+
+/* Names the directories to be made to the shim and to the bundle before it makes them. */
+static int announce_cgroup(struct create_stage *cs, struct error *err)
+{
+        struct cgroup planned = cs->cgroup;
+
+        for (size_t i = 0; i < planned.n_dirs; i++)
+                planned.dirs[i].created = access(planned.dirs[i].path, F_OK) != 0;
+        if (cgroup_format(&planned, cs->stage->arena, &cs->cgroup_text, err) < 0 ||
+            stage_send_cgroup(cs->stage, cs->cgroup_text, err) < 0)
+                return -1;
+        cs->state.cgroup = cs->cgroup_text;
+        return engine_state_write(cs->bundle_fd, &cs->state, cs->stage->arena, err);
+}
+
+static int make_cgroup(struct create_stage *cs, struct error *err)
+{
+        const struct oci_linux *linux_ = &cs->spec->linux_;
+        struct cgroup_layout layout = {0};
+        char *text;
+
+        if (cgroup_layout_read(cs->stage->arena, &layout, err) < 0 ||
+            cgroup_plan(&layout, linux_->cgroups_path ? linux_->cgroups_path : "",
+                        cs->create->args.id, cs->stage->arena, &cs->cgroup, err) < 0 ||
+            announce_cgroup(cs, err) < 0)
+                return -1;
+        if (cgroup_create(&cs->cgroup, err) < 0) {
+                cs->cgroup_text = NULL; /* it has undone its own */
+                return -1;
+        }
+        if (cgroup_format(&cs->cgroup, cs->stage->arena, &text, err) < 0)
+                return -1;
+        if (strcmp(text, cs->cgroup_text) != 0) {
+                cs->cgroup_text = text;
+                cs->state.cgroup = text;
+                if (stage_send_cgroup(cs->stage, text, err) < 0)
+                        return -1;
+        }
+        return cgroup_apply(&cs->cgroup, linux_->has_resources ? &linux_->resources : NULL, err);
+}
+
+/* ---- init ---- */
+
+static bool has_stage_hooks(const struct create_stage *cs)
+{
+        return cs->spec->hooks.prestart.n > 0 || cs->spec->hooks.create_runtime.n > 0;
+}
+
+static bool has_limits(const struct create_stage *cs)
+{
+        return cs->spec->process.n_rlimits > 0 || cs->spec->process.has_oom_score_adj;
+}
+
+/* For children only; the stage itself stays where it is. */
+static int join_pid_namespace(const struct create_stage *cs, int *ret_own, struct error *err)
+{
+        _cleanup_close_ int own = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
+
+        if (own < 0)
+                return error_errno(err, errno, "open /proc/self/ns/pid");
+        if (setns(cs->plan->join_fds[OCI_NS_PID], CLONE_NEWPID) < 0)
+                return error_errno(err, errno, "join pid namespace '%s'",
+                                   cs->spec->linux_.namespaces[OCI_NS_PID].path);
+        *ret_own = TAKE_FD(own);
+        return 0;
+}
+
+static int clone_init(struct create_stage *cs, struct error *err)
+{
+        const int others[] = {cs->stage->sock, cs->gate};
+        int tasks[CGROUP_HIERARCHIES_MAX];
+        int stdio[3] = {-1, -1, -1};
+        struct init_args args = {
+                .plan = cs->plan,
+                .arena = cs->stage->arena,
+                .gate = cs->create->init_gate,
+                .others = others,
+                .n_others = sizeof(others) / sizeof(others[0]),
+                .tasks = tasks,
+                .wait_hooks = has_stage_hooks(cs),
+                .wait_limits = has_limits(cs),
+        };
+        _cleanup_close_ int own_pid_ns = -1;
+        int v2_dir = -1;
+
+        if (!cs->create->args.terminal) {
+                memcpy(stdio, cs->create->args.stdio, sizeof(stdio));
+                if (stage_raise_stdio(stdio, err) < 0)
+                        return -1;
+                args.stdio = stdio;
+        }
+        if (cgroup_open_join(&cs->cgroup, tasks, &args.n_tasks, &v2_dir, err) < 0)
+                return -1;
+        if (cs->plan->join_fds[OCI_NS_PID] >= 0 && join_pid_namespace(cs, &own_pid_ns, err) < 0)
+                return -1;
+        cs->pid = stage_clone(cs->plan->clone_flags, v2_dir, &cs->pidfd);
+        if (cs->pid == 0)
+                init_main(&args);
+        if (cs->pid < 0) {
+                cs->pidfd = -1;
+                return error_errno(err, errno, "clone the container's init");
+        }
+        cs->create->init_gate = fd_close(cs->create->init_gate);
+        if (own_pid_ns >= 0 && setns(own_pid_ns, CLONE_NEWPID) < 0) /* hooks are at home here */
+                return error_errno(err, errno, "return to the pid namespace");
+        return stage_send_cloned(cs->stage, cs->pid, cs->pidfd, err);
+}
+
+static void on_hook_group(pid_t group, void *userdata)
+{
+        const struct create_stage *cs = userdata;
+
+        stage_send_hook(cs->stage, group);
+}
+
+static int run_hooks(struct create_stage *cs, const struct oci_hook_list *hooks, const char *kind,
+                     const char *status, struct error *err)
+{
+        struct hook_state state = {
+                .oci_version = cs->spec->version,
+                .id = cs->create->args.id,
+                .status = status,
+                .pid = cs->pid,
+                .bundle = cs->create->args.bundle,
+                .annotations = cs->spec->annotations,
+                .n_annotations = cs->spec->n_annotations,
+        };
+        struct hook_context context = {
+                .kind = kind,
+                .cwd = cs->create->args.bundle,
+                .on_group = on_hook_group,
+                .userdata = cs,
+        };
+        char *json;
+
+        if (hooks->n == 0)
+                return 0;
+        cs->container->poststop_due = true;
+        if (hook_state_format(&state, cs->stage->arena, &json, err) < 0)
+                return -1;
+        context.state_json = json;
+        return hooks_run(hooks, &context, err);
+}
+
+/* prestart is older than the state "creating" of the runtime-spec: its hooks know "created". */
+static int run_stage_hooks(struct create_stage *cs, struct error *err)
+{
+        if (run_hooks(cs, &cs->spec->hooks.prestart, "prestart", "created", err) < 0)
+                return -1;
+        return run_hooks(cs, &cs->spec->hooks.create_runtime, "createRuntime", "creating", err);
+}
+
+/* The time between GO and PREPARED is init's; so the state is written then. */
+static int write_state(struct create_stage *cs, struct error *err)
+{
+        bool zombie;
+        int r = process_start_time(cs->pid, &cs->state.start_time, &zombie);
+
+        if (r < 0)
+                return error_errno(err, -r, "read the start time of init");
+        cs->state.pid = cs->pid;
+        cs->state.poststop_due = true;
+        return engine_state_write(cs->bundle_fd, &cs->state, cs->stage->arena, err);
+}
+
+static int converse(struct create_stage *cs, struct error *err)
+{
+        if (plan_has_new_userns(cs->plan) && plan_write_id_maps(cs->plan, cs->pid, err) < 0)
+                return -1;
+        if (stage_send_go(cs->gate, err) < 0 || write_state(cs, err) < 0 ||
+            stage_await(cs->stage, cs->gate, MESSAGE_PREPARED, err) < 0)
+                return -1;
+        if (has_stage_hooks(cs) &&
+            (run_stage_hooks(cs, err) < 0 || stage_send_go(cs->gate, err) < 0))
+                return -1;
+        if (stage_await(cs->stage, cs->gate, MESSAGE_ENTERED, err) < 0)
+                return -1;
+        if (has_limits(cs) &&
+            (plan_apply_rlimits(cs->plan, cs->pid, err) < 0 || stage_send_go(cs->gate, err) < 0))
+                return -1;
+        return stage_await(cs->stage, cs->gate, MESSAGE_READY, err);
+}
+
+static int create(struct create_stage *cs, struct error *err)
+{
+        cs->bundle_fd = open(cs->create->args.bundle, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        if (cs->bundle_fd < 0 || fchdir(cs->bundle_fd) < 0)
+                return error_errno(err, errno, "open bundle '%s'", cs->create->args.bundle);
+        if (read_config(cs, err) < 0 || mount_rootfs(cs, err) < 0 || make_plan(cs, err) < 0 ||
+            send_facts(cs, err) < 0 || make_cgroup(cs, err) < 0 || clone_init(cs, err) < 0)
+                return -1;
+        return converse(cs, err);
+}
+
+static void undo(struct create_stage *cs)
+{
+        struct teardown t = {
+                .id = cs->create->args.id,
+                .bundle = cs->create->args.bundle,
+                .cgroup = cs->cgroup_text,
+                .pidfd = cs->pidfd,
+                .unmount = cs->has_mounted,
+                .unmount_how =
+                        cs->container->nested ? ROOTFS_UNMOUNT_NESTED : ROOTFS_UNMOUNT_SIMPLE,
+                .remove_rootfs = cs->made_rootfs,
+                .poststop = cs->container->poststop_due ? cs->spec : NULL,
+                .stage = cs->stage,
+                .arena = cs->stage->arena,
+        };
+        struct error err = ERROR_INIT;
+
+        if (teardown_run(&t, &err) < 0)
+                stage_send_warning(cs->stage, &err);
+}
+
+int create_stage_run(struct engine_job *job, struct stage *stage, struct error *err)
+{
+        struct create_stage cs = {
+                .create = container_of(job, struct create_job, job),
+                .stage = stage,
+                .container = job->container,
+                .gate = job->container->gate,
+                .bundle_fd = -1,
+                .pidfd = -1,
+                .state = {.id = job->container->id},
+        };
+
+        if (create(&cs, err) == 0)
+                return 0;
+        undo(&cs);
+        return -1;
+}

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Exec, in the shim: starts the stage and hands out the process. The exit of the process is held
+ * back until then.
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "pkg/base/cleanup.h"
+#include "pkg/engine/internal.h"
+
+static struct exec_job *exec_job(struct engine_job *job)
+{
+        return container_of(job, struct exec_job, job);
+}
+
+static void on_message(struct engine_job *job, const struct message *msg, int *fds, size_t n_fds)
+{
+        struct exec_job *exec = exec_job(job);
+        struct error err = ERROR_INIT;
+
+        if (msg->type == MESSAGE_CLONED && n_fds == 1 && !exec->process) {
+                exec->process = process_new_consume(job->engine, msg->value, TAKE_FD(fds[0]));
+                if (exec->process)
+                        return;
+                (void)error_set(&err, STATUS_RESOURCE_EXHAUSTED, "exec: no memory");
+        } else if (msg->type == MESSAGE_TERMINAL && n_fds == 1 && exec->terminal_fd < 0) {
+                exec->terminal_fd = fds[0];
+                return;
+        } else {
+                (void)error_set(&err, STATUS_INTERNAL, "exec: unexpected message of the stage");
+        }
+        for (size_t i = 0; i < n_fds; i++)
+                fd_close(fds[i]);
+        job_fail(job, &err);
+        job->is_aborted = true;
+        job_kill_stage(job);
+}
+
+static void finish_failure(struct engine_job *job)
+{
+        struct exec_job *exec = exec_job(job);
+        struct error err = job->err;
+
+        if (exec->process && !exec->process->has_exited) {
+                process_kill(exec->process);
+                exec->process->waiter = job;
+                return;
+        }
+        exec->process = engine_process_free(exec->process);
+        job_complete(job);
+        exec->fn(&err, NULL, -1, exec->userdata);
+}
+
+static void on_exec_end(struct engine_job *job)
+{
+        struct exec_job *exec = exec_job(job);
+        struct engine_process *process = exec->process;
+
+        if (!job->is_done || !process) {
+                finish_failure(job);
+                return;
+        }
+        exec->process = NULL;
+        job_complete(job);
+        process_release(process);
+        exec->fn(NULL, process, TAKE_FD(exec->terminal_fd), exec->userdata);
+}
+
+static void exec_free(struct engine_job *job)
+{
+        struct exec_job *exec = exec_job(job);
+
+        engine_process_free(exec->process);
+        fd_close(exec->terminal_fd);
+        free(exec);
+}
+
+static const struct job_kind exec_kind = {
+        .name = "belay:exec",
+        .run = exec_stage_run,
+        .on_message = on_message,
+        .on_end = on_exec_end,
+        .on_deferred = finish_failure,
+        .free = exec_free,
+};
+
+int engine_exec(struct engine_container *c, const struct engine_exec *args, engine_exec_fn fn,
+                void *userdata, struct error *err)
+{
+        struct exec_job *exec;
+        int keep[5];
+        int r;
+
+        if (!c->init || c->init->has_exited)
+                return error_set(err, STATUS_FAILED_PRECONDITION,
+                                 "exec: the container's init has ended");
+        exec = calloc(1, sizeof(*exec));
+        if (!exec)
+                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "exec: no memory");
+        exec->args = *args;
+        exec->fn = fn;
+        exec->userdata = userdata;
+        exec->terminal_fd = -1;
+        job_init(&exec->job, c->engine, c, &exec_kind);
+        keep[0] = c->init->pidfd;
+        keep[1] = c->seccomp_fd;
+        for (int i = 0; i < 3; i++)
+                keep[2 + i] = args->terminal ? -1 : args->stdio[i];
+        r = job_fork(&exec->job, keep, 5, true, err);
+        exec->args = (struct engine_exec){0}; /* was borrowed */
+        if (r < 0) {
+                job_deinit(&exec->job);
+                exec_free(&exec->job);
+                return -1;
+        }
+        return 0;
+}

@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The stage of an exec: plans the process, gives birth to it in the container's pid namespace and
+ * cgroup, and waits until it has executed its program. The stage itself joins nothing but the pid
+ * namespace, which concerns children only; the rest is the child's, in init.c. From before the join
+ * on nobody in the container may look into either (CVE-2016-9962).
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "pkg/base/cleanup.h"
+#include "pkg/base/limits.h"
+#include "pkg/base/str.h"
+#include "pkg/cgroup/cgroup.h"
+#include "pkg/engine/init.h"
+#include "pkg/engine/internal.h"
+#include "pkg/engine/stage_init.h"
+
+struct exec_stage {
+        const struct engine_exec *args;
+        const struct engine_container *container;
+        struct stage *stage;
+        struct plan *plan;
+        struct cgroup cgroup;
+        int init_pidfd;
+        int gate;      /* the stage's end */
+        int init_gate; /* the process's */
+        pid_t pid;
+        int pidfd;
+};
+
+static int make_plan(struct exec_stage *es, struct error *err)
+{
+        const struct container_facts *facts = &es->container->facts;
+        struct plan_options options = {
+                .id = es->container->id,
+                .bundle = es->container->bundle,
+                .terminal = es->args->terminal,
+        };
+        struct plan_seccomp seccomp = {.flags = facts->seccomp_flags};
+        struct oci_process *process;
+
+        if (oci_process_parse(es->args->process_json, es->args->process_json_len, es->stage->arena,
+                              &process, err) < 0)
+                return -1;
+        if (facts->has_seccomp) {
+                size_t len;
+                const void *filter = stage_map(es->container->seccomp_fd, &len, err);
+
+                if (!filter)
+                        return -1;
+                seccomp.prog.filter = (struct sock_filter *)filter;
+                seccomp.prog.len = (unsigned short)(len / sizeof(struct sock_filter));
+        }
+        return plan_new_exec(&es->plan, process,
+                             facts->has_capabilities ? &facts->capabilities : NULL, &seccomp,
+                             &options, es->stage->arena, err);
+}
+
+static int init_has_ended(const struct exec_stage *es)
+{
+        struct pollfd p = {.fd = es->init_pidfd, .events = POLLIN};
+
+        return poll(&p, 1, 0) > 0;
+}
+
+/* A container that has delegated its cgroup (systemd in a container) has no processes in it, only
+ * below: v2 answers EBUSY. Then the process is born where init is now. */
+static int open_cgroup_of_init(const struct exec_stage *es, struct error *err)
+{
+        struct cgroup_layout layout = {0};
+        _cleanup_free_ char *text = NULL;
+        char path[32];
+        const char *line;
+        int fd = -1;
+        int r;
+
+        (void)snprintf(path, sizeof(path), "/proc/%d/cgroup", (int)es->container->init_pid);
+        r = file_read(AT_FDCWD, path, LIMIT_PROC_BYTES, &text, NULL);
+        if (r < 0)
+                return error_errno(err, -r, "read '%s'", path);
+        line = str_has_prefix(text, "0::") ? text : strstr(text, "\n0::");
+        if (!line || cgroup_layout_read(es->stage->arena, &layout, err) < 0)
+                return error_set(err, STATUS_UNKNOWN, "find the cgroup of the container's init");
+        line = strstr(line, "0::") + strlen("0::");
+        for (size_t i = 0; i < layout.n_hierarchies; i++) {
+                const char *dir;
+
+                if (!layout.hierarchies[i].is_v2)
+                        continue;
+                dir = arena_printf(es->stage->arena, "%s%.*s", layout.hierarchies[i].mountpoint,
+                                   (int)strcspn(line, "\n"), line);
+                if (dir)
+                        fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+                if (fd < 0)
+                        return error_errno(err, errno, "open cgroup '%s'", dir ? dir : "");
+        }
+        return fd;
+}
+
+static pid_t clone_into(struct exec_stage *es, int v2_dir, struct error *err)
+{
+        pid_t pid = stage_clone(0, v2_dir, &es->pidfd);
+
+        if (pid < 0 && (errno == EBUSY || errno == EOPNOTSUPP) && v2_dir >= 0) {
+                int dir = open_cgroup_of_init(es, err);
+
+                if (dir < 0)
+                        return -1;
+                pid = stage_clone(0, dir, &es->pidfd);
+                if (pid != 0)
+                        fd_close(dir);
+        }
+        if (pid >= 0)
+                return pid;
+        es->pidfd = -1;
+        if (init_has_ended(es)) /* ENOMEM: a pid namespace without an init takes nobody in */
+                return error_set(err, STATUS_FAILED_PRECONDITION,
+                                 "exec: the container's init has ended");
+        return error_errno(err, errno, "exec: clone");
+}
+
+static int clone_process(struct exec_stage *es, struct error *err)
+{
+        const int others[] = {es->stage->sock, es->gate};
+        const int flags = (int)es->container->facts.namespaces;
+        int tasks[CGROUP_HIERARCHIES_MAX];
+        int stdio[3] = {-1, -1, -1};
+        int v2_dir = -1;
+        struct init_args args = {
+                .plan = es->plan,
+                .arena = es->stage->arena,
+                .gate = es->init_gate,
+                .others = others,
+                .n_others = sizeof(others) / sizeof(others[0]),
+                .tasks = tasks,
+                .join_pidfd = es->init_pidfd,
+                .join_flags = flags & ~CLONE_NEWPID,
+        };
+
+        if (!es->args->terminal) {
+                memcpy(stdio, es->args->stdio, sizeof(stdio));
+                if (stage_raise_stdio(stdio, err) < 0)
+                        return -1;
+                args.stdio = stdio;
+        }
+        if (cgroup_parse(es->container->cgroup, es->stage->arena, &es->cgroup, err) < 0 ||
+            cgroup_open_join(&es->cgroup, tasks, &args.n_tasks, &v2_dir, err) < 0)
+                return -1;
+        if (prctl(PR_SET_DUMPABLE, 0) < 0)
+                return error_errno(err, errno, "exec: PR_SET_DUMPABLE");
+        if ((flags & CLONE_NEWPID) && setns(es->init_pidfd, CLONE_NEWPID) < 0) {
+                if (errno == ESRCH || init_has_ended(es))
+                        return error_set(err, STATUS_FAILED_PRECONDITION,
+                                         "exec: the container's init has ended");
+                return error_errno(err, errno, "exec: join the container's pid namespace");
+        }
+        es->pid = clone_into(es, v2_dir, err);
+        if (es->pid == 0)
+                init_exec_main(&args);
+        if (es->pid < 0)
+                return -1;
+        es->init_gate = fd_close(es->init_gate);
+        return stage_send_cloned(es->stage, es->pid, es->pidfd, err);
+}
+
+/* EOF is what is waited for; a message can only be the process's error. */
+static int await_eof(const struct exec_stage *es, struct error *err)
+{
+        struct message msg;
+        int r = message_recv(es->gate, &msg, NULL, NULL);
+
+        if (r == 0 || r == -ECONNRESET)
+                return 0;
+        if (r < 0)
+                return error_errno(err, -r, "exec: hear from the process");
+        message_get_error(&msg, err);
+        return -1;
+}
+
+int exec_stage_run(struct engine_job *job, struct stage *stage, struct error *err)
+{
+        const struct exec_job *exec = container_of(job, struct exec_job, job);
+        struct exec_stage es = {
+                .args = &exec->args,
+                .container = job->container,
+                .stage = stage,
+                .init_pidfd = job->container->init->pidfd,
+                .pidfd = -1,
+        };
+        int socks[2];
+
+        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, socks) < 0)
+                return error_errno(err, errno, "exec: socketpair");
+        es.gate = socks[0];
+        es.init_gate = socks[1];
+        if (make_plan(&es, err) < 0 || clone_process(&es, err) < 0 ||
+            stage_await(stage, es.gate, MESSAGE_ENTERED, err) < 0 ||
+            plan_apply_rlimits(es.plan, es.pid, err) < 0 || stage_send_go(es.gate, err) < 0 ||
+            stage_await(stage, es.gate, MESSAGE_EXECUTING, err) < 0)
+                return -1;
+        return await_eof(&es, err);
+}

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * OCI hooks (runtime-spec config.md, "POSIX-platform Hooks"): a program with exactly the arguments
+ * and the environment that the configuration gives it, the container's state on its stdin, and a
+ * time limit. Blocking: hooks run in a stage or in the container's init, never in the shim.
+ */
+#pragma once
+
+#include <stddef.h>
+#include <sys/types.h>
+
+#include "pkg/base/arena.h"
+#include "pkg/base/error.h"
+#include "pkg/oci/spec.h"
+
+/* What goes into a hook's stdin (runtime.md, "State"). */
+struct hook_state {
+        const char *oci_version;
+        const char *id;
+        const char *status; /* "creating", "created", "running" or "stopped" */
+        pid_t pid;          /* as the hook's own pid namespace sees it; 0: left out */
+        const char *bundle;
+        const struct oci_key_value *annotations;
+        size_t n_annotations;
+};
+
+/* The state as JSON, from the arena. Strings are taken to be UTF-8, as the parser leaves them. */
+int hook_state_format(const struct hook_state *state, struct arena *arena, char **ret_json,
+                      struct error *err);
+
+struct hook_context {
+        const char *kind; /* "prestart" and so on, for messages */
+        const char *state_json;
+        const char *cwd; /* NULL: where the caller is */
+
+        /* Called with the hook's process group when it runs and with 0 when it has ended; NULL: not
+         * wanted. */
+        void (*on_group)(pid_t group, void *userdata);
+        void *userdata;
+};
+
+/*
+ * Runs one hook to its end. A hook that fails, is killed or takes too long (then its process group
+ * is killed) is an error that tells its path, how it ended and the end of what it wrote.
+ */
+int hook_run(const struct oci_hook *hook, const struct hook_context *context, struct error *err);
+
+/* Runs them in order, until one fails. */
+int hooks_run(const struct oci_hook_list *hooks, const struct hook_context *context,
+              struct error *err);

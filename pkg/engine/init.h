@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What a cloned process of the container runs until its execve: the child_* calls of child.h,
+ * strung together with the messages.
+ *
+ *   init                                     the other end of its socket
+ *   join cgroups            <- GO            stage: pid is known to the shim, id maps are written
+ *   child_prepare           -> PREPARED
+ *                           <- GO            stage, when it has run its hooks (only with hooks)
+ *   child_enter             -> TERMINAL      (only with a terminal)
+ *                           -> ENTERED
+ *                           <- GO            stage, when rlimits are in place (only if there are
+ * any) child_drop              -> READY         the stage reports to the shim, and is gone
+ *                           <- GO            shim: Start
+ *   child_exec              -> EXECUTING, EOF
+ *
+ * Instead of any message of init's there may be ERROR, which is its last.
+ *
+ * There is one socket, the gate, whose other end the stage shares with the shim: when both are
+ * gone, init reads EOF and ends. PR_SET_PDEATHSIG does the same while init is busy. It is cleared
+ * right before execve: a container outlives its shim.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "pkg/base/arena.h"
+#include "pkg/engine/child.h"
+
+struct init_args {
+        const struct plan *plan;
+        struct arena *arena;
+        int gate;          /* init's end */
+        const int *others; /* the stage's descriptors, to be closed at once */
+        size_t n_others;
+        const int *stdio; /* three, all above 2; NULL with a terminal */
+        const int *tasks; /* of the v1 cgroups */
+        size_t n_tasks;
+
+        /* Only for an init. */
+        bool wait_hooks;
+        bool wait_limits;
+
+        /* Only for an exec: the container's init, and what to join of it but the pid namespace. */
+        int join_pidfd;
+        int join_flags; /* CLONE_NEW* */
+};
+
+_Noreturn void init_main(const struct init_args *args);
+
+/*
+ * The same for an exec, which was born into the container's pid namespace:
+ *
+ *   join cgroups and namespaces
+ *   child_enter_exec        -> TERMINAL, ENTERED
+ *                           <- GO            stage: pid is known to the shim, rlimits are in place
+ *   child_drop, child_exec  -> EXECUTING, EOF
+ */
+_Noreturn void init_exec_main(const struct init_args *args);

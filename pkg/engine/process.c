@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A process of a container, as the shim holds it: pid, pidfd and the exit that is to be told. An
+ * exit is told once, and never before the completions that hold it back.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/pidfd.h>
+
+#include "pkg/base/cleanup.h"
+#include "pkg/engine/internal.h"
+
+static bool is_due(const struct engine_process *p)
+{
+        return p->has_exited && !p->is_delivered && p->n_holds == 0 && p->fn;
+}
+
+/* p may be gone afterwards. */
+static void deliver(struct engine_process *p)
+{
+        struct reaper_exit exit = p->exit;
+
+        if (!is_due(p))
+                return;
+        p->is_delivered = true;
+        loop_deferred_cancel(&p->deferred);
+        p->fn(&exit, p->userdata);
+}
+
+static void on_deferred(struct loop_deferred *deferred)
+{
+        deliver(container_of(deferred, struct engine_process, deferred));
+}
+
+static void on_reaped(const struct reaper_exit *exit, void *userdata)
+{
+        struct engine_process *p = userdata;
+
+        p->watch = NULL;
+        p->has_exited = true;
+        p->exit = *exit;
+        if (p->waiter)
+                loop_defer(p->engine->loop, &p->waiter->deferred);
+        deliver(p);
+}
+
+struct engine_process *process_new_consume(struct engine *engine, pid_t pid, int pidfd)
+{
+        _cleanup_close_ int fd = pidfd;
+        _cleanup_free_ struct engine_process *p = calloc(1, sizeof(*p));
+
+        if (p)
+                p->watch = reaper_watch_new(engine->reaper, pid, on_reaped, p);
+        if (!p || !p->watch) {
+                (void)pidfd_send_signal(fd, SIGKILL, NULL, 0);
+                return NULL;
+        }
+        p->engine = engine;
+        p->pid = pid;
+        p->pidfd = TAKE_FD(fd);
+        p->n_holds = 1;
+        loop_deferred_init(&p->deferred, on_deferred);
+        return TAKE_PTR(p);
+}
+
+struct engine_process *engine_process_free(struct engine_process *p)
+{
+        if (!p)
+                return NULL;
+        if (p->container)
+                p->container->init = NULL;
+        if (p->waiter)
+                loop_defer(p->engine->loop, &p->waiter->deferred);
+        loop_deferred_cancel(&p->deferred);
+        reaper_watch_free(p->watch);
+        fd_close(p->pidfd);
+        free(p);
+        return NULL;
+}
+
+void process_hold(struct engine_process *p)
+{
+        p->n_holds++;
+}
+
+void process_release(struct engine_process *p)
+{
+        p->n_holds--;
+        if (is_due(p))
+                loop_defer(p->engine->loop, &p->deferred);
+}
+
+void process_kill(const struct engine_process *p)
+{
+        if (!p->has_exited)
+                (void)pidfd_send_signal(p->pidfd, SIGKILL, NULL, 0);
+}
+
+pid_t engine_process_pid(const struct engine_process *p)
+{
+        return p->pid;
+}
+
+void engine_process_on_exit(struct engine_process *p, reaper_fn fn, void *userdata)
+{
+        p->fn = fn;
+        p->userdata = userdata;
+        if (is_due(p))
+                loop_defer(p->engine->loop, &p->deferred);
+}
+
+int engine_process_signal(struct engine_process *p, int signo, struct error *err)
+{
+        int errnum = ESRCH;
+
+        if (!p->has_exited)
+                errnum = pidfd_send_signal(p->pidfd, signo, NULL, 0) < 0 ? errno : 0;
+        if (errnum == 0)
+                return 0;
+        if (errnum == ESRCH)
+                return error_set(err, STATUS_NOT_FOUND, "process already finished");
+        if (errnum == EINVAL)
+                return error_set(err, STATUS_INVALID_ARGUMENT, "unknown signal %d", signo);
+        return error_errno(err, errnum, "signal process %d", (int)p->pid);
+}

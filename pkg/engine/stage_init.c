@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Stage and init: see stage_init.h.
+ */
+#include "pkg/engine/stage_init.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "pkg/base/fd.h"
+
+int stage_raise_stdio(int *stdio, struct error *err)
+{
+        for (int i = 0; i < 3; i++) {
+                if (stdio[i] > STDERR_FILENO)
+                        continue;
+                stdio[i] = fcntl(stdio[i], F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+                if (stdio[i] < 0)
+                        return error_errno(err, errno, "set up stdio %d", i);
+        }
+        return 0;
+}
+
+int stage_send_cloned(const struct stage *stage, pid_t pid, int pidfd, struct error *err)
+{
+        struct message msg = {.type = MESSAGE_CLONED, .value = pid};
+        int r = message_send(stage->sock, &msg, &pidfd, 1);
+
+        if (r < 0)
+                return error_errno(err, -r, "tell the shim about process %d", (int)pid);
+        return 0;
+}
+
+static int has_ended(struct error *err)
+{
+        (void)error_set(err, STATUS_UNKNOWN, "the container's process has ended during its set-up");
+        err->errnum = ECHILD;
+        return -1;
+}
+
+int stage_send_go(int gate, struct error *err)
+{
+        int r = message_send_simple(gate, MESSAGE_GO, 0);
+
+        if (r == -EPIPE || r == -ECONNRESET)
+                return has_ended(err);
+        if (r < 0)
+                return error_errno(err, -r, "let the container's process go on");
+        return 0;
+}
+
+static int forward_terminal(const struct stage *stage, const struct message *msg, int fd,
+                            struct error *err)
+{
+        int r = message_send(stage->sock, msg, &fd, 1);
+
+        if (r < 0)
+                return error_errno(err, -r, "tell the shim about the terminal");
+        return 0;
+}
+
+int stage_await(const struct stage *stage, int gate, enum message_type type, struct error *err)
+{
+        for (;;) {
+                struct message msg;
+                int fd = -1;
+                size_t n_fds = 1;
+                int r = message_recv(gate, &msg, &fd, &n_fds);
+
+                if (r == 0 || r == -ECONNRESET)
+                        return has_ended(err);
+                if (r < 0)
+                        return error_errno(err, -r, "hear from the container's process");
+                if (msg.type == MESSAGE_TERMINAL && fd >= 0) {
+                        r = forward_terminal(stage, &msg, fd, err);
+                        fd_close(fd);
+                        if (r < 0)
+                                return -1;
+                        continue;
+                }
+                fd_close(fd);
+                if (msg.type == MESSAGE_ERROR) {
+                        message_get_error(&msg, err);
+                        return -1;
+                }
+                if (msg.type == (uint32_t)type)
+                        return 0;
+                return error_set(err, STATUS_INTERNAL,
+                                 "the container's process said %u instead of %u", msg.type, type);
+        }
+}

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The stage's part of the conversation with a process that it has cloned; see init.h for the other
+ * side.
+ */
+#pragma once
+
+#include "pkg/base/error.h"
+#include "pkg/engine/message.h"
+#include "pkg/engine/stage.h"
+
+/* Moves the three above 2, so that dup2(2) onto 0 to 2 overwrites none of them. */
+int stage_raise_stdio(int *stdio, struct error *err);
+
+/* Tells the shim about a process that was cloned, before it may do anything. */
+int stage_send_cloned(const struct stage *stage, pid_t pid, int pidfd, struct error *err);
+
+int stage_send_go(int gate, struct error *err);
+
+/*
+ * Waits for the next message of the process, which must be of that type. A terminal is passed on to
+ * the shim. EOF is an error with errnum ECHILD; what the process says of itself is one as it is.
+ */
+int stage_await(const struct stage *stage, int gate, enum message_type type, struct error *err);

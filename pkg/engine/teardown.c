@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Taking a container away: see teardown.h.
+ */
+#include "pkg/engine/teardown.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/pidfd.h>
+#include <unistd.h>
+
+#include "pkg/base/cleanup.h"
+#include "pkg/cgroup/cgroup.h"
+#include "pkg/engine/hooks.h"
+#include "pkg/engine/state.h"
+
+enum { END_TIMEOUT_MS = 2000 };
+
+/* Keeps the first error, and passes the others on. */
+static void note(const struct teardown *t, struct error *first, const struct error *next)
+{
+        if (first->code == STATUS_OK)
+                *first = *next;
+        else if (t->stage)
+                stage_send_warning(t->stage, next);
+}
+
+static int kill_all(const struct teardown *t, const struct cgroup *cg, struct error *err)
+{
+        int r;
+
+        if (t->pidfd >= 0)
+                (void)pidfd_send_signal(t->pidfd, SIGKILL, NULL, 0);
+        if (cg->n_dirs > 0 && cgroup_kill(cg, SIGKILL, END_TIMEOUT_MS, err) < 0)
+                return -1;
+        if (t->pidfd < 0)
+                return 0;
+        r = stage_wait_end(t->pidfd, END_TIMEOUT_MS);
+        if (r < 0)
+                return error_errno(err, -r, "kill the container's init");
+        return 0;
+}
+
+static void on_hook_group(pid_t group, void *userdata)
+{
+        const struct teardown *t = userdata;
+
+        if (t->stage)
+                stage_send_hook(t->stage, group);
+}
+
+/* All of them, whatever becomes of each. */
+static void run_poststop(const struct teardown *t)
+{
+        const struct oci_spec *spec = t->poststop;
+        struct hook_state state = {
+                .oci_version = spec->version,
+                .id = t->id,
+                .status = "stopped",
+                .bundle = t->bundle,
+                .annotations = spec->annotations,
+                .n_annotations = spec->n_annotations,
+        };
+        struct hook_context context = {
+                .kind = "poststop",
+                .cwd = t->bundle,
+                .on_group = on_hook_group,
+                .userdata = (void *)t,
+        };
+        struct error err = ERROR_INIT;
+        char *json;
+
+        if (spec->hooks.poststop.n == 0)
+                return;
+        if (hook_state_format(&state, t->arena, &json, &err) < 0) {
+                if (t->stage)
+                        stage_send_warning(t->stage, &err);
+                return;
+        }
+        context.state_json = json;
+        for (size_t i = 0; i < spec->hooks.poststop.n; i++) {
+                if (hook_run(&spec->hooks.poststop.items[i], &context, &err) < 0 && t->stage)
+                        stage_send_warning(t->stage, &err);
+        }
+}
+
+static int unmount(const struct teardown *t, int bundle_fd, struct error *err)
+{
+        char *rootfs = arena_printf(t->arena, "%s/rootfs", t->bundle);
+
+        if (!rootfs)
+                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "unmount rootfs: no memory");
+        if (rootfs_unmount(rootfs, t->unmount_how, err) < 0)
+                return error_prefix(err, "rootfs");
+        if (t->remove_rootfs)
+                (void)unlinkat(bundle_fd, "rootfs", AT_REMOVEDIR);
+        return 0;
+}
+
+int teardown_run(const struct teardown *t, struct error *err)
+{
+        _cleanup_close_ int bundle_fd = -1;
+        struct error first = ERROR_INIT;
+        struct error next = ERROR_INIT;
+        struct cgroup cg = {0};
+
+        bundle_fd = open(t->bundle, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        if (t->cgroup && *t->cgroup && cgroup_parse(t->cgroup, t->arena, &cg, &next) < 0)
+                note(t, &first, &next);
+        if (kill_all(t, &cg, &next) < 0)
+                note(t, &first, &next);
+        if (t->unmount && unmount(t, bundle_fd, &next) < 0)
+                note(t, &first, &next);
+        if (cg.n_dirs > 0 && cgroup_remove(&cg, END_TIMEOUT_MS, &next) < 0)
+                note(t, &first, &next);
+        if (t->poststop)
+                run_poststop(t);
+        if (first.code != STATUS_OK) {
+                if (err)
+                        *err = first;
+                return -1;
+        }
+        if (bundle_fd >= 0 && !t->keep_state)
+                engine_state_remove(bundle_fd);
+        return 0;
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Taking a container away, the one way for all: after a failed or abandoned Create, for Delete, and
+ * for the `delete` action without a shim. It is idempotent, goes on after a failure, and blocks; it
+ * belongs in a stage.
+ */
+#pragma once
+
+#include <stdbool.h>
+
+#include "pkg/base/arena.h"
+#include "pkg/base/error.h"
+#include "pkg/engine/rootfs_mounts.h"
+#include "pkg/engine/stage.h"
+#include "pkg/oci/spec.h"
+
+struct teardown {
+        const char *id;
+        const char *bundle;
+        const char *cgroup; /* text of cgroup_format(); NULL or "": none */
+        int pidfd;          /* of init; -1: there is none */
+        bool unmount;
+        enum rootfs_unmount_how unmount_how;
+        bool keep_state;
+        bool remove_rootfs;              /* the directory, if it is empty then */
+        const struct oci_spec *poststop; /* its poststop hooks are due; NULL: none are */
+        const struct stage *stage;       /* warnings go there; NULL: nowhere */
+        struct arena *arena;
+};
+
+/* Kills, unmounts, removes the cgroup, runs poststop hooks and, if all but the hooks went well,
+ * removes the state. The first failure is the error, others are warnings. */
+int teardown_run(const struct teardown *t, struct error *err);
