@@ -27,6 +27,7 @@ struct container *container_new(struct shim_server *server, const char *id, cons
         }
         c->server = server;
         c->bundle_fd = -1;
+        list_init(&c->node);
         list_init(&c->execs);
         c->id = strdup(id);
         c->bundle = strdup(bundle);
@@ -49,6 +50,7 @@ struct container *container_free(struct container *c)
                 return NULL;
         if (c->create)
                 ttrpc_call_fail(TAKE_PTR(c->create), STATUS_UNAVAILABLE, "the shim is ending");
+        list_remove(&c->node);
         while (!list_is_empty(&c->execs))
                 process_free(list_first(&c->execs, struct process, node));
         process_free(c->init);

@@ -17,6 +17,7 @@ struct shim_server;
 
 struct container {
         struct shim_server *server;
+        struct list node; /* in the server's graveyard */
         char *id;
         char *bundle;
         int bundle_fd; /* records survive a rename of the directory */

@@ -12,7 +12,9 @@ void lifetime_touch(struct shim_server *server)
 {
         uint64_t span = server->had_container ? server->times.alone_ns : server->times.unused_ns;
 
-        if (server->container || server->creating || server->stopping) {
+        if (server->stopping)
+                return;
+        if (server->container || server->creating) {
                 loop_timer_clear(server->lifetime);
                 return;
         }

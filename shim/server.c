@@ -25,7 +25,8 @@ static void on_bury(struct loop_deferred *deferred)
 
         while (!list_is_empty(&server->dead_processes))
                 process_free(list_first(&server->dead_processes, struct process, node));
-        server->dead_container = container_free(server->dead_container);
+        while (!list_is_empty(&server->dead_containers))
+                container_free(list_first(&server->dead_containers, struct container, node));
 }
 
 void server_bury_process(struct shim_server *server, struct process *p)
@@ -37,8 +38,8 @@ void server_bury_process(struct shim_server *server, struct process *p)
 
 void server_bury_container(struct shim_server *server, struct container *c)
 {
-        assert(!server->dead_container && c->n_jobs == 0);
-        server->dead_container = c;
+        assert(c->n_jobs == 0);
+        list_append(&server->dead_containers, &c->node);
         loop_defer(server->loop, &server->bury);
 }
 
@@ -58,28 +59,34 @@ static size_t n_jobs(const struct shim_server *server)
                (server->container ? server->container->n_jobs : 0);
 }
 
+static void on_idle_publisher(void *userdata)
+{
+        server_advance_stop(userdata);
+}
+
+/* True when something is left that a stop waits for; it will then be asked again. */
+static bool has_unfinished(struct shim_server *server)
+{
+        if (server->creating || n_jobs(server) > 0)
+                return true;
+        if (publisher_n_queued(server->publisher) > 0) {
+                publisher_on_idle(server->publisher, on_idle_publisher, server);
+                return true;
+        }
+        return ttrpc_server_has_queued(server->ttrpc) &&
+               loop_timer_set(server->lifetime, REPLY_POLL_NS) == 0;
+}
+
 void server_advance_stop(struct shim_server *server)
 {
         if (!server->stopping || server->finished)
                 return;
-        if (!server->stop_time_over) {
-                if (server->creating || n_jobs(server) > 0 ||
-                    publisher_n_queued(server->publisher) > 0)
-                        return;
-                if (ttrpc_server_has_queued(server->ttrpc)) {
-                        (void)loop_timer_set(server->lifetime, REPLY_POLL_NS);
-                        return;
-                }
-        }
+        if (!server->stop_time_over && has_unfinished(server))
+                return;
         server->finished = true;
         loop_timer_clear(server->stop_timer);
         loop_timer_clear(server->lifetime);
         loop_defer(server->loop, &server->finish);
-}
-
-static void on_idle_publisher(void *userdata)
-{
-        server_advance_stop(userdata);
 }
 
 static void on_stop_timer(struct loop_timer *timer, void *userdata)
@@ -110,10 +117,9 @@ void shim_server_stop(struct shim_server *server, const char *why)
                 return;
         log_info("stopping: %s", why);
         server->stopping = true;
-        lifetime_touch(server);
+        loop_timer_clear(server->lifetime);
         if (server->creating && server->creating->create_job)
                 server->executor->ops->abort(server->creating->create_job);
-        publisher_on_idle(server->publisher, on_idle_publisher, server);
         if (loop_timer_set(server->stop_timer, server->times.stop_ns) < 0)
                 server->stop_time_over = true;
         server_advance_stop(server);
@@ -191,6 +197,7 @@ int shim_server_new(struct shim_server **ret, const struct shim_server_options *
         server->userdata = options->userdata;
         set_times(&server->times, &options->times);
         list_init(&server->dead_processes);
+        list_init(&server->dead_containers);
         loop_deferred_init(&server->bury, on_bury);
         loop_deferred_init(&server->finish, on_finish);
         if (make_parts(server, options, err) < 0) {

@@ -31,7 +31,7 @@ struct shim_server {
 
         /* What is freed at the end of the round, since a callback of it may be on the stack. */
         struct list dead_processes;
-        struct container *dead_container;
+        struct list dead_containers;
         struct loop_deferred bury;
 
         struct loop_timer *lifetime; /* runs while there is nothing to serve */

@@ -27,6 +27,7 @@ struct fake {
         bool refuse[_FAKE_JOB_MAX];      /* the call itself fails */
         bool private_pid_namespace;
         bool pids_fail;
+        bool bad_terminal; /* give a descriptor that is no terminal's */
         unsigned long oom_kills;
 
         /* What it can look at. */
@@ -37,6 +38,7 @@ struct fake {
         int n_processes;   /* likewise */
         int n_aborted;
         char last_spec[256]; /* of exec() */
+        int slave;           /* of the last terminal; -1: none */
         struct fake_process *init;
         struct fake_process *exec; /* the last one */
 };

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <string.h>
+
+#include "containerd/runc/v1/options.pb-c.h"
+#include "shim/options.h"
+#include "test/unit/unit.h"
+
+enum { ARENA_BYTES = 1 << 16 };
+
+static uint8_t packed[512];
+
+/* Packs the options behind a type URL and parses them. */
+static int parse(const char *type_url, const Containerd__Runc__V1__Options *options,
+                 struct create_options *ret, struct error *err)
+{
+        struct arena *arena = arena_new(ARENA_BYTES);
+        Google__Protobuf__Any any = GOOGLE__PROTOBUF__ANY__INIT;
+        int r;
+
+        assert_non_null(arena);
+        any.type_url = (char *)type_url;
+        any.value.data = packed;
+        any.value.len = protobuf_c_message_pack(&options->base, packed);
+        *err = ERROR_INIT;
+        r = create_options_parse(&any, arena, ret, err);
+        arena_free(arena);
+        return r;
+}
+
+static void options_are_read_with_and_without_a_host_in_the_type(void **state)
+{
+        static const char *const urls[] = {"containerd.runc.v1.Options",
+                                           "type.googleapis.com/containerd.runc.v1.Options"};
+        Containerd__Runc__V1__Options o = CONTAINERD__RUNC__V1__OPTIONS__INIT;
+        struct create_options got;
+        struct error err;
+
+        (void)state;
+        o.no_pivot_root = true;
+        o.no_new_keyring = true;
+        o.systemd_cgroup = true;
+        o.io_uid = 1000;
+        o.io_gid = 1001;
+        o.root = (char *)"/run/x";
+        for (size_t i = 0; i < UNIT_COUNT(urls); i++) {
+                assert_int_equal(parse(urls[i], &o, &got, &err), 0);
+                assert_true(got.no_pivot_root && got.no_new_keyring && got.systemd_cgroup);
+                assert_int_equal(got.io_uid, 1000);
+                assert_int_equal(got.io_gid, 1001);
+        }
+}
+
+static void nothing_means_defaults(void **state)
+{
+        Google__Protobuf__Any any = GOOGLE__PROTOBUF__ANY__INIT;
+        struct create_options got = {.no_pivot_root = true};
+        struct error err = ERROR_INIT;
+
+        (void)state;
+        assert_int_equal(create_options_parse(NULL, NULL, &got, &err), 0);
+        assert_false(got.no_pivot_root);
+        any.type_url = (char *)"what.ever";
+        assert_int_equal(create_options_parse(&any, NULL, &got, &err), 0);
+}
+
+static void a_type_that_is_not_known_is_refused_by_name(void **state)
+{
+        Containerd__Runc__V1__Options o = CONTAINERD__RUNC__V1__OPTIONS__INIT;
+        struct create_options got;
+        struct error err;
+
+        (void)state;
+        o.no_pivot_root = true;
+        assert_int_equal(parse("containerd.linux.runc.CreateOptions", &o, &got, &err), -1);
+        assert_int_equal(err.code, STATUS_INVALID_ARGUMENT);
+        assert_non_null(strstr(err.msg, "containerd.linux.runc.CreateOptions"));
+        assert_int_equal(parse("runtimeoptions.v1.Options", &o, &got, &err), 0);
+        assert_false(got.no_pivot_root);
+}
+
+static void another_runtime_binary_is_refused_by_name(void **state)
+{
+        Containerd__Runc__V1__Options o = CONTAINERD__RUNC__V1__OPTIONS__INIT;
+        struct create_options got;
+        struct error err;
+
+        (void)state;
+        o.binary_name = (char *)"/usr/bin/crun";
+        assert_int_equal(parse("containerd.runc.v1.Options", &o, &got, &err), -1);
+        assert_int_equal(err.code, STATUS_UNIMPLEMENTED);
+        assert_string_equal(err.msg, "options.binary_name '/usr/bin/crun' is not supported yet");
+        o.binary_name = (char *)"belay";
+        assert_int_equal(parse("containerd.runc.v1.Options", &o, &got, &err), 0);
+        o.binary_name = (char *)"runc"; /* Docker's default */
+        assert_int_equal(parse("containerd.runc.v1.Options", &o, &got, &err), 0);
+        o.binary_name = (char *)"/usr/sbin/runc";
+        assert_int_equal(parse("containerd.runc.v1.Options", &o, &got, &err), 0);
+}
+
+static void garbage_is_refused_within_the_memory_of_the_call(void **state)
+{
+        static uint8_t many[60000];
+        struct arena *arena = arena_new(ARENA_BYTES);
+        Google__Protobuf__Any any = GOOGLE__PROTOBUF__ANY__INIT;
+        struct create_options got;
+        struct error err = ERROR_INIT;
+
+        (void)state;
+        assert_non_null(arena);
+        any.type_url = (char *)"containerd.runc.v1.Options";
+        any.value.data = (uint8_t *)"\x1a\xff\xff";
+        any.value.len = 3;
+        assert_int_equal(create_options_parse(&any, arena, &got, &err), -1);
+        assert_int_equal(err.code, STATUS_INVALID_ARGUMENT);
+        /* Fields that nobody knows, each of which unpacks to a good deal more than its bytes. */
+        for (size_t i = 0; i + 3 <= sizeof(many); i += 3)
+                memcpy(many + i, "\xf8\x07\x01", 3);
+        any.value.data = many;
+        any.value.len = sizeof(many);
+        assert_int_equal(create_options_parse(&any, arena, &got, &err), -1);
+        assert_true(arena_used(arena) <= ARENA_BYTES);
+        arena_free(arena);
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(options_are_read_with_and_without_a_host_in_the_type),
+                cmocka_unit_test(nothing_means_defaults),
+                cmocka_unit_test(a_type_that_is_not_known_is_refused_by_name),
+                cmocka_unit_test(another_runtime_binary_is_refused_by_name),
+                cmocka_unit_test(garbage_is_refused_within_the_memory_of_the_call),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
