@@ -35,6 +35,7 @@
 
 #include "pkg/base/arena.h"
 #include "pkg/base/error.h"
+#include "pkg/cgroup/cgroup.h"
 #include "pkg/oci/spec.h"
 
 struct plan_options {
@@ -58,10 +59,13 @@ struct plan {
         struct plan_options options;
         struct plan_seccomp seccomp;
 
-        uint64_t clone_flags;      /* CLONE_NEW* of namespaces to be created */
+        /* CLONE_NEW* of namespaces to be created, for clone3. Never NEWCGROUP: it is rooted at the
+         * cgroup in which it is made, so child_prepare() makes it after the join. */
+        uint64_t clone_flags;
         int join_fds[_OCI_NS_MAX]; /* namespaces to be joined by path, opened and type-checked; -1
                                     */
-        int rootfs_fd;             /* O_PATH of the rootfs on the host, -1 for an exec */
+        int rootfs_fd;             /* a detached clone of the rootfs (without a mount namespace:
+                                      the directory itself); -1 for an exec */
         int proc_fd; /* a private procfs of the host, for verified writes; -1 if not needed */
         /* Further fields are child_*.c's and plan.c's own. */
         struct plan_private *private_;
@@ -77,9 +81,9 @@ int plan_new(struct plan **ret, const struct oci_spec *spec, const struct plan_o
              struct arena *arena, struct error *err);
 
 /*
- * For an exec: a plan for a process in a container that runs. container_capabilities is used when
- * the process brings none (never the runtime's own). seccomp is the container's own filter; len 0
- * for none.
+ * For an exec, to be called before the stage joins anything: a plan for a process in a container
+ * that runs. container_capabilities is used when the process brings none (never the runtime's own).
+ * seccomp is the container's own filter; len 0 for none.
  */
 int plan_new_exec(struct plan **ret, const struct oci_process *process,
                   const struct oci_capabilities *container_capabilities,
@@ -94,11 +98,31 @@ int seccomp_compile(const struct oci_seccomp *profile, struct arena *arena,
  * before child_prepare(). */
 bool plan_has_new_userns(const struct plan *plan);
 
-/* The stage's part: writes setgroups, uid_map and gid_map of a child that waits. */
+/*
+ * True if namespaces given by path must be joined before the user namespace is made or joined,
+ * since only the host's root may join them (and what is made afterwards belongs to the user
+ * namespace). Then the stage does not clone init itself but an intermediate process (CLONE_PARENT),
+ * which calls child_join() and then clones init with clone_flags and CLONE_PARENT. Otherwise
+ * child_prepare() joins. A pid namespace is joined by the stage in both cases, beforehand.
+ */
+bool plan_joins_early(const struct plan *plan);
+
+/* Joins all of join_fds but pid, the user namespace last. In the intermediate or in
+ * the child. */
+int child_join(const struct plan *plan, struct error *err);
+
+/*
+ * To be called by the stage between cgroup_create() and the clone: opens the container's cgroup
+ * directories for a mount of type cgroup. Without such a mount it does nothing. cg's texts are
+ * borrowed by the plan.
+ */
+int plan_set_cgroup(struct plan *plan, const struct cgroup *cg, struct error *err);
+
+/* The stage's part: writes uid_map and gid_map of a child that waits. */
 int plan_write_id_maps(const struct plan *plan, pid_t child, struct error *err);
 
 /* Applies process.rlimits and oomScoreAdj to a child, from the stage, which holds the host's
- * capabilities. */
+ * capabilities. A score that the host's own lack of CAP_SYS_RESOURCE forbids stays as it is. */
 int plan_apply_rlimits(const struct plan *plan, pid_t child, struct error *err);
 
 /* ---- in the child; each returns 0 or -1 with err ---- */

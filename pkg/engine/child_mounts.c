@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * mounts[], in order. Each destination is resolved inside the root, made if it is missing, and the
+ * mount is moved onto the descriptor: nobody can exchange the place between check and use
+ * (CVE-2021-30465).
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "pkg/base/cleanup.h"
+#include "pkg/base/error.h"
+#include "pkg/base/str.h"
+#include "pkg/engine/child_private.h"
+
+static int check_target(const struct plan_mount *m, int target, struct error *err)
+{
+        struct stat st;
+
+        if (fstat(target, &st) < 0)
+                return error_errno(err, errno, "mount '%s': look at '%s'", m->source,
+                                   m->destination);
+        if (S_ISDIR(st.st_mode) != m->is_directory)
+                return error_set(err, STATUS_INVALID_ARGUMENT, "mount '%s' on '%s': %s", m->source,
+                                 m->destination,
+                                 m->is_directory ? "not a directory" : "is a directory");
+        /* By whatever name it was reached. */
+        if (!m->on_procfs && child_is_on(target, PROC_SUPER_MAGIC))
+                return error_set(err, STATUS_INVALID_ARGUMENT,
+                                 "mount '%s' on '%s': leads to procfs", m->source, m->destination);
+        return 0;
+}
+
+/* By mount(2), for options that fsconfig(2) cannot take. The host's /proc is still there. */
+static int mount_classic(const struct plan *plan, const struct plan_mount *m, int target,
+                         struct error *err)
+{
+        char path[40];
+        unsigned long flags = m->options.flags & ~(unsigned long)(MS_BIND | MS_REC);
+
+        (void)snprintf(path, sizeof(path), "/proc/self/fd/%d", target);
+        if (mount(m->source, path, m->type, flags, m->options.data) < 0)
+                return error_errno(err, errno, "mount '%s' on '%s'", m->source, m->destination);
+        return child_open_in_root(child_root(plan), m->destination, O_PATH);
+}
+
+/*
+ * sysfs belongs to a network namespace; without a right to that one it cannot be mounted, and the
+ * host's is bound instead. Its cgroup mounts must not become writable that way (CVE-2023-25809).
+ */
+static int bind_sysfs(const struct plan_mount *m, struct error *err)
+{
+        _cleanup_close_ int fd =
+                open_tree(AT_FDCWD, "/sys", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
+        _cleanup_close_ int cgroup = -1;
+
+        if (fd < 0 || child_set_attr(fd, true, 0, 0, MS_PRIVATE) < 0 ||
+            child_set_attr(fd, (m->attr_set & MOUNT_ATTR_RDONLY) != 0, m->attr_set, 0, 0) < 0)
+                return error_errno(err, errno, "bind '/sys' on '%s'", m->destination);
+        cgroup = openat(fd, "fs/cgroup", O_PATH | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+        /* EINVAL: nothing is mounted there */
+        if (cgroup >= 0 && child_set_attr(cgroup, true, MOUNT_ATTR_RDONLY, 0, 0) < 0 &&
+            errno != EINVAL)
+                return error_errno(err, errno, "make cgroups below '%s' read-only", m->destination);
+        return TAKE_FD(fd);
+}
+
+static int open_fresh(const struct plan *plan, const struct plan_mount *m, int target, bool made,
+                      struct error *err)
+{
+        char mode[16] = "";
+        struct stat st;
+        int fd;
+
+        /* A tmpfs looks like the directory that it covers, unless told otherwise. */
+        if (strcmp(m->type, "tmpfs") == 0 && !made && fstat(target, &st) == 0 &&
+            !strstr(m->options.data ? m->options.data : "", "mode="))
+                (void)snprintf(mode, sizeof(mode), "mode=%o", st.st_mode & 07777u);
+        fd = child_fsmount(plan, m, mode, err);
+        if (fd < 0 && strcmp(m->type, "sysfs") == 0 && err->errnum == EPERM)
+                fd = bind_sysfs(m, err);
+        return fd;
+}
+
+static int set_fresh_propagation(const struct plan_mount *m, int fd, struct error *err)
+{
+        unsigned type = (unsigned)m->options.propagation & ~(unsigned)MS_REC;
+
+        if (m->kind == PLAN_MOUNT_FRESH && type != 0 && type != MS_PRIVATE &&
+            child_set_attr(fd, false, 0, 0, type) < 0)
+                return error_errno(err, errno, "set the propagation of '%s'", m->destination);
+        return 0;
+}
+
+static int remount(const struct plan_mount *m, int target, struct error *err)
+{
+        if (child_set_attr(target, false, m->attr_set, m->attr_clear, 0) < 0)
+                return error_errno(err, errno, "remount '%s'", m->destination);
+        return 0;
+}
+
+static int mount_one(const struct plan *plan, struct plan_mount *m, struct error *err)
+{
+        bool made = false;
+        _cleanup_close_ int target =
+                child_make_in_root(plan, m->destination, m->is_directory, &made);
+        _cleanup_close_ int fresh = -1;
+        int fd = m->tree_fd;
+
+        if (target < 0)
+                return error_errno(err, errno, "mount '%s': open '%s' in the rootfs", m->source,
+                                   m->destination);
+        if (m->kind == PLAN_MOUNT_REMOUNT)
+                return remount(m, target, err);
+        if (check_target(m, target, err) < 0)
+                return -1;
+        if (m->kind == PLAN_MOUNT_CGROUP)
+                return child_mount_cgroup(plan, m, target, err);
+        if (m->kind == PLAN_MOUNT_FRESH && !child_fsmount_is_possible(m)) {
+                fresh = fd = mount_classic(plan, m, target, err);
+                if (fd < 0)
+                        return -1;
+        } else {
+                if (m->kind == PLAN_MOUNT_FRESH)
+                        fresh = fd = open_fresh(plan, m, target, made, err);
+                if (fd < 0)
+                        return -1;
+                if (child_move_mount(fd, target) < 0)
+                        return error_errno(err, errno, "mount '%s' on '%s'", m->source,
+                                           m->destination);
+        }
+        if (set_fresh_propagation(m, fd, err) < 0)
+                return -1;
+        if (m->readonly_later && fresh >= 0)
+                m->tree_fd = TAKE_FD(fresh);
+        return 0;
+}
+
+int child_mount_all(const struct plan *plan, struct error *err)
+{
+        struct plan_private *p = plan->private_;
+
+        for (size_t i = 0; i < p->n_mounts; i++) {
+                if (mount_one(plan, &p->mounts[i], err) < 0)
+                        return -1;
+        }
+        return 0;
+}

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Which namespaces are made and which are joined. A path is opened here, before anything of the
+ * container exists, and its type is asked of the kernel: joining "network" by the path of a pid
+ * namespace would leave the container in the host's network.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/nsfs.h>
+#include <linux/sched.h>
+#include <stddef.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+
+#include "pkg/base/cleanup.h"
+#include "pkg/base/error.h"
+#include "pkg/engine/plan_private.h"
+
+#ifndef CLONE_NEWTIME
+#define CLONE_NEWTIME 0x00000080
+#endif
+
+static const struct {
+        const char *name;
+        uint64_t flag;
+        const char *own; /* this process's */
+} kinds[_OCI_NS_MAX] = {
+        [OCI_NS_PID] = {"pid", CLONE_NEWPID, "/proc/self/ns/pid"},
+        [OCI_NS_NETWORK] = {"network", CLONE_NEWNET, "/proc/self/ns/net"},
+        [OCI_NS_MOUNT] = {"mount", CLONE_NEWNS, "/proc/self/ns/mnt"},
+        [OCI_NS_IPC] = {"ipc", CLONE_NEWIPC, "/proc/self/ns/ipc"},
+        [OCI_NS_UTS] = {"uts", CLONE_NEWUTS, "/proc/self/ns/uts"},
+        [OCI_NS_USER] = {"user", CLONE_NEWUSER, "/proc/self/ns/user"},
+        [OCI_NS_CGROUP] = {"cgroup", CLONE_NEWCGROUP, "/proc/self/ns/cgroup"},
+        [OCI_NS_TIME] = {"time", CLONE_NEWTIME, "/proc/self/ns/time"},
+};
+
+static int open_namespace(size_t kind, const char *path, int *ret, struct error *err)
+{
+        /* setns(2) refuses O_PATH; O_NONBLOCK is for a path that is a FIFO */
+        _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+        struct stat theirs, ours;
+        int type;
+
+        if (fd < 0)
+                return error_errno(err, errno, "open %s namespace '%s'", kinds[kind].name, path);
+        type = ioctl(fd, NS_GET_NSTYPE);
+        if (type < 0)
+                return error_set(err, STATUS_INVALID_ARGUMENT,
+                                 "linux.namespaces: '%s' is not a namespace", path);
+        if ((uint64_t)type != kinds[kind].flag)
+                return error_set(err, STATUS_INVALID_ARGUMENT,
+                                 "linux.namespaces: '%s' is not a %s namespace", path,
+                                 kinds[kind].name);
+        /* Joining what one is in already is nothing to do, and for a user namespace EINVAL. */
+        if (fstat(fd, &theirs) == 0 && stat(kinds[kind].own, &ours) == 0 &&
+            theirs.st_dev == ours.st_dev && theirs.st_ino == ours.st_ino)
+                return 0;
+        *ret = TAKE_FD(fd);
+        return 0;
+}
+
+int plan_add_namespaces(struct plan *plan, struct error *err)
+{
+        const struct oci_namespace *ns = plan->spec->linux_.namespaces;
+        struct plan_private *p = plan->private_;
+
+        for (size_t i = 0; i < _OCI_NS_MAX; i++) {
+                if (!ns[i].present)
+                        continue;
+                if (!ns[i].path)
+                        plan->clone_flags |= kinds[i].flag;
+                else if (open_namespace(i, ns[i].path, &plan->join_fds[i], err) < 0)
+                        return -1;
+        }
+        /* It is rooted at the cgroup of its maker, who is in the container's only later. */
+        p->new_cgroup_namespace = (plan->clone_flags & CLONE_NEWCGROUP) != 0;
+        plan->clone_flags &= ~(uint64_t)CLONE_NEWCGROUP;
+        p->has_cgroup_namespace = ns[OCI_NS_CGROUP].present;
+        p->has_mount_namespace = ns[OCI_NS_MOUNT].present;
+        p->has_user_namespace =
+                (plan->clone_flags & CLONE_NEWUSER) || plan->join_fds[OCI_NS_USER] >= 0;
+        p->bring_up_loopback = (plan->clone_flags & CLONE_NEWNET) != 0;
+        return 0;
+}
+
+bool plan_has_new_userns(const struct plan *plan)
+{
+        return (plan->clone_flags & CLONE_NEWUSER) != 0;
+}
+
+bool plan_joins_early(const struct plan *plan)
+{
+        if (plan->join_fds[OCI_NS_USER] >= 0)
+                return true;
+        if (!plan_has_new_userns(plan))
+                return false;
+        for (size_t i = 0; i < _OCI_NS_MAX; i++) {
+                if (i != OCI_NS_PID && plan->join_fds[i] >= 0)
+                        return true;
+        }
+        return false;
+}

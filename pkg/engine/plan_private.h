@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What plan*.c decide and child_*.c do, and nobody else needs to see. The lists are made in the
+ * stage; the fields below "child" are the notes of the one process that carries the plan out, in
+ * buffers that were made beforehand, so that the child needs no heap.
+ */
+#pragma once
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "pkg/cgroup/cgroup.h"
+#include "pkg/engine/child.h"
+#include "pkg/oci/mount_options.h"
+
+enum plan_mount_kind {
+        PLAN_MOUNT_FRESH,   /* a new instance of a file system */
+        PLAN_MOUNT_BIND,    /* a tree that the stage has cloned */
+        PLAN_MOUNT_CGROUP,  /* the container's own control groups */
+        PLAN_MOUNT_REMOUNT, /* new flags for what is there */
+};
+
+struct plan_mount {
+        enum plan_mount_kind kind;
+        const char *type;
+        const char *source;
+        const char *destination; /* absolute and lexically clean, as the container sees it */
+        struct oci_mount_options options;
+        uint64_t attr_set; /* MOUNT_ATTR_* of this mount alone */
+        uint64_t attr_clear;
+        bool is_directory;             /* a bind's source */
+        bool on_procfs;                /* the destination may lie on procfs (the allow-list) */
+        bool readonly_later;           /* tmpfs and /dev take mountpoints and nodes first */
+        bool private_superblock_flags; /* "ro" and so on are the file system's, too */
+        int tree_fd; /* a detached tree (bind), or -1; after the move: the mount */
+};
+
+struct plan_device {
+        const char *path; /* absolute and clean */
+        mode_t mode;      /* with the type */
+        dev_t rdev;
+        uid_t uid;
+        gid_t gid;
+        int tree_fd; /* in a user namespace: the host's node, detached; else -1 */
+};
+
+/* One directory below the container's /sys/fs/cgroup. */
+struct plan_cgroup_dir {
+        const char *name;  /* "cpu,cpuacct"; "systemd"; "unified" */
+        const char *links; /* what else it is called, comma-separated: "cpu,cpuacct" */
+        int tree_fd;
+};
+
+struct plan_sysctl {
+        const char *key;
+        const char *path; /* below procfs: "sys/net/ipv4/ip_forward" */
+        const char *value;
+};
+
+struct plan_private {
+        struct arena *arena;
+
+        /* the rootfs on the host: what the tree is mounted on */
+        const char *rootfs_path;
+        dev_t rootfs_dev;
+        ino_t rootfs_ino;
+        unsigned root_propagation; /* MS_SHARED, … of "/" in the end */
+        bool root_propagation_recursive;
+
+        bool has_mount_namespace;
+        bool has_user_namespace; /* a new one or one to join */
+        bool new_cgroup_namespace;
+        bool has_cgroup_namespace;
+        bool bring_up_loopback;
+        bool make_dev; /* /dev is the container's own: default nodes and links */
+        bool has_kcore;
+        bool selinux;
+
+        struct plan_mount *mounts;
+        size_t n_mounts;
+        struct plan_device *devices;
+        size_t n_devices;
+        struct plan_sysctl *sysctl;
+        size_t n_sysctl;
+
+        struct plan_cgroup_dir cgroup_dirs[CGROUP_HIERARCHIES_MAX];
+        size_t n_cgroup_dirs;
+        bool cgroup_is_unified;
+        bool wants_cgroup;
+
+        const char **hide_paths; /* without pivot_root: the host's own proc and sysfs mounts */
+        size_t n_hide_paths;
+
+        const char *keyring;          /* NULL: keep the session keyring */
+        const char *apparmor_profile; /* NULL: none */
+        const char *selinux_label;
+        const char *mount_label; /* for new file systems; NULL: none, or SELinux is off */
+        struct oci_capabilities capabilities;
+
+        char **envp; /* process.env and room for HOME */
+        size_t n_env;
+        bool has_home; /* HOME is there already */
+        size_t home_slot;
+        const char *search_path; /* PATH of process.env */
+
+        /* child */
+        int root_fd;         /* the root of the container; -1 when it is "/" */
+        char path[PATH_MAX]; /* scratch of child_fs.c */
+        char path2[PATH_MAX];
+        char home[PATH_MAX + 8];
+        char exec_path[PATH_MAX];
+};
+
+/* plan_check.c: what the runtime-spec demands across fields. Pure. */
+int plan_check(const struct oci_spec *spec, const struct plan_options *options, struct error *err);
+int plan_check_process(const struct oci_process *process, struct error *err);
+
+/* plan_sysctl.c: the path below /proc/sys of a key, if the container's namespaces make it its own.
+ * Pure. */
+int plan_sysctl_path(const struct oci_spec *spec, const char *key, struct arena *arena,
+                     const char **ret, struct error *err);
+
+/* plan_mounts.c: decides and opens what mounts[] and the rootfs ask for. */
+int plan_open_rootfs(struct plan *plan, struct error *err);
+int plan_add_mounts(struct plan *plan, struct error *err);
+int plan_parse_propagation(const char *text, unsigned *ret_type, bool *ret_recursive);
+
+/* plan_devices.c */
+int plan_add_devices(struct plan *plan, struct error *err);
+
+/* plan_namespaces.c */
+int plan_add_namespaces(struct plan *plan, struct error *err);
+
+/* The text in the arena, or -1 with STATUS_RESOURCE_EXHAUSTED. */
+int plan_no_memory(struct error *err);
+
+/* A destination as the container sees it: absolute, `.`, `..` and `//` resolved lexically; NULL
+ * without memory. */
+const char *plan_clean_path(struct arena *arena, const char *path);

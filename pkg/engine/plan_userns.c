@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the stage does to a child from outside, with the host's capabilities: the id maps of a new
+ * user namespace, resource limits and the OOM score. The child cannot do these itself: raising a
+ * limit needs CAP_SYS_RESOURCE in the first user namespace, and a process that is not dumpable
+ * cannot write its own oom_score_adj.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "pkg/base/cleanup.h"
+#include "pkg/base/error.h"
+#include "pkg/base/fd.h"
+#include "pkg/engine/plan_private.h"
+
+/* "4294967295 4294967295 4294967295\n" */
+enum { MAP_LINE_MAX = 33 };
+
+static int write_map(pid_t child, const char *file, const struct oci_id_mapping *maps, size_t n,
+                     struct error *err)
+{
+        _cleanup_free_ char *text = malloc(n * MAP_LINE_MAX + 1);
+        char path[64];
+        size_t len = 0;
+        int r;
+
+        if (!text)
+                return plan_no_memory(err);
+        for (size_t i = 0; i < n; i++)
+                len += (size_t)snprintf(text + len, n * MAP_LINE_MAX + 1 - len, "%u %u %u\n",
+                                        maps[i].container_id, maps[i].host_id, maps[i].size);
+        (void)snprintf(path, sizeof(path), "/proc/%d/%s", (int)child, file);
+        /* The kernel takes the whole map in one write, once. */
+        r = file_write(AT_FDCWD, path, text);
+        if (r < 0)
+                return error_errno(err, -r, "write %s of the user namespace", file);
+        return 0;
+}
+
+/* setgroups stays "allow", its default: a privileged writer of gid_map need not deny it, and the
+ * container's additionalGids need it. */
+int plan_write_id_maps(const struct plan *plan, pid_t child, struct error *err)
+{
+        const struct oci_linux *l;
+
+        if (!plan_has_new_userns(plan))
+                return 0;
+        l = &plan->spec->linux_;
+        if (write_map(child, "uid_map", l->uid_mappings, l->n_uid_mappings, err) < 0)
+                return -1;
+        return write_map(child, "gid_map", l->gid_mappings, l->n_gid_mappings, err);
+}
+
+/*
+ * Lowering the score below the inherited one needs CAP_SYS_RESOURCE. A host whose runtime lacks it
+ * (a nested one) would otherwise not be able to run any Kubernetes pod, whose pause container asks
+ * for -998: the score is advice to the OOM killer, so there it stays as it is.
+ */
+static int set_oom_score(pid_t child, int score, struct error *err)
+{
+        char path[64];
+        char text[16];
+        int r;
+
+        (void)snprintf(path, sizeof(path), "/proc/%d/oom_score_adj", (int)child);
+        (void)snprintf(text, sizeof(text), "%d", score);
+        r = file_write(AT_FDCWD, path, text);
+        if (r == -EACCES || r == -EPERM)
+                return 0;
+        if (r < 0)
+                return error_errno(err, -r, "process.oomScoreAdj: write %d", score);
+        return 0;
+}
+
+int plan_apply_rlimits(const struct plan *plan, pid_t child, struct error *err)
+{
+        const struct oci_process *process = plan->process;
+
+        for (size_t i = 0; i < process->n_rlimits; i++) {
+                const struct oci_rlimit *r = &process->rlimits[i];
+                const struct rlimit limit = {.rlim_cur = r->soft, .rlim_max = r->hard};
+
+                /* RLIM_INFINITY is UINT64_MAX on every 64-bit Linux. */
+                if (prlimit(child, (__rlimit_resource_t)r->resource, &limit, NULL) < 0)
+                        return error_errno(err, errno, "process.rlimits[%zu]: set %s", i,
+                                           r->name ? r->name : "a limit");
+        }
+        if (process->has_oom_score_adj)
+                return set_oom_score(child, process->oom_score_adj, err);
+        return 0;
+}
