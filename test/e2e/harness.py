@@ -61,11 +61,25 @@ class Lab:
     def sh(self, script, edit=None, **create):
         return self.run("sh", "-c", script, edit=edit, **create)
 
+    def processes(self):
+        """All that this test has started and that still lives: by the token, or by the cgroup."""
+        token = f"{self.token_variable}\0".encode()
+        group = f"/{CGROUP}/{self.namespace}-".encode()
+        return [int(p) for p in os.listdir("/proc") if p.isdigit() and (
+            token in host.read(f"/proc/{p}/environ") or group in host.read(f"/proc/{p}/cgroup"))]
+
+    def running(self, command):
+        """True if one of them is this command line."""
+        return any(host.cmdline(p) == command for p in self.processes())
+
+    def cgroups(self):
+        return [c for c in host.cgroups_below(CGROUP) if c.name.startswith(self.namespace + "-")]
+
     def leftovers(self):
         """In words, whatever should not be there any more."""
-        found = [f"process {p}: {host.cmdline(p)}" for p in host.processes(self.token)]
+        found = [f"process {p}: {host.cmdline(p)}" for p in self.processes()]
         found += [f"mount {m}" for m in host.mounts_below(self.dir)]
-        found += [f"cgroup {c}" for c in host.cgroups_below(CGROUP) if c.name.startswith(self.namespace + "-")]
+        found += [f"cgroup {c}" for c in self.cgroups()]
         sockets = pathlib.Path("/run/containerd/s")
         if sockets.is_dir() and not self.stale_sockets:
             found += [f"socket {s}" for s in sockets.iterdir()]
@@ -83,16 +97,15 @@ class Lab:
 
     def clean(self):
         """Whatever happened: nothing may disturb the next test."""
-        host.kill_all(self.token)
+        host.kill_all(self.processes)
         for c in self.containers:
             c.shim.close()
             for p in (c, *c.execs):
                 p.close_pipes()
         self.containerd.stop()
         host.unmount_below(self.dir)
-        for path in host.cgroups_below(CGROUP):
-            if path.name.startswith(self.namespace + "-"):
-                host.wait_for(lambda p=path: _rmdir(p), f"rmdir {path}", timeout=3)
+        for path in self.cgroups():
+            host.wait_for(lambda p=path: _rmdir(p), f"rmdir {path}", timeout=3)
         shutil.rmtree("/run/containerd/s", ignore_errors=True)
         shutil.rmtree(self.dir, ignore_errors=True)
 

@@ -87,17 +87,10 @@ def cmdline(pid):
     return read(f"/proc/{pid}/cmdline").replace(b"\0", b" ").decode(errors="replace").strip()
 
 
-def processes(token):
-    """Pids of all processes that carry the token, other than zombies."""
-    needle = f"{TOKEN}={token}\0".encode()
-    return [int(p) for p in os.listdir("/proc")
-            if p.isdigit() and needle in read(f"/proc/{p}/environ")]
-
-
-def kill_all(token):
-    """For a test that has failed: nothing of it may disturb the next."""
+def kill_all(find):
+    """Kills what find() lists until there is nothing. For a test that has failed."""
     for _ in range(5):
-        pids = processes(token)
+        pids = find()
         for pid in pids:
             try:
                 os.kill(pid, signal.SIGKILL)

@@ -195,7 +195,7 @@ def test_the_shim_killed_in_the_middle_of_create_leaves_something_that_delete_re
                                                "env": [lab.token_variable]}]}
     c.launch()
     answer = c.task.start.Create(bundle=str(c.bundle.path))
-    host.wait_for(lambda: any(host.cmdline(p) == "sleep 1000" for p in host.processes(lab.token)),
+    host.wait_for(lambda: lab.running("sleep 1000"),
                   "the hook runs")
     answer.add_done_callback(lambda f: f.exception())
     c.delete_without_shim()

@@ -86,7 +86,7 @@ def test_start_twice_gives_the_same_shim(lab):
     again.connect(c.shim.address)
     assert again.pid == c.shim.pid
     again.disconnect()
-    assert [p for p in host.processes(lab.token)] == [c.shim.pid]
+    assert lab.processes() == [c.shim.pid]
 
 
 def test_a_stale_socket_is_replaced(lab):
@@ -139,7 +139,7 @@ def test_start_fails_with_a_text_when_the_socket_cannot_be_made(lab):
     finally:
         host.unmount("/run/containerd")
     assert "read-only" in str(info.value).lower()
-    assert not host.processes(lab.token)
+    assert not lab.processes()
 
 
 def runc_options(**fields):
@@ -247,7 +247,7 @@ def test_garbage_on_standard_input_starts_nothing_or_a_shim_that_works(lab, stoc
         try:
             c.launch(stdin=garbage)
         except StartFailed:
-            assert not host.processes(lab.token)
+            assert not lab.processes()
             continue
         c.finish()
 
