@@ -170,12 +170,13 @@ static int key_push(struct checker *c, const struct key *key)
 /* The innermost object closes: no two of its keys may mean the same. */
 static int keys_close(struct checker *c, struct frame *f)
 {
-        struct key *keys = c->keys + f->first_key;
         size_t n = c->n_keys - f->first_key;
+        struct key *keys;
 
         c->n_keys = f->first_key;
         if (n < 2)
                 return 0;
+        keys = c->keys + f->first_key;
         qsort(keys, n, sizeof(*keys), key_compare);
         for (size_t i = 1; i < n; i++) {
                 if (key_compare(&keys[i - 1], &keys[i]) != 0)
@@ -370,7 +371,7 @@ int json_check(const char *text, size_t len, const char *name, const char *prefi
         struct checker c = {
                 .start = text,
                 .p = text,
-                .end = text + len,
+                .end = len > 0 ? text + len : text,
                 .name = name,
                 .prefix = prefix,
                 .err = err,
