@@ -16,6 +16,7 @@
 #include "pkg/base/cleanup.h"
 #include "pkg/base/limits.h"
 #include "pkg/cgroup/cgroup.h"
+#include "pkg/engine/create_clone.h"
 #include "pkg/engine/hooks.h"
 #include "pkg/engine/init.h"
 #include "pkg/engine/internal.h"
@@ -199,7 +200,9 @@ static int make_cgroup(struct create_stage *cs, struct error *err)
                 if (stage_send_cgroup(cs->stage, text, err) < 0)
                         return -1;
         }
-        return cgroup_apply(&cs->cgroup, linux_->has_resources ? &linux_->resources : NULL, err);
+        if (cgroup_apply(&cs->cgroup, linux_->has_resources ? &linux_->resources : NULL, err) < 0)
+                return -1;
+        return plan_set_cgroup(cs->plan, &cs->cgroup, err);
 }
 
 /* ---- init ---- */
@@ -212,20 +215,6 @@ static bool has_stage_hooks(const struct create_stage *cs)
 static bool has_limits(const struct create_stage *cs)
 {
         return cs->spec->process.n_rlimits > 0 || cs->spec->process.has_oom_score_adj;
-}
-
-/* For children only; the stage itself stays where it is. */
-static int join_pid_namespace(const struct create_stage *cs, int *ret_own, struct error *err)
-{
-        _cleanup_close_ int own = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
-
-        if (own < 0)
-                return error_errno(err, errno, "open /proc/self/ns/pid");
-        if (setns(cs->plan->join_fds[OCI_NS_PID], CLONE_NEWPID) < 0)
-                return error_errno(err, errno, "join pid namespace '%s'",
-                                   cs->spec->linux_.namespaces[OCI_NS_PID].path);
-        *ret_own = TAKE_FD(own);
-        return 0;
 }
 
 static int clone_init(struct create_stage *cs, struct error *err)
@@ -243,7 +232,6 @@ static int clone_init(struct create_stage *cs, struct error *err)
                 .wait_hooks = has_stage_hooks(cs),
                 .wait_limits = has_limits(cs),
         };
-        _cleanup_close_ int own_pid_ns = -1;
         int v2_dir = -1;
 
         if (!cs->create->args.terminal) {
@@ -254,18 +242,9 @@ static int clone_init(struct create_stage *cs, struct error *err)
         }
         if (cgroup_open_join(&cs->cgroup, tasks, &args.n_tasks, &v2_dir, err) < 0)
                 return -1;
-        if (cs->plan->join_fds[OCI_NS_PID] >= 0 && join_pid_namespace(cs, &own_pid_ns, err) < 0)
+        if (create_clone(&args, v2_dir, &cs->pid, &cs->pidfd, err) < 0)
                 return -1;
-        cs->pid = stage_clone(cs->plan->clone_flags, v2_dir, &cs->pidfd);
-        if (cs->pid == 0)
-                init_main(&args);
-        if (cs->pid < 0) {
-                cs->pidfd = -1;
-                return error_errno(err, errno, "clone the container's init");
-        }
         cs->create->init_gate = fd_close(cs->create->init_gate);
-        if (own_pid_ns >= 0 && setns(own_pid_ns, CLONE_NEWPID) < 0) /* hooks are at home here */
-                return error_errno(err, errno, "return to the pid namespace");
         return stage_send_cloned(cs->stage, cs->pid, cs->pidfd, err);
 }
 

@@ -47,6 +47,10 @@ static int make_plan(struct exec_stage *es, struct error *err)
         struct plan_seccomp seccomp = {.flags = facts->seccomp_flags};
         struct oci_process *process;
 
+        if (!(facts->namespaces & CLONE_NEWNS))
+                return error_set(err, STATUS_UNIMPLEMENTED,
+                                 "exec into a container without a mount namespace is not "
+                                 "supported");
         if (oci_process_parse(es->args->process_json, es->args->process_json_len, es->stage->arena,
                               &process, err) < 0)
                 return -1;

@@ -226,17 +226,59 @@ static int fit_data(const struct engine_mount *m, struct arena *arena,
         return 0;
 }
 
-static int mount_at(const char *where, const struct engine_mount *m,
-                    const struct rootfs_mount_options *o, struct error *err)
+static uint64_t bind_attributes(unsigned long flags)
 {
-        const unsigned long bind = MS_BIND | MS_REC;
+        static const struct {
+                unsigned long flag;
+                uint64_t attr;
+        } table[] = {
+                {MS_RDONLY, MOUNT_ATTR_RDONLY},         {MS_NOSUID, MOUNT_ATTR_NOSUID},
+                {MS_NODEV, MOUNT_ATTR_NODEV},           {MS_NOEXEC, MOUNT_ATTR_NOEXEC},
+                {MS_NOATIME, MOUNT_ATTR_NOATIME},       {MS_STRICTATIME, MOUNT_ATTR_STRICTATIME},
+                {MS_NODIRATIME, MOUNT_ATTR_NODIRATIME},
+        };
+        uint64_t attributes = 0;
 
+        for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+                if (flags & table[i].flag)
+                        attributes |= table[i].attr;
+        }
+        return attributes;
+}
+
+/* A bind mount gets its flags while it is still detached: with mount(2) they would take a second
+ * step, on a mount that is in use already. */
+static int bind_at(int target, const struct engine_mount *m, const struct rootfs_mount_options *o,
+                   struct error *err)
+{
+        unsigned recursive = o->flags & MS_REC ? AT_RECURSIVE : 0;
+        struct mount_attr attr = {.attr_set = bind_attributes(o->flags)};
+        _cleanup_close_ int tree = -1;
+
+        if (!m->source)
+                return error_set(err, STATUS_INVALID_ARGUMENT, "bind mount without a source");
+        if (attr.attr_set & MOUNT_ATTR__ATIME)
+                attr.attr_clr = MOUNT_ATTR__ATIME;
+        tree = open_tree(AT_FDCWD, m->source, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | recursive);
+        if (tree < 0)
+                return error_errno(err, errno, "open the source");
+        if (attr.attr_set != 0 && mount_setattr(tree, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0)
+                return error_errno(err, errno, "set the flags of the bind mount");
+        if (move_mount(tree, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0)
+                return error_errno(err, errno, "mount");
+        return 0;
+}
+
+static int mount_at(int target, const struct engine_mount *m, const struct rootfs_mount_options *o,
+                    struct error *err)
+{
+        char where[PROC_FD_PATH_MAX];
+
+        if ((o->flags & MS_BIND) && !(o->flags & MS_REMOUNT))
+                return bind_at(target, m, o, err);
+        (void)snprintf(where, sizeof(where), "/proc/self/fd/%d", target);
         if (mount(m->source, where, m->type, o->flags, o->data) < 0)
                 return error_errno(err, errno, "mount");
-        /* A bind mount takes its own flags only in a second step (mount(2)). */
-        if ((o->flags & MS_BIND) && (o->flags & ~bind) != 0 && !(o->flags & MS_REMOUNT) &&
-            mount(NULL, where, NULL, (o->flags & ~MS_REC) | MS_REMOUNT, NULL) < 0)
-                return error_errno(err, errno, "set the flags of the bind mount");
         return 0;
 }
 
@@ -246,7 +288,6 @@ static int mount_one(const char *rootfs, const struct engine_mount *m, struct ar
         _cleanup_close_ int root = -1;
         _cleanup_close_ int target = -1;
         struct rootfs_mount_options o = {0};
-        char where[PROC_FD_PATH_MAX];
 
         if (str_has_prefix(m->type ? m->type : "", "fuse.") ||
             str_has_prefix(m->type ? m->type : "", "fuse3."))
@@ -262,9 +303,8 @@ static int mount_one(const char *rootfs, const struct engine_mount *m, struct ar
                 if (target < 0)
                         return error_errno(err, errno, "open target '%s' in the rootfs", m->target);
         }
-        /* By descriptor; a rootfs that is a mount point already is mounted on top of. */
-        (void)snprintf(where, sizeof(where), "/proc/self/fd/%d", target >= 0 ? target : root);
-        return mount_at(where, m, &o, err);
+        /* By descriptor; what is a mount point already is mounted on top of. */
+        return mount_at(target >= 0 ? target : root, m, &o, err);
 }
 
 int rootfs_mount(const char *rootfs, const struct engine_mount *mounts, size_t n,
