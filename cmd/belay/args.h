@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The command line of `belay`: options anywhere before the container's own arguments, a verb, an
+ * id, and what the verb takes besides.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "pkg/base/error.h"
+
+#define BELAY_ROOT_DEFAULT      "/run/belay"
+#define BELAY_NAMESPACE_DEFAULT "belay"
+
+enum { ARGS_ENV_MAX = 128 };
+
+/* Bits, for the set of options that a verb takes. */
+enum arg_flag {
+        ARG_RM,
+        ARG_DETACH,
+        ARG_TERMINAL,
+        ARG_ROOTFS,
+        ARG_ENV,
+        ARG_CWD,
+        ARG_USER,
+        ARG_LOG,
+        ARG_EXEC,
+        ARG_ALL,
+        ARG_FORCE,
+        /* Of all verbs: */
+        ARG_ROOT,
+        ARG_JSON,
+        ARG_ADDRESS,
+        ARG_BUNDLE,
+        ARG_NAMESPACE,
+        ARG_SHIM,
+        ARG_HELP,
+        ARG_VERSION,
+        _ARG_FLAG_MAX
+};
+
+#define ARG_BIT(flag) (UINT32_C(1) << (flag))
+
+/* Strings point into argv; NULL when not given, unless a default is named. */
+struct args {
+        const char *root;              /* BELAY_ROOT_DEFAULT */
+        const char *runtime_namespace; /* BELAY_NAMESPACE_DEFAULT */
+        const char *address;
+        const char *bundle;
+        const char *shim;
+        const char *rootfs;
+        const char *cwd;
+        const char *user;
+        const char *log;
+        const char *exec_id; /* "" */
+        const char *env[ARGS_ENV_MAX];
+        size_t n_env;
+        bool rm;
+        bool detach;
+        bool terminal;
+        bool all;
+        bool force;
+        bool json;
+        bool help;
+        bool version;
+
+        const char *id;           /* the first word behind the verb, if the verb takes an id */
+        const char *const *words; /* what follows the id, NULL-terminated */
+        size_t n_words;
+};
+
+struct verb {
+        const char *name;
+        const char *synopsis;
+        const char *summary; /* one line */
+        const char *details; /* paragraphs, or NULL */
+        uint32_t flags;      /* ARG_BIT()s besides those of all verbs */
+        bool takes_id;
+        size_t words_max;
+        int failure; /* exit status when belay itself fails */
+
+        /* 0 and an exit status, or -1 and a text. */
+        int (*run)(const struct args *args, int *ret_status, struct error *err);
+};
+
+/*
+ * Pure. *ret_verb is NULL when there is no verb on the line (only --help or --version make sense
+ * then). Errors are STATUS_INVALID_ARGUMENT; *ret_verb is set if it was found before the mistake.
+ */
+int args_parse(int argc, const char *const *argv, const struct verb *verbs, size_t n_verbs,
+               struct args *ret, const struct verb **ret_verb, struct error *err);
+
+/* To standard output. */
+void args_print_overview(const struct verb *verbs, size_t n_verbs);
+void args_print_help(const struct verb *verb);

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * See container.h. The record in the bundle is read only when there is no shim to ask: as long as
+ * there is one, it knows better.
+ */
+#include "cmd/belay/container.h"
+
+#include <containerd/v1/types/task.pb-c.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "pkg/base/cleanup.h"
+#include "pkg/base/str.h"
+
+#include "cmd/belay/store.h"
+#include "shim/record.h"
+
+static int find_bundle(struct container *c, const struct args *args, struct error *err)
+{
+        if (args->bundle) {
+                c->bundle = realpath(args->bundle, NULL);
+                return c->bundle ? 0 : error_errno(err, errno, "bundle '%s'", args->bundle);
+        }
+        c->own = true;
+        return store_path(args->root, args->id, &c->bundle, err);
+}
+
+static int connect_shim(struct container *c, const struct args *args, struct error *err)
+{
+        _cleanup_free_ char *address = NULL;
+
+        if (!args->address) {
+                if (find_bundle(c, args, err) < 0 || store_address(c->bundle, &address, err) < 0)
+                        return -1;
+        }
+        return task_open(&c->task, c->loop, args->address ? args->address : address, err);
+}
+
+int container_open(struct container *ret, const struct args *args, struct error *ret_lost,
+                   struct error *err)
+{
+        struct container c = {0};
+        struct error why = ERROR_INIT;
+
+        if (loop_new(&c.loop, err) < 0)
+                return -1;
+        if (connect_shim(&c, args, &why) < 0) {
+                if (why.code == STATUS_NOT_FOUND && c.own)
+                        (void)error_set(&why, STATUS_NOT_FOUND, "no container '%s' in '%s'",
+                                        args->id, args->root);
+                if (why.code == STATUS_NOT_FOUND || !c.bundle || !ret_lost) {
+                        container_close(&c);
+                        if (err)
+                                *err = why;
+                        return -1;
+                }
+                *ret_lost = why;
+        }
+        *ret = c;
+        return 0;
+}
+
+void container_close(struct container *c)
+{
+        c->task = task_close(c->task);
+        c->loop = loop_free(c->loop);
+        free(c->bundle);
+        c->bundle = NULL;
+}
+
+/* No shim: what its record says. */
+static int view_record(const struct container *c, const char *exec_id, struct view *view,
+                       struct error *err)
+{
+        _cleanup_close_ int fd = open(c->bundle, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        struct shim_record record;
+        struct error why = ERROR_INIT;
+
+        if (fd < 0)
+                return error_errno(err, errno, "open '%s'", c->bundle);
+        view->status = "lost";
+        view->state.bundle = strdup(c->bundle);
+        if (shim_record_read(fd, exec_id, &record, &why) < 0) {
+                if (why.code == STATUS_NOT_FOUND && str_is_empty(exec_id))
+                        return 0;
+                if (err)
+                        *err = why;
+                return -1;
+        }
+        view->state.pid = (uint32_t)record.pid;
+        if (!record.exited)
+                return 0;
+        view->status = "stopped";
+        view->exited = true;
+        view->reason = record_reason_name(record.reason);
+        view->state.exit_status = record.exit_status;
+        view->state.exited_at = record.exited_at.tv_sec;
+        view->state.exited_at_nanos = (int32_t)record.exited_at.tv_nsec;
+        return 0;
+}
+
+int container_view(struct container *c, const struct args *args, struct view *ret,
+                   struct error *err)
+{
+        struct view view = {.id = args->id, .exec_id = args->exec_id};
+        int r;
+
+        if (c->task) {
+                r = task_state(c->task, args->id, args->exec_id, &view.state, err);
+                view.status = task_status_name(view.state.status);
+                view.exited = view.state.status == CONTAINERD__V1__TYPES__STATUS__STOPPED;
+        } else {
+                r = view_record(c, args->exec_id, &view, err);
+        }
+        if (r < 0) {
+                view_deinit(&view);
+                return -1;
+        }
+        *ret = view;
+        return 0;
+}
+
+void view_deinit(struct view *view)
+{
+        task_state_deinit(&view->state);
+}

@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * belay: the command line for people. It has no daemon: every container has its shim, and every
+ * verb is a conversation with one.
+ */
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "cmd/belay/args.h"
+#include "cmd/belay/verbs.h"
+#include "version.h"
+
+enum {
+        EXIT_USAGE = 2,
+        EXIT_BELAY = 125, /* belay's own failure where other statuses are the container's */
+};
+
+static const struct verb verbs[] = {
+        {
+                .name = "run",
+                .synopsis = "[OPTION...] ID [--] [ARGUMENT...]",
+                .summary = "Run a container",
+                .details =
+                        "With --rootfs, ARGUMENTs (default: sh) run in that directory, with "
+                        "belay's default\nconfiguration. With --bundle, its config.json is used; "
+                        "ARGUMENTs and options replace\nwhat it says. The bundle itself is not "
+                        "written to.\n\n"
+                        "In the foreground, belay's standard streams are the container's, and "
+                        "signals go to it;\nthe third ^C kills it. The exit status is the "
+                        "container's own, or 125 if belay failed.\nWithout --rm, the ended "
+                        "container stays until `belay delete`.",
+                .flags = ARG_BIT(ARG_RM) | ARG_BIT(ARG_DETACH) | ARG_BIT(ARG_TERMINAL) |
+                         ARG_BIT(ARG_ROOTFS) | ARG_BIT(ARG_ENV) | ARG_BIT(ARG_CWD) |
+                         ARG_BIT(ARG_USER) | ARG_BIT(ARG_LOG),
+                .takes_id = true,
+                .words_max = INT_MAX,
+                .failure = EXIT_BELAY,
+                .run = verb_run,
+        },
+        {
+                .name = "exec",
+                .synopsis = "[OPTION...] ID [--] ARGUMENT...",
+                .summary = "Run a further process in a container",
+                .details =
+                        "It gets the user, environment, capabilities and limits of the "
+                        "container's own process,\nunless options say otherwise. The exit status "
+                        "is its own, or 125 if belay failed.\nWith -d, its id is printed; state, "
+                        "wait, kill and delete take it as --exec.",
+                .flags = ARG_BIT(ARG_DETACH) | ARG_BIT(ARG_TERMINAL) | ARG_BIT(ARG_ENV) |
+                         ARG_BIT(ARG_CWD) | ARG_BIT(ARG_USER),
+                .takes_id = true,
+                .words_max = INT_MAX,
+                .failure = EXIT_BELAY,
+                .run = verb_exec,
+        },
+        {
+                .name = "state",
+                .synopsis = "[OPTION...] ID",
+                .summary = "Show the state of a container, and how it ended",
+                .details = "`lost` means that its shim is gone and has left no record of an end.",
+                .flags = ARG_BIT(ARG_EXEC),
+                .takes_id = true,
+                .failure = EXIT_FAILURE,
+                .run = verb_state,
+        },
+        {
+                .name = "kill",
+                .synopsis = "[OPTION...] ID [SIGNAL]",
+                .summary = "Send a signal, SIGTERM by default",
+                .details = "SIGNAL is a number or a name: TERM, SIGTERM, 15, RTMIN+3.",
+                .flags = ARG_BIT(ARG_ALL) | ARG_BIT(ARG_EXEC),
+                .takes_id = true,
+                .words_max = 1,
+                .failure = EXIT_FAILURE,
+                .run = verb_kill,
+        },
+        {
+                .name = "wait",
+                .synopsis = "[OPTION...] ID",
+                .summary = "Wait for the end, print the exit status and exit with it",
+                .details =
+                        "A container that has ended answers at once, until it is deleted. 125 if "
+                        "belay failed.",
+                .flags = ARG_BIT(ARG_EXEC),
+                .takes_id = true,
+                .failure = EXIT_BELAY,
+                .run = verb_wait,
+        },
+        {
+                .name = "delete",
+                .synopsis = "[OPTION...] ID",
+                .summary = "Remove a container that has ended, and its shim",
+                .flags = ARG_BIT(ARG_FORCE) | ARG_BIT(ARG_EXEC),
+                .takes_id = true,
+                .failure = EXIT_FAILURE,
+                .run = verb_delete,
+        },
+        {
+                .name = "list",
+                .synopsis = "[OPTION...]",
+                .summary = "List the containers below --root",
+                .failure = EXIT_FAILURE,
+                .run = verb_list,
+        },
+};
+
+enum { N_VERBS = sizeof(verbs) / sizeof(verbs[0]) };
+
+int main(int argc, char **argv)
+{
+        struct sigaction ignore = {.sa_handler = SIG_IGN};
+        const struct verb *verb = NULL;
+        struct error err = ERROR_INIT;
+        struct args args;
+        int status = 0;
+
+        (void)sigaction(SIGPIPE, &ignore, NULL);
+        if (args_parse(argc, (const char *const *)argv, verbs, N_VERBS, &args, &verb, &err) < 0) {
+                fprintf(stderr, "belay: %s\n(`belay %s%s--help` helps)\n", err.msg,
+                        verb ? verb->name : "", verb ? " " : "");
+                return EXIT_USAGE;
+        }
+        if (args.version) {
+                printf("belay %s (%s)\n", BELAY_VERSION, BELAY_REVISION);
+                return EXIT_SUCCESS;
+        }
+        if (!verb || args.help) {
+                if (verb)
+                        args_print_help(verb);
+                else
+                        args_print_overview(verbs, N_VERBS);
+                return verb || args.help ? EXIT_SUCCESS : EXIT_USAGE;
+        }
+        if (verb->run(&args, &status, &err) < 0) {
+                fprintf(stderr, "belay: %s\n", err.msg);
+                return verb->failure;
+        }
+        return fflush(stdout) == 0 ? status : verb->failure;
+}

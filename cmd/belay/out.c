@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * See out.h. json-c does the quoting.
+ */
+#include "cmd/belay/out.h"
+
+#include <json-c/json.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "pkg/base/str.h"
+
+void out_format_time(char buf[static OUT_TIME_BYTES], int64_t seconds, int32_t nanos)
+{
+        time_t t = (time_t)seconds;
+        struct tm tm;
+        size_t n;
+
+        buf[0] = '\0';
+        if (seconds <= 0 || !gmtime_r(&t, &tm))
+                return;
+        n = strftime(buf, OUT_TIME_BYTES, "%Y-%m-%dT%H:%M:%S", &tm);
+        (void)snprintf(buf + n, OUT_TIME_BYTES - n, ".%03dZ", (int)(nanos / 1000000));
+}
+
+static void add_string(struct json_object *object, const char *key, const char *value)
+{
+        json_object_object_add(object, key, json_object_new_string(value ? value : ""));
+}
+
+static void add_time(struct json_object *object, const char *key, int64_t seconds, int32_t nanos)
+{
+        char text[OUT_TIME_BYTES];
+
+        out_format_time(text, seconds, nanos);
+        add_string(object, key, text);
+}
+
+static void print(struct json_object *object)
+{
+        puts(json_object_to_json_string_ext(object, JSON_C_TO_STRING_PRETTY |
+                                                            JSON_C_TO_STRING_NOSLASHESCAPE));
+        json_object_put(object);
+}
+
+static void state_json(const struct view *view)
+{
+        const struct task_state *s = &view->state;
+        struct json_object *object = json_object_new_object();
+
+        add_string(object, "id", view->id);
+        if (!str_is_empty(view->exec_id))
+                add_string(object, "exec_id", view->exec_id);
+        add_string(object, "status", view->status);
+        json_object_object_add(object, "pid", json_object_new_int64(s->pid));
+        if (view->exited) {
+                json_object_object_add(object, "exit_status",
+                                       json_object_new_int64(s->exit_status));
+                add_time(object, "exited_at", s->exited_at, s->exited_at_nanos);
+        }
+        if (view->reason)
+                add_string(object, "reason", view->reason);
+        add_string(object, "bundle", s->bundle);
+        json_object_object_add(object, "terminal", json_object_new_boolean(s->terminal));
+        add_string(object, "stdin", s->in);
+        add_string(object, "stdout", s->out);
+        add_string(object, "stderr", s->err);
+        print(object);
+}
+
+static void line(const char *name, const char *value)
+{
+        if (!str_is_empty(value))
+                printf("%-12s %s\n", name, value);
+}
+
+void out_state(const struct view *view, bool json)
+{
+        char time_text[OUT_TIME_BYTES];
+
+        if (json) {
+                state_json(view);
+                return;
+        }
+        line("id", view->id);
+        line("exec", view->exec_id);
+        line("status", view->status);
+        if (view->state.pid)
+                printf("%-12s %u\n", "pid", view->state.pid);
+        if (view->exited) {
+                out_format_time(time_text, view->state.exited_at, view->state.exited_at_nanos);
+                printf("%-12s %u\n", "exit status", view->state.exit_status);
+                line("exited at", time_text);
+        }
+        line("reason", view->reason);
+        line("bundle", view->state.bundle);
+        line("terminal", view->state.terminal ? "yes" : "no");
+        line("stdin", view->state.in);
+        line("stdout", view->state.out);
+        line("stderr", view->state.err);
+}
+
+void out_exit(const struct task_state *state, bool json)
+{
+        struct json_object *object;
+
+        if (!json) {
+                printf("%u\n", state->exit_status);
+                return;
+        }
+        object = json_object_new_object();
+        json_object_object_add(object, "exit_status", json_object_new_int64(state->exit_status));
+        add_time(object, "exited_at", state->exited_at, state->exited_at_nanos);
+        print(object);
+}
+
+static void list_json(const struct out_row *rows, size_t n)
+{
+        struct json_object *array = json_object_new_array();
+
+        for (size_t i = 0; i < n; i++) {
+                struct json_object *object = json_object_new_object();
+
+                add_string(object, "id", rows[i].id);
+                json_object_object_add(object, "pid", json_object_new_int64(rows[i].pid));
+                add_string(object, "status", rows[i].status);
+                if (rows[i].exited)
+                        json_object_object_add(object, "exit_status",
+                                               json_object_new_int64(rows[i].exit_status));
+                add_string(object, "bundle", rows[i].bundle);
+                add_time(object, "created_at", rows[i].created_at.tv_sec,
+                         (int32_t)rows[i].created_at.tv_nsec);
+                json_object_array_add(array, object);
+        }
+        print(array);
+}
+
+void out_list(const struct out_row *rows, size_t n, bool json)
+{
+        int width = 2;
+
+        if (json) {
+                list_json(rows, n);
+                return;
+        }
+        for (size_t i = 0; i < n; i++) {
+                int len = (int)strlen(rows[i].id);
+
+                width = len > width ? len : width;
+        }
+        printf("%-*s  %-7s  %-12s  %-24s  %s\n", width, "ID", "PID", "STATUS", "CREATED", "BUNDLE");
+        for (size_t i = 0; i < n; i++) {
+                char created[OUT_TIME_BYTES];
+                char status[32];
+                char pid[16] = "-";
+
+                out_format_time(created, rows[i].created_at.tv_sec,
+                                (int32_t)rows[i].created_at.tv_nsec);
+                (void)snprintf(status, sizeof(status), rows[i].exited ? "%s (%u)" : "%s",
+                               rows[i].status, rows[i].exit_status);
+                if (rows[i].pid)
+                        (void)snprintf(pid, sizeof(pid), "%u", rows[i].pid);
+                printf("%-*s  %-7s  %-12s  %-24s  %s\n", width, rows[i].id, pid, status, created,
+                       rows[i].bundle);
+        }
+}
+
+void out_id(const char *key, const char *id, bool json)
+{
+        struct json_object *object;
+
+        if (!json) {
+                puts(id);
+                return;
+        }
+        object = json_object_new_object();
+        add_string(object, key, id);
+        print(object);
+}

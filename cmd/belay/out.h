@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What belay prints: tables for people, JSON for programs.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <time.h>
+
+#include "cmd/belay/container.h"
+
+/* RFC 3339 in UTC with milliseconds; "" for a time that is none. */
+enum { OUT_TIME_BYTES = 40 };
+void out_format_time(char buf[static OUT_TIME_BYTES], int64_t seconds, int32_t nanos);
+
+void out_state(const struct view *view, bool json);
+
+/* The answer of wait. */
+void out_exit(const struct task_state *state, bool json);
+
+/* One line of a list; pid 0 is none. */
+struct out_row {
+        const char *id;
+        const char *status;
+        const char *bundle;
+        uint32_t pid;
+        bool exited;
+        uint32_t exit_status;
+        struct timespec created_at;
+};
+void out_list(const struct out_row *rows, size_t n, bool json);
+
+/* One id, for run -d and exec -d. key: its name in JSON. */
+void out_id(const char *key, const char *id, bool json);

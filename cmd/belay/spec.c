@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * See spec.h. The default container is a table where it can be one.
+ */
+#include "cmd/belay/spec.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <json-c/json.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "pkg/base/cleanup.h"
+#include "pkg/base/fd.h"
+#include "pkg/base/limits.h"
+#include "pkg/base/str.h"
+
+#include "cmd/belay/spec_default.h"
+
+static void json_free(struct json_object *object)
+{
+        json_object_put(object);
+}
+CLEANUP_DEFINE(struct json_object, json_free)
+
+static struct json_object *strings_new(const char *const *items, size_t n)
+{
+        struct json_object *array = json_object_new_array();
+
+        for (size_t i = 0; i < n; i++)
+                json_object_array_add(array, json_object_new_string(items[i]));
+        return array;
+}
+
+/* Replaces "NAME=..." or appends. */
+static void env_set(struct json_object *env, const char *pair)
+{
+        size_t name_len = strcspn(pair, "=") + 1;
+
+        for (size_t i = 0; i < json_object_array_length(env); i++) {
+                const char *old = json_object_get_string(json_object_array_get_idx(env, i));
+
+                if (old && strncmp(old, pair, name_len) == 0) {
+                        json_object_array_put_idx(env, i, json_object_new_string(pair));
+                        return;
+                }
+        }
+        json_object_array_add(env, json_object_new_string(pair));
+}
+
+/* Adds "NAME=value" unless the name is there. */
+static void env_default(struct json_object *env, const char *pair)
+{
+        size_t name_len = strcspn(pair, "=") + 1;
+
+        for (size_t i = 0; i < json_object_array_length(env); i++) {
+                const char *old = json_object_get_string(json_object_array_get_idx(env, i));
+
+                if (old && strncmp(old, pair, name_len) == 0)
+                        return;
+        }
+        json_object_array_add(env, json_object_new_string(pair));
+}
+
+/* "UID" or "UID:GID"; without a group, the group is 0, as in an image without /etc/passwd. */
+static int user_parse(const char *text, struct json_object **ret, struct error *err)
+{
+        _cleanup_free_ char *uid_text = strndup(text, strcspn(text, ":"));
+        const char *colon = strchr(text, ':');
+        uint64_t uid = 0;
+        uint64_t gid = 0;
+        struct json_object *user;
+
+        if (!uid_text)
+                return error_errno(err, ENOMEM, "--user");
+        if (str_to_u64(uid_text, &uid) < 0 || (colon && str_to_u64(colon + 1, &gid) < 0) ||
+            uid >= UINT32_MAX || gid >= UINT32_MAX)
+                return error_set(err, STATUS_INVALID_ARGUMENT,
+                                 "--user '%s' is not UID or UID:GID in numbers", text);
+        user = json_object_new_object();
+        json_object_object_add(user, "uid", json_object_new_uint64(uid));
+        json_object_object_add(user, "gid", json_object_new_uint64(gid));
+        *ret = user;
+        return 0;
+}
+
+/* Puts the wishes into a process object. */
+static int process_apply(struct json_object *process, const struct spec_wish *wish,
+                         struct error *err)
+{
+        struct json_object *env = NULL;
+        struct json_object *user = NULL;
+
+        if (wish->n_args > 0)
+                json_object_object_add(process, "args", strings_new(wish->args, wish->n_args));
+        if (wish->cwd)
+                json_object_object_add(process, "cwd", json_object_new_string(wish->cwd));
+        if (wish->terminal)
+                json_object_object_add(process, "terminal", json_object_new_boolean(true));
+        if (!json_object_object_get_ex(process, "env", &env)) {
+                env = json_object_new_array();
+                json_object_object_add(process, "env", env);
+        }
+        if (!json_object_is_type(env, json_type_array))
+                return error_set(err, STATUS_INVALID_ARGUMENT, "process.env: must be a list");
+        if (wish->terminal)
+                env_default(env, "TERM=xterm");
+        for (size_t i = 0; i < wish->n_env; i++)
+                env_set(env, wish->env[i]);
+        if (wish->user) {
+                if (user_parse(wish->user, &user, err) < 0)
+                        return -1;
+                json_object_object_add(process, "user", user);
+        }
+        return 0;
+}
+
+static int print_json(struct json_object *object, char **ret, struct error *err)
+{
+        const char *text = json_object_to_json_string_ext(
+                object, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE);
+
+        *ret = text ? strdup(text) : NULL;
+        return *ret ? 0 : error_errno(err, ENOMEM, "write config.json");
+}
+
+static int parse(const char *text, size_t len, const char *name, struct json_object **ret,
+                 struct error *err)
+{
+        struct json_tokener *tokener = json_tokener_new_ex(LIMIT_JSON_DEPTH);
+        struct json_object *object = NULL;
+
+        if (!tokener)
+                return error_errno(err, ENOMEM, "parse '%s'", name);
+        json_tokener_set_flags(tokener, JSON_TOKENER_STRICT);
+        object = json_tokener_parse_ex(tokener, text, (int)len);
+        if (!object)
+                (void)error_set(err, STATUS_INVALID_ARGUMENT, "parse '%s': %s", name,
+                                json_tokener_error_desc(json_tokener_get_error(tokener)));
+        json_tokener_free(tokener);
+        if (object && !json_object_is_type(object, json_type_object)) {
+                json_object_put(object);
+                return error_set(err, STATUS_INVALID_ARGUMENT, "parse '%s': not an object", name);
+        }
+        *ret = object;
+        return object ? 0 : -1;
+}
+
+static int read_config(const char *bundle, struct json_object **ret, struct error *err)
+{
+        _cleanup_free_ char *path = str_printf("%s/config.json", bundle);
+        _cleanup_free_ char *text = NULL;
+        size_t len = 0;
+        int r = path ? file_read(AT_FDCWD, path, LIMIT_CONFIG_BYTES, &text, &len) : -ENOMEM;
+
+        if (r < 0)
+                return error_errno(err, -r, "read '%s/config.json'", bundle);
+        return parse(text, len, path, ret, err);
+}
+
+static struct json_object *process_of(struct json_object *config)
+{
+        struct json_object *process = NULL;
+
+        if (!json_object_object_get_ex(config, "process", &process) ||
+            !json_object_is_type(process, json_type_object))
+                return NULL;
+        return process;
+}
+
+int spec_default(const struct spec_wish *wish, char **ret_json, struct error *err)
+{
+        _cleanup_(json_free_p) struct json_object *config = NULL;
+        struct json_object *process;
+        struct json_object *root = NULL;
+        struct json_object *linux_object = NULL;
+        _cleanup_free_ char *cgroups_path = str_printf("/belay/%s", wish->id);
+
+        if (parse(spec_default_text, strlen(spec_default_text), "default config", &config, err) < 0)
+                return -1;
+        process = process_of(config);
+        if (!cgroups_path || !process || !json_object_object_get_ex(config, "root", &root) ||
+            !json_object_object_get_ex(config, "linux", &linux_object))
+                return error_errno(err, ENOMEM, "write config.json");
+        json_object_object_add(config, "hostname", json_object_new_string(wish->id));
+        json_object_object_add(root, "path", json_object_new_string(wish->rootfs));
+        json_object_object_add(linux_object, "cgroupsPath", json_object_new_string(cgroups_path));
+        if (process_apply(process, wish, err) < 0)
+                return -1;
+        return print_json(config, ret_json, err);
+}
+
+/* Makes the member `key` of object absolute: relative paths count from the bundle. */
+static int make_absolute(struct json_object *object, const char *key, const char *bundle,
+                         const char *where, struct error *err)
+{
+        _cleanup_free_ char *path = NULL;
+        _cleanup_free_ char *real = NULL;
+        struct json_object *value = NULL;
+        const char *text;
+
+        if (!json_object_object_get_ex(object, key, &value) ||
+            !json_object_is_type(value, json_type_string))
+                return 0;
+        text = json_object_get_string(value);
+        if (*text == '/')
+                return 0;
+        path = str_printf("%s/%s", bundle, text);
+        real = path ? realpath(path, NULL) : NULL;
+        if (!real)
+                return error_errno(err, errno, "%s '%s'", where, text);
+        json_object_object_add(object, key, json_object_new_string(real));
+        return 0;
+}
+
+/* Only bind mounts have a path for a source. */
+static bool mount_is_bind(struct json_object *mount)
+{
+        struct json_object *value = NULL;
+
+        if (json_object_object_get_ex(mount, "type", &value) &&
+            str_equal(json_object_get_string(value), "bind"))
+                return true;
+        if (!json_object_object_get_ex(mount, "options", &value) ||
+            !json_object_is_type(value, json_type_array))
+                return false;
+        for (size_t i = 0; i < json_object_array_length(value); i++) {
+                const char *option = json_object_get_string(json_object_array_get_idx(value, i));
+
+                if (option && (strcmp(option, "bind") == 0 || strcmp(option, "rbind") == 0))
+                        return true;
+        }
+        return false;
+}
+
+static int make_paths_absolute(struct json_object *config, const char *bundle, struct error *err)
+{
+        struct json_object *value = NULL;
+
+        if (json_object_object_get_ex(config, "root", &value) &&
+            json_object_is_type(value, json_type_object) &&
+            make_absolute(value, "path", bundle, "root.path", err) < 0)
+                return -1;
+        if (!json_object_object_get_ex(config, "mounts", &value) ||
+            !json_object_is_type(value, json_type_array))
+                return 0;
+        for (size_t i = 0; i < json_object_array_length(value); i++) {
+                struct json_object *mount = json_object_array_get_idx(value, i);
+
+                if (json_object_is_type(mount, json_type_object) && mount_is_bind(mount) &&
+                    make_absolute(mount, "source", bundle, "mount source", err) < 0)
+                        return -1;
+        }
+        return 0;
+}
+
+int spec_from_bundle(const char *bundle, const struct spec_wish *wish, char **ret_json,
+                     bool *ret_terminal, struct error *err)
+{
+        _cleanup_(json_free_p) struct json_object *config = NULL;
+        struct json_object *process;
+        struct json_object *terminal = NULL;
+
+        if (read_config(bundle, &config, err) < 0 || make_paths_absolute(config, bundle, err) < 0)
+                return -1;
+        process = process_of(config);
+        if (!process)
+                return error_set(err, STATUS_INVALID_ARGUMENT,
+                                 "'%s/config.json' has no process to run", bundle);
+        if (process_apply(process, wish, err) < 0)
+                return -1;
+        *ret_terminal = json_object_object_get_ex(process, "terminal", &terminal) &&
+                        json_object_get_boolean(terminal);
+        return print_json(config, ret_json, err);
+}
+
+int spec_exec_process(const char *bundle, const struct spec_wish *wish, char **ret_json,
+                      struct error *err)
+{
+        _cleanup_(json_free_p) struct json_object *config = NULL;
+        struct json_object *process;
+
+        if (read_config(bundle, &config, err) < 0)
+                return -1;
+        process = process_of(config);
+        if (!process)
+                return error_set(err, STATUS_INVALID_ARGUMENT, "'%s/config.json' has no process",
+                                 bundle);
+        json_object_object_add(process, "terminal", json_object_new_boolean(false));
+        json_object_object_del(process, "consoleSize");
+        if (process_apply(process, wish, err) < 0)
+                return -1;
+        return print_json(process, ret_json, err);
+}

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A connection to a shim, and the calls of containerd.task.v2.Task over it. The calls here wait for
+ * their answer by running the loop, so that everything else on it (stdio, signals) goes on.
+ */
+#pragma once
+
+#include <protobuf-c/protobuf-c.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "pkg/base/error.h"
+#include "pkg/loop/loop.h"
+#include "pkg/ttrpc/ttrpc.h"
+
+struct task;
+
+/* What containerd allows State and Connect; a shim that is slower is as good as dead. */
+#define TASK_QUICK_NS (UINT64_C(5) * 1000000000)
+
+/* address: "unix:///path" or a path. */
+int task_open(struct task **ret, struct loop *loop, const char *address, struct error *err);
+struct task *task_close(struct task *task);
+
+/* Ends all calls that are pending; every later one fails. */
+void task_disconnect(struct task *task);
+
+/*
+ * method: its name in the service ("Wait"). timeout_ns 0: none. *ret, when not NULL, is the
+ * caller's: protobuf_c_message_free_unpacked(). An error has the shim's own code and text.
+ */
+int task_call(struct task *task, const char *method, const ProtobufCMessage *request,
+              uint64_t timeout_ns, ProtobufCMessage **ret, struct error *err);
+
+/* Does not wait; fn as in ttrpc.h. */
+int task_send(struct task *task, const char *method, const ProtobufCMessage *request,
+              ttrpc_response_fn fn, void *userdata, struct error *err);
+
+/* Runs the loop until the shim has closed the connection, or until the time is over: false. */
+bool task_await_close(struct task *task, uint64_t timeout_ns);
+
+/* ---- The calls that several verbs share ---- */
+
+/* exec_id "" is the container's first process. Texts are the caller's to free with
+ * task_state_deinit(). */
+struct task_state {
+        char *bundle;
+        char *in;
+        char *out;
+        char *err;
+        bool terminal;
+        uint32_t pid;
+        int status; /* Containerd__V1__Types__Status */
+        uint32_t exit_status;
+        int64_t exited_at; /* seconds; year 1 while it has not ended */
+        int32_t exited_at_nanos;
+};
+int task_state(struct task *task, const char *id, const char *exec_id, struct task_state *ret,
+               struct error *err);
+void task_state_deinit(struct task_state *state);
+
+/* "created", "running" and so on; "unknown" for a number that is none. */
+const char *task_status_name(int status);
+
+int task_kill(struct task *task, const char *id, const char *exec_id, int signo, bool all,
+              struct error *err);
+
+/* Waits for the end of the process, for ever. */
+int task_wait(struct task *task, const char *id, const char *exec_id, struct task_state *ret,
+              struct error *err);
+
+/* Delete of the container (exec_id "") or of an exec. */
+int task_delete(struct task *task, const char *id, const char *exec_id, struct error *err);
+
+/* Asks the shim to end, and waits a few seconds for it. */
+void task_shutdown(struct task *task, const char *id);

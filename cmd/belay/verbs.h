@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * One verb, one file: see struct verb in args.h for what they return.
+ */
+#pragma once
+
+#include "pkg/base/error.h"
+
+#include "cmd/belay/args.h"
+
+int verb_run(const struct args *args, int *ret_status, struct error *err);
+int verb_exec(const struct args *args, int *ret_status, struct error *err);
+int verb_state(const struct args *args, int *ret_status, struct error *err);
+int verb_kill(const struct args *args, int *ret_status, struct error *err);
+int verb_wait(const struct args *args, int *ret_status, struct error *err);
+int verb_delete(const struct args *args, int *ret_status, struct error *err);
+int verb_list(const struct args *args, int *ret_status, struct error *err);
