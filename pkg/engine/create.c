@@ -257,7 +257,7 @@ static struct engine_container *new_container(struct engine *engine,
                 (void)error_errno(err, errno, "create: socketpair");
                 return NULL;
         }
-        c = container_new(engine, args->id, args->bundle);
+        c = engine_container_new(engine, args->id, args->bundle);
         if (!c) {
                 fd_close(gate[0]);
                 fd_close(gate[1]);

@@ -56,7 +56,8 @@ void engine_on_warning(struct engine *engine, void (*fn)(const char *text, void 
         engine->warn_userdata = userdata;
 }
 
-struct engine_container *container_new(struct engine *engine, const char *id, const char *bundle)
+struct engine_container *engine_container_new(struct engine *engine, const char *id,
+                                              const char *bundle)
 {
         _cleanup_(engine_container_free_p) struct engine_container *c = calloc(1, sizeof(*c));
 

@@ -87,7 +87,8 @@ struct engine_container {
         unsigned n_jobs;
 };
 
-struct engine_container *container_new(struct engine *engine, const char *id, const char *bundle);
+struct engine_container *engine_container_new(struct engine *engine, const char *id,
+                                              const char *bundle);
 
 /* Parses config.json as it was at Create. For stages. */
 int container_parse_config(const struct engine_container *c, struct arena *arena,
