@@ -42,3 +42,13 @@
 /* Exits of pids that nobody knows yet, kept while a stage is at work; 40 bytes each. A container in
  * the host's pid namespace can orphan processes onto the shim as fast as it forks. */
 #define LIMIT_KEPT_EXITS 4096
+
+/* /proc/self/mountinfo of a node with thousands of overlay mounts, some KiB a line. */
+#define LIMIT_MOUNTINFO_BYTES (64u << 20)
+
+/* How deep a container may nest cgroups below its own: one descriptor for each level that is
+ * walked. */
+#define LIMIT_CGROUP_DEPTH 128
+
+/* linux.resources.devices: up to seven BPF instructions each. Real lists are below 100. */
+#define LIMIT_DEVICE_RULES 4096

@@ -29,3 +29,8 @@ int sys_openat2(int dirfd, const char *path, uint64_t flags, uint64_t mode, uint
         }
         return (int)fd;
 }
+
+int sys_bpf(int cmd, union bpf_attr *attr, unsigned size)
+{
+        return (int)syscall(SYS_bpf, cmd, attr, size);
+}

@@ -17,3 +17,8 @@ pid_t sys_clone3(struct clone_args *args);
 /* openat2(2), Linux 5.6; resolve: RESOLVE_* bits. O_CLOEXEC is added. EAGAIN is retried some times.
  */
 int sys_openat2(int dirfd, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve);
+
+union bpf_attr;
+
+/* bpf(2); cmd: BPF_*. */
+int sys_bpf(int cmd, union bpf_attr *attr, unsigned size);

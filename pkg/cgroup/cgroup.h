@@ -43,7 +43,8 @@ struct cgroup_dir {
         const char *path; /* absolute host path of the container's directory */
         const char *controllers;
         bool is_v2;
-        bool created; /* by us: then it is removed on delete */
+        bool created;       /* by us: then it is removed on delete */
+        unsigned n_parents; /* how many directories right above it were made by us, too */
 };
 
 struct cgroup {
@@ -52,23 +53,37 @@ struct cgroup {
 };
 
 /*
- * Where a container's cgroup is. cgroups_path: linux.cgroupsPath; an absolute path is below the
- * mount of each hierarchy, "" means "/<id>". `..`, NUL and components over NAME_MAX are refused;
- * the systemd form "slice:prefix:name" is refused by name (STATUS_UNIMPLEMENTED). Pure.
+ * Where a container's cgroup is. cgroups_path: linux.cgroupsPath; a path, absolute or not, is below
+ * the mount of each hierarchy, NULL and "" mean "/<id>". `..`, control characters, components over
+ * NAME_MAX and the root itself are refused; the systemd form "slice:prefix:name" is refused by name
+ * (STATUS_UNIMPLEMENTED). Pure.
  */
 int cgroup_plan(const struct cgroup_layout *layout, const char *cgroups_path, const char *id,
                 struct arena *arena, struct cgroup *ret, struct error *err);
 
 /*
- * Makes the directories (v1 cpuset: copies cpus and mems down; v2: enables controllers down the
- * path). A directory that exists and has processes in it, or is frozen, is refused. On failure what
- * was made is removed again.
+ * Makes the directories (v1 cpuset: copies cpus and mems down; v2 without v1: enables controllers
+ * down the path). A directory that exists and has processes in it, or is frozen, is refused. On
+ * failure what was made is removed again. Beside v1 the v2 tree is a convenience: where it cannot
+ * be written, cg goes on without it.
  */
 int cgroup_create(struct cgroup *cg, struct error *err);
 
-/* Writes the limits. resources may be NULL: then only the default device rules. A limit whose
- * controller or file the host lacks fails with the name of the field. */
+/*
+ * Writes the limits. resources may be NULL: then only the default device rules. A limit whose
+ * controller or file the host lacks fails with the name of the field; memory.kernel, kernelTCP and
+ * useHierarchy are accepted and ignored, since no kernel heeds them. When something fails, limits
+ * that were changed are set back.
+ *
+ * Device rules: everything is denied first, then the document's rules in their order, then what
+ * every container may do, as runc has it: mknod of any device, and null, zero, full, random,
+ * urandom, tty, ptmx and ptys for reading and writing.
+ */
 int cgroup_apply(const struct cgroup *cg, const struct oci_resources *resources, struct error *err);
+
+/* The same for a container that runs: device rules are left as they are. */
+int cgroup_update(const struct cgroup *cg, const struct oci_resources *resources,
+                  struct error *err);
 
 /*
  * Descriptors for a child to join with: on v1 each hierarchy's `tasks`, opened O_WRONLY, into which
@@ -79,8 +94,9 @@ int cgroup_apply(const struct cgroup *cg, const struct oci_resources *resources,
 int cgroup_open_join(const struct cgroup *cg, int *fds, size_t *ret_n, int *ret_v2_dir,
                      struct error *err);
 
-/* One path a line: "v2 /path" or "v1:<controllers> /path", with a trailing "+" on "v1"/"v2" if
- * created by us. What the shim keeps, and what stands in the bundle for `delete`. */
+/* One path a line: "v2 /path" or "v1:<controllers> /path"; with "+N" behind "v1"/"v2" if it was
+ * created by us, N parents with it. What the shim keeps, and what stands in the bundle for
+ * `delete`. */
 int cgroup_format(const struct cgroup *cg, struct arena *arena, char **ret_text, struct error *err);
 int cgroup_parse(const char *text, struct arena *arena, struct cgroup *ret, struct error *err);
 
@@ -92,13 +108,24 @@ int cgroup_pids(const struct cgroup *cg, pid_t **ret_pids, size_t *ret_n, struct
 bool cgroup_has_kill(const struct cgroup *cg);
 
 /*
+ * Stops or continues every process, on v1 by the freezer, else on v2. Waits for the kernel to have
+ * done it, for at most timeout_ms; what could not be frozen by then is thawed again.
+ */
+int cgroup_freeze(const struct cgroup *cg, int timeout_ms, struct error *err);
+int cgroup_thaw(const struct cgroup *cg, int timeout_ms, struct error *err);
+
+/*
  * Signals every process. SIGKILL: cgroup.kill where there is one (quick), else freeze, signal, thaw
- * until nothing is left, for at most timeout_ms. Other signals: one pass over the list (quick).
+ * until nothing is left, for at most timeout_ms (0: one pass, whatever is left). Other signals: one
+ * pass over the list (quick).
  */
 int cgroup_kill(const struct cgroup *cg, int signo, int timeout_ms, struct error *err);
 
-/* Removes the directories that were created by us, sub-cgroups first, retrying EBUSY for
- * timeout_ms. */
+/*
+ * Removes the directories that were created by us, sub-cgroups first, retrying EBUSY for timeout_ms
+ * in all. Then the parents that were made with them, where nothing else is in them: runc leaves
+ * those. A parent that another container still uses stays for good.
+ */
 int cgroup_remove(const struct cgroup *cg, int timeout_ms, struct error *err);
 
 /* The kernel's count of OOM kills in this cgroup so far; 0 where it cannot be read. Quick. */

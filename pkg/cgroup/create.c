@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Making a container's directories.
+ *
+ * Others make and remove directories beside us, parents included: another container's end may take
+ * away a parent right after we found it. So making a path is a loop that starts over when something
+ * vanished. Nothing is made outside of a cgroup file system: a mountpoint that is not there must
+ * not become a plain directory.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/magic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "pkg/base/cleanup.h"
+#include "pkg/base/str.h"
+#include "pkg/cgroup/internal.h"
+
+enum { MAKE_TRIES = 16 };
+
+static bool is_cgroup_fs(const char *path)
+{
+        struct statfs st;
+
+        return statfs(path, &st) == 0 &&
+               (st.f_type == CGROUP_SUPER_MAGIC || st.f_type == CGROUP2_SUPER_MAGIC);
+}
+
+/* Cuts the last component off; false when nothing would be left. */
+static bool path_cut(char *path)
+{
+        char *slash = strrchr(path, '/');
+
+        if (!slash || slash == path)
+                return false;
+        *slash = '\0';
+        return true;
+}
+
+/*
+ * One try to make path and what is missing above it. Returns 0 or a negative errno, -ENOENT when
+ * something vanished meanwhile. *ret_made: how many directories were made, from path upwards.
+ */
+static int path_make_once(const char *path, unsigned *ret_made)
+{
+        _cleanup_free_ char *part = strdup(path);
+        size_t len = strlen(path);
+
+        *ret_made = 0;
+        if (!part)
+                return -ENOMEM;
+        /* Down to what is there already... */
+        while (access(part, F_OK) < 0) {
+                if (errno != ENOENT || !path_cut(part))
+                        return errno == ENOENT ? -ENODEV : -errno;
+        }
+        if (!is_cgroup_fs(part))
+                return -ENODEV;
+        /* ... and up again. */
+        while (strlen(part) < len) {
+                part[strlen(part)] = '/';
+                if (mkdir(part, 0755) == 0)
+                        (*ret_made)++;
+                else if (errno == EEXIST)
+                        *ret_made = 0;
+                else
+                        return -errno;
+        }
+        return 0;
+}
+
+static void path_unmake(const char *path, unsigned n)
+{
+        _cleanup_free_ char *part = strdup(path);
+
+        while (part && n-- > 0 && rmdir(part) == 0 && path_cut(part))
+                ;
+}
+
+static int dir_make(struct cgroup_dir *dir)
+{
+        int r = -ENOENT;
+
+        for (int i = 0; r == -ENOENT && i < MAKE_TRIES; i++) {
+                unsigned n_made;
+
+                r = path_make_once(dir->path, &n_made);
+                if (r == 0) {
+                        dir->created = n_made > 0;
+                        dir->n_parents = n_made > 0 ? n_made - 1 : 0;
+                }
+        }
+        return r;
+}
+
+/* A directory that was there before must be idle. */
+static int dir_check_idle(const struct cgroup_dir *dir, struct error *err)
+{
+        _cleanup_free_ char *procs = NULL;
+        _cleanup_free_ char *state = NULL;
+        _cleanup_close_ int fd = dir_open(AT_FDCWD, dir->path);
+        int r;
+
+        if (fd < 0)
+                return error_errno(err, -fd, "open cgroup '%s'", dir->path);
+        r = dir_read(fd, "cgroup.procs", &procs);
+        if (r < 0)
+                return error_errno(err, -r, "read '%s/cgroup.procs'", dir->path);
+        if (!str_is_empty(procs))
+                return error_set(err, STATUS_FAILED_PRECONDITION,
+                                 "cgroup '%s' exists and has processes in it", dir->path);
+        r = dir_read(fd, dir->is_v2 ? "cgroup.freeze" : "freezer.state", &state);
+        if (r == 0 && !str_equal(state, dir->is_v2 ? "0" : "THAWED"))
+                return error_set(err, STATUS_FAILED_PRECONDITION,
+                                 "cgroup '%s' exists and is frozen", dir->path);
+        return 0;
+}
+
+/* Calls fn with each directory from the mountpoint down to path, open, as long as it returns 0. */
+static int levels_for_each(const char *path, int (*fn)(int fd, bool is_last, void *userdata),
+                           void *userdata)
+{
+        _cleanup_free_ char *part = strdup(path);
+        size_t len = strlen(path);
+        int r = 0;
+
+        if (!part)
+                return -ENOMEM;
+        while (path_cut(part) && is_cgroup_fs(part))
+                ;
+        /* part is above the mountpoint now. */
+        while (r == 0 && strlen(part) < len) {
+                _cleanup_close_ int fd = -1;
+
+                part[strlen(part)] = '/';
+                fd = dir_open(AT_FDCWD, part);
+                r = fd < 0 ? fd : fn(fd, strlen(part) == len, userdata);
+        }
+        return r;
+}
+
+struct cpuset_values {
+        char *cpus;
+        char *mems;
+};
+
+/* An empty value is filled with that of the level above; *value becomes this level's. */
+static int cpuset_inherit(int fd, const char *file, char **value)
+{
+        _cleanup_free_ char *here = NULL;
+        int r = dir_read(fd, file, &here);
+
+        if (r < 0) /* a level of another file system above the mountpoint has no such file */
+                return r == -ENOENT ? 0 : r;
+        if (str_is_empty(here) && !str_is_empty(*value))
+                return file_write(fd, file, *value);
+        free(*value);
+        *value = TAKE_PTR(here);
+        return 0;
+}
+
+static int cpuset_level(int fd, bool is_last, void *userdata)
+{
+        struct cpuset_values *values = userdata;
+        int r = cpuset_inherit(fd, "cpuset.cpus", &values->cpus);
+
+        return r < 0 ? r : cpuset_inherit(fd, "cpuset.mems", &values->mems);
+}
+
+static int cpuset_fill(const struct cgroup_dir *dir)
+{
+        struct cpuset_values values = {0};
+        int r = levels_for_each(dir->path, cpuset_level, &values);
+
+        free(values.cpus);
+        free(values.mems);
+        return r;
+}
+
+/*
+ * Hands the controllers of one level down to the next. What cannot be had is not an error here: a
+ * limit that needs it will be (a level with processes of its own gives EBUSY, for example).
+ */
+static int v2_level(int fd, bool is_last, void *userdata)
+{
+        _cleanup_free_ char *have = NULL;
+        _cleanup_free_ char *enabled = NULL;
+        char *rest = NULL;
+
+        if (is_last || dir_read(fd, "cgroup.controllers", &have) < 0 ||
+            dir_read(fd, "cgroup.subtree_control", &enabled) < 0)
+                return 0;
+        for (char *p = enabled; *p; p++)
+                *p = *p == ' ' ? ',' : *p;
+        for (char *name = strtok_r(have, " ", &rest); name; name = strtok_r(NULL, " ", &rest)) {
+                char text[NAME_MAX + 2];
+
+                if (controllers_have(enabled, name))
+                        continue;
+                (void)snprintf(text, sizeof(text), "+%s", name);
+                (void)file_write(fd, "cgroup.subtree_control", text);
+        }
+        return 0;
+}
+
+static int dir_prepare(const struct cgroup *cg, struct cgroup_dir *dir, struct error *err)
+{
+        int r;
+
+        if (!dir->created && dir_check_idle(dir, err) < 0)
+                return -1;
+        if (!dir->is_v2 && controllers_have(dir->controllers, "cpuset")) {
+                r = cpuset_fill(dir);
+                if (r < 0)
+                        return error_errno(err, -r, "inherit cpuset of '%s'", dir->path);
+        }
+        if (dir->is_v2 && cgroup_is_on_v2(cg)) {
+                r = levels_for_each(dir->path, v2_level, NULL);
+                if (r < 0)
+                        return error_errno(err, -r, "enable controllers for '%s'", dir->path);
+        }
+        return 0;
+}
+
+static bool is_read_only(int r)
+{
+        return r == -EROFS || r == -EPERM || r == -EACCES;
+}
+
+static int create_all(struct cgroup *cg, struct error *err)
+{
+        for (size_t i = 0; i < cg->n_dirs;) {
+                struct cgroup_dir *dir = &cg->dirs[i];
+                int r = dir_make(dir);
+
+                if (dir->is_v2 && !cgroup_is_on_v2(cg) && is_read_only(r)) {
+                        cg->n_dirs--;
+                        memmove(dir, dir + 1, (cg->n_dirs - i) * sizeof(*dir));
+                        continue;
+                }
+                if (r == -ENODEV)
+                        return error_set(err, STATUS_UNKNOWN,
+                                         "make cgroup '%s': not in a cgroup file system",
+                                         dir->path);
+                if (r < 0)
+                        return error_errno(err, -r, "make cgroup '%s'", dir->path);
+                if (dir_prepare(cg, dir, err) < 0)
+                        return -1;
+                i++;
+        }
+        return 0;
+}
+
+int cgroup_create(struct cgroup *cg, struct error *err)
+{
+        for (size_t i = 0; i < cg->n_dirs; i++) {
+                cg->dirs[i].created = false;
+                cg->dirs[i].n_parents = 0;
+        }
+        if (create_all(cg, err) == 0)
+                return 0;
+        for (size_t i = 0; i < cg->n_dirs; i++) {
+                struct cgroup_dir *dir = &cg->dirs[i];
+
+                if (dir->created)
+                        path_unmake(dir->path, 1 + dir->n_parents);
+                dir->created = false;
+        }
+        return -1;
+}

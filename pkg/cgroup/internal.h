@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the files of pkg/cgroup share. Nobody else includes this.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "pkg/cgroup/cgroup.h"
+
+/* True if the comma-separated list has the name. */
+bool controllers_have(const char *list, const char *name);
+
+/* The container's directory for a v1 controller, NULL if it is not mounted as v1. */
+const struct cgroup_dir *cgroup_find_v1(const struct cgroup *cg, const char *controller);
+const struct cgroup_dir *cgroup_find_v2(const struct cgroup *cg);
+
+/* True if the controllers are on v2: nothing of v1 is there but at most named hierarchies. */
+bool cgroup_is_on_v2(const struct cgroup *cg);
+
+/* An open directory, or a negative errno. */
+int dir_open(int dirfd, const char *path);
+
+/* One small file, blanks at its end cut off, on the heap; 0 or a negative errno. */
+int dir_read(int dirfd, const char *file, char **ret_text);
+
+/*
+ * Walks a directory and its sub-directories: enter() for each on the way down, leave() for each but
+ * the topmost on the way up, with the parent and the name. Either may be NULL. A negative errno
+ * from them ends the walk and is returned; directories that vanish meanwhile do not disturb it.
+ * -ELOOP beyond LIMIT_CGROUP_DEPTH.
+ */
+struct walk {
+        int (*enter)(int dirfd, void *userdata);
+        int (*leave)(int parent, const char *name, void *userdata);
+        void *userdata;
+};
+int dir_walk(const char *path, const struct walk *walk);
+
+/* A growing set of pids. */
+struct pid_list {
+        pid_t *items;
+        size_t n;
+        size_t room;
+};
+
+void pid_list_free(struct pid_list *list);
+
+/* The pids below one directory, sorted and without doubles; 0 or a negative errno. A directory that
+ * is gone has none. */
+int pid_list_read(const struct cgroup_dir *dir, struct pid_list *list);
+bool pid_list_has(const struct pid_list *list, pid_t pid);
+
+/* The pids of the whole cgroup. */
+int pid_list_read_all(const struct cgroup *cg, struct pid_list *list);
+
+/* The v1 directory by which processes are listed, NULL if there is none. */
+const struct cgroup_dir *cgroup_find_listing_v1(const struct cgroup *cg);
+
+/* Sleeps for about a millisecond, longer each time; false when the deadline has passed. */
+bool backoff(uint64_t deadline_ns, unsigned *round);
+
+/* Freezes or thaws with no text; 0 or a negative errno, -ENOENT without any freezer. */
+int freezer_set(const struct cgroup *cg, bool frozen, uint64_t deadline_ns);
+
+/* Lets v1's freezer go in the whole tree, for SIGKILL does not reach what is frozen there. */
+void freezer_thaw_tree(const struct cgroup *cg);
+
+/* ---- limits ---- */
+
+enum { LIMIT_VALUE_MAX = 64, LIMIT_GROUP_MAX = 4, LIMIT_JOURNAL_MAX = 32 };
+
+/* One value for one file. */
+struct limit {
+        const char *field; /* below linux.resources, for messages */
+        const char *file;
+        char value[LIMIT_VALUE_MAX];
+        bool optional; /* a missing file is no error */
+};
+
+/* What a file held before, for the way back. */
+struct limit_undo {
+        const struct cgroup_dir *dir;
+        char file[LIMIT_VALUE_MAX];
+        char value[LIMIT_VALUE_MAX];
+};
+
+struct limits {
+        const struct cgroup *cg;
+        struct limit_undo journal[LIMIT_JOURNAL_MAX];
+        size_t n_journal;
+};
+
+/* The directory in which a controller's files are, or an error that names the field. */
+const struct cgroup_dir *limits_dir(struct limits *limits, const char *controller,
+                                    const char *field, struct error *err);
+
+/*
+ * Writes values that depend on each other, as period and quota do: what the kernel refuses with
+ * EINVAL is tried again when another one of the group has got through. items may be empty.
+ */
+int limits_write(struct limits *limits, const struct cgroup_dir *dir, const struct limit *items,
+                 size_t n, struct error *err);
+
+/* Sets back what was changed, newest first. */
+void limits_undo(struct limits *limits);
+
+struct limit limit_i64(const char *field, const char *file, int64_t value);
+struct limit limit_u64(const char *field, const char *file, uint64_t value);
+struct limit limit_max(const char *field, const char *file, int64_t value); /* negative: "max" */
+
+/* Puts what a file holds now into the journal, if it is one short line. */
+void limits_remember(struct limits *limits, const struct cgroup_dir *dir, int fd, const char *file);
+
+int resources_write_v1(struct limits *limits, const struct oci_resources *r, struct error *err);
+int resources_write_v2(struct limits *limits, const struct oci_resources *r, struct error *err);
+
+/* The same on v1 and v2. */
+const char *memory_first_field(const struct oci_memory *m);
+int memory_check_before_update(const struct cgroup_dir *dir, const char *usage_file, int64_t limit,
+                               struct error *err);
+int cpuset_write(struct limits *limits, const struct oci_cpu *c, struct error *err);
+int pids_write(struct limits *limits, const struct oci_resources *r, struct error *err);
+
+/* The page size of linux.resources.hugepageLimits[index] becomes a part of file names. */
+int hugepage_size_check(const char *size, size_t index, struct error *err);

@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * linux.resources on cgroup v1: each field has its file, and its number goes there as it is. Zero
+ * for shares, quota, period, swap and realtime values means "not set", as callers of runc are used
+ * to. Devices are in devices.c.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "pkg/base/str.h"
+#include "pkg/cgroup/internal.h"
+
+static int memory_check_usage(const struct cgroup_dir *dir, const struct oci_memory *m,
+                              struct error *err)
+{
+        return m->check_before_update && m->has_limit && m->limit >= 0
+                       ? memory_check_before_update(dir, "memory.usage_in_bytes", m->limit, err)
+                       : 0;
+}
+
+/* limit <= memsw holds at every moment; limits_write() finds the order. */
+static int memory_write(struct limits *limits, const struct oci_memory *m, struct error *err)
+{
+        const struct cgroup_dir *dir;
+        struct limit items[2];
+        struct limit item;
+        size_t n = 0;
+        bool has_swap = m->has_swap && m->swap != 0;
+
+        if (!m->has_limit && !has_swap && !m->has_reservation && !m->has_swappiness &&
+            !(m->has_disable_oom_killer && m->disable_oom_killer))
+                return 0;
+        dir = limits_dir(limits, "memory", memory_first_field(m), err);
+        if (!dir || memory_check_usage(dir, m, err) < 0)
+                return -1;
+        if (m->has_limit)
+                items[n++] = limit_i64("memory.limit", "memory.limit_in_bytes", m->limit);
+        if (has_swap || (m->has_limit && m->limit == -1)) {
+                /* No limit for memory means none for both together, either. */
+                int64_t swap = has_swap ? m->swap : -1;
+
+                items[n] = limit_i64("memory.swap", "memory.memsw.limit_in_bytes", swap);
+                items[n++].optional = swap == -1;
+        }
+        if (limits_write(limits, dir, items, n, err) < 0)
+                return -1;
+        if (m->has_reservation) {
+                item = limit_i64("memory.reservation", "memory.soft_limit_in_bytes",
+                                 m->reservation);
+                if (limits_write(limits, dir, &item, 1, err) < 0)
+                        return -1;
+        }
+        if (m->has_swappiness) {
+                item = limit_u64("memory.swappiness", "memory.swappiness", m->swappiness);
+                if (limits_write(limits, dir, &item, 1, err) < 0)
+                        return -1;
+        }
+        if (m->has_disable_oom_killer && m->disable_oom_killer) {
+                item = limit_i64("memory.disableOOMKiller", "memory.oom_control", 1);
+                if (limits_write(limits, dir, &item, 1, err) < 0)
+                        return -1;
+        }
+        return 0;
+}
+
+static int cpu_write_bandwidth(struct limits *limits, const struct oci_cpu *c, struct error *err)
+{
+        const struct cgroup_dir *dir;
+        struct limit items[3];
+        size_t n = 0;
+
+        if (c->has_period && c->period != 0)
+                items[n++] = limit_u64("cpu.period", "cpu.cfs_period_us", c->period);
+        if (c->has_quota && c->quota != 0)
+                items[n++] = limit_i64("cpu.quota", "cpu.cfs_quota_us", c->quota);
+        if (c->has_burst)
+                items[n++] = limit_u64("cpu.burst", "cpu.cfs_burst_us", c->burst);
+        if (n == 0)
+                return 0;
+        dir = limits_dir(limits, "cpu", items[0].field, err);
+        return dir ? limits_write(limits, dir, items, n, err) : -1;
+}
+
+static int cpu_write_realtime(struct limits *limits, const struct oci_cpu *c, struct error *err)
+{
+        const struct cgroup_dir *dir;
+        struct limit items[2];
+        size_t n = 0;
+
+        if (c->has_rt_period && c->rt_period != 0)
+                items[n++] = limit_u64("cpu.realtimePeriod", "cpu.rt_period_us", c->rt_period);
+        if (c->has_rt_runtime && c->rt_runtime != 0)
+                items[n++] = limit_i64("cpu.realtimeRuntime", "cpu.rt_runtime_us", c->rt_runtime);
+        if (n == 0)
+                return 0;
+        dir = limits_dir(limits, "cpu", items[0].field, err);
+        return dir ? limits_write(limits, dir, items, n, err) : -1;
+}
+
+static int cpu_write(struct limits *limits, const struct oci_cpu *c, struct error *err)
+{
+        const struct cgroup_dir *dir;
+        struct limit item;
+
+        if (c->has_shares && c->shares != 0) {
+                item = limit_u64("cpu.shares", "cpu.shares", c->shares);
+                dir = limits_dir(limits, "cpu", item.field, err);
+                if (!dir || limits_write(limits, dir, &item, 1, err) < 0)
+                        return -1;
+        }
+        if (cpu_write_bandwidth(limits, c, err) < 0 || cpu_write_realtime(limits, c, err) < 0)
+                return -1;
+        if (c->has_idle) {
+                item = limit_i64("cpu.idle", "cpu.idle", c->idle);
+                dir = limits_dir(limits, "cpu", item.field, err);
+                if (!dir || limits_write(limits, dir, &item, 1, err) < 0)
+                        return -1;
+        }
+        return cpuset_write(limits, c, err);
+}
+
+static int hugepages_write(struct limits *limits, const struct oci_resources *r, struct error *err)
+{
+        for (size_t i = 0; i < r->n_hugepage_limits; i++) {
+                const struct oci_hugepage_limit *h = &r->hugepage_limits[i];
+                const struct cgroup_dir *dir = limits_dir(limits, "hugetlb", "hugepageLimits", err);
+                char file[LIMIT_VALUE_MAX];
+                char reserved[LIMIT_VALUE_MAX];
+                struct limit items[2];
+
+                if (!dir || hugepage_size_check(h->page_size, i, err) < 0)
+                        return -1;
+                (void)snprintf(file, sizeof(file), "hugetlb.%s.limit_in_bytes", h->page_size);
+                (void)snprintf(reserved, sizeof(reserved), "hugetlb.%s.rsvd.limit_in_bytes",
+                               h->page_size);
+                items[0] = limit_u64("hugepageLimits", file, h->limit);
+                items[1] = limit_u64("hugepageLimits", reserved, h->limit);
+                items[1].optional = true;
+                if (limits_write(limits, dir, items, 2, err) < 0)
+                        return -1;
+        }
+        return 0;
+}
+
+int resources_write_v1(struct limits *limits, const struct oci_resources *r, struct error *err)
+{
+        if (r->n_unified > 0)
+                return error_set(err, STATUS_FAILED_PRECONDITION,
+                                 "linux.resources.unified: this host's controllers are on cgroup "
+                                 "v1");
+        if (r->has_memory && memory_write(limits, &r->memory, err) < 0)
+                return -1;
+        if (r->has_cpu && cpu_write(limits, &r->cpu, err) < 0)
+                return -1;
+        if (pids_write(limits, r, err) < 0)
+                return -1;
+        return hugepages_write(limits, r, err);
+}
