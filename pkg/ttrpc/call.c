@@ -69,6 +69,10 @@ void ttrpc_call_cancel(struct ttrpc_call *call, int code, const char *text)
                 call_tell_keeper(call);
                 return;
         }
+        if (call->server->freed) {
+                call->server = NULL;
+                return;
+        }
         list_append(&call->server->detached, &call->detached);
         call->server->n_detached++;
 }

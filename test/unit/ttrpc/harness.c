@@ -125,13 +125,19 @@ static void settle_round(struct loop_deferred *deferred)
                 loop_defer(s->loop, deferred);
 }
 
-void harness_settle(struct harness *h)
+void loop_settle(struct loop *loop)
 {
-        struct settle s = {.loop = h->loop, .rounds = SETTLE_ROUNDS};
+        struct settle s = {.loop = loop, .rounds = SETTLE_ROUNDS};
 
         loop_deferred_init(&s.deferred, settle_round);
-        loop_defer(h->loop, &s.deferred);
-        assert_int_equal(loop_run(h->loop, NULL), 0);
+        loop_defer(loop, &s.deferred);
+        while (s.rounds > 0)
+                assert_int_equal(loop_run(loop, NULL), 0);
+}
+
+void harness_settle(struct harness *h)
+{
+        loop_settle(h->loop);
 }
 
 void harness_init(struct harness *h, const struct ttrpc_server_options *options)
@@ -150,12 +156,17 @@ void harness_init(struct harness *h, const struct ttrpc_server_options *options)
         peer_init(&h->peer, h);
 }
 
+/* What the service still holds goes last: an answer that comes late must be harmless. */
 void harness_deinit(struct harness *h)
 {
         peer_deinit(&h->peer);
         ttrpc_server_free(h->server);
         loop_timer_free(h->guard);
         loop_free(h->loop);
+        for (size_t i = 0; i < h->n_kept; i++) {
+                if (h->kept[i])
+                        kept_reply(h, i, "late");
+        }
 }
 
 /* ---- The peer ---- */
@@ -189,18 +200,23 @@ static void peer_on_io(struct loop_io *io, int fd, int what, void *userdata)
                 loop_quit(p->loop);
 }
 
+void peer_init_fd(struct peer *p, struct loop *loop, int fd)
+{
+        memset(p, 0, sizeof(*p));
+        p->loop = loop;
+        p->fd = fd;
+        p->io = loop_io_new(loop, fd, LOOP_PRIORITY_RELAY, peer_on_io, p);
+        assert_non_null(p->io);
+        assert_int_equal(loop_io_want(p->io, LOOP_READ), 0);
+}
+
 void peer_init(struct peer *p, struct harness *h)
 {
         struct error err = ERROR_INIT;
         int fds[2];
 
-        memset(p, 0, sizeof(*p));
         assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
-        p->loop = h->loop;
-        p->fd = fds[0];
-        p->io = loop_io_new(h->loop, p->fd, LOOP_PRIORITY_RELAY, peer_on_io, p);
-        assert_non_null(p->io);
-        assert_int_equal(loop_io_want(p->io, LOOP_READ), 0);
+        peer_init_fd(p, h->loop, fds[0]);
         assert_int_equal(ttrpc_server_adopt_consume(h->server, fds[1], &err), 0);
 }
 
@@ -244,24 +260,36 @@ void peer_write(struct peer *p, const void *data, size_t len)
         loop_timer_free(turn);
 }
 
-void peer_read(struct peer *p, struct answer *ret)
+uint8_t *peer_read_bytes(struct peer *p, size_t *ret_len)
 {
-        static uint8_t body[TTRPC_MESSAGE_MAX];
-        struct ttrpc_wire_response response = {0};
-        const char *why = NULL;
-        size_t total;
+        uint8_t *bytes;
 
         while (p->n_in < (p->wait_bytes = peer_frame_bytes(p))) {
                 assert_false(p->eof);
                 assert_int_equal(loop_run(p->loop, NULL), 0);
         }
-        total = p->wait_bytes;
+        *ret_len = p->wait_bytes;
         p->wait_bytes = 0;
-        *ret = (struct answer){.frame = ttrpc_frame_decode(p->in)};
+        bytes = malloc(*ret_len);
+        assert_non_null(bytes);
+        memcpy(bytes, p->in, *ret_len);
+        memmove(p->in, p->in + *ret_len, p->n_in - *ret_len);
+        p->n_in -= *ret_len;
+        return bytes;
+}
+
+void peer_read(struct peer *p, struct answer *ret)
+{
+        static uint8_t body[TTRPC_MESSAGE_MAX];
+        struct ttrpc_wire_response response = {0};
+        const char *why = NULL;
+        size_t len = 0;
+        uint8_t *bytes = peer_read_bytes(p, &len);
+
+        *ret = (struct answer){.frame = ttrpc_frame_decode(bytes)};
         assert_in_range(ret->frame.length, 0, sizeof(body));
-        memcpy(body, p->in + TTRPC_HEADER_SIZE, ret->frame.length);
-        memmove(p->in, p->in + total, p->n_in - total);
-        p->n_in -= total;
+        memcpy(body, bytes + TTRPC_HEADER_SIZE, ret->frame.length);
+        free(bytes);
         assert_int_equal(ret->frame.type, TTRPC_FRAME_RESPONSE);
         assert_int_equal(ret->frame.flags, 0);
         assert_int_equal(ttrpc_wire_response_decode(&response, body, ret->frame.length, &why), 0);

@@ -62,15 +62,22 @@ void harness_deinit(struct harness *h);
 
 /* Rounds of the loop, enough for whatever is under way between sockets of one machine. */
 void harness_settle(struct harness *h);
+void loop_settle(struct loop *loop);
 
 /* Connects another peer to the server. */
 void peer_init(struct peer *p, struct harness *h);
+
+/* A peer of whoever holds the other end of fd, which belongs to the peer from now on. */
+void peer_init_fd(struct peer *p, struct loop *loop, int fd);
 void peer_deinit(struct peer *p);
 void peer_write(struct peer *p, const void *data, size_t len); /* all of it, running the loop */
 void peer_pause(struct peer *p, bool paused);
 
 /* Runs the loop until a whole frame is there; fails the test at EOF. */
 void peer_read(struct peer *p, struct answer *ret);
+
+/* The same for any frame, of which the peer keeps nothing; its bytes are on the heap. */
+uint8_t *peer_read_bytes(struct peer *p, size_t *ret_len);
 void peer_wait_eof(struct peer *p);
 
 /* Bytes of a frame, or of a Request in a frame, on the heap. */
