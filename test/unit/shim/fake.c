@@ -6,11 +6,13 @@
 #include "test/unit/shim/fake.h"
 
 #include <assert.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "pkg/base/clock.h"
+#include "pkg/base/fd.h"
 
 enum { FIRST_PID = 1000000000 }; /* no process has it: records of it have no start time */
 
@@ -34,8 +36,8 @@ struct job {
         struct fake *fake;
         struct fake_container *container;
         enum fake_job kind;
-        bool released;
         bool aborted;
+        bool terminal;
         void (*fn)(void);
         void *userdata;
         struct loop_deferred end;
@@ -89,6 +91,26 @@ pid_t fake_pid(const struct fake_process *p)
         return p->pid;
 }
 
+/* A terminal's master, whose slave the test has; or -1 if none was asked for. */
+static int make_terminal(const struct job *job)
+{
+        struct fake *fake = job->fake;
+        char slave[64];
+        int master;
+
+        if (!job->terminal)
+                return -1;
+        if (fake->bad_terminal)
+                return open("/dev/null", O_RDWR | O_CLOEXEC);
+        master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+        assert(master >= 0 && grantpt(master) == 0 && unlockpt(master) == 0);
+        assert(ptsname_r(master, slave, sizeof(slave)) == 0);
+        fd_close(fake->slave);
+        fake->slave = open(slave, O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+        assert(fake->slave >= 0);
+        return master;
+}
+
 static void job_succeed(struct job *job)
 {
         struct fake *fake = job->fake;
@@ -100,12 +122,13 @@ static void job_succeed(struct job *job)
                 job->container->fake = fake;
                 fake->n_containers++;
                 fake->init = process_make(fake);
-                ((executor_create_fn)job->fn)(NULL, (void *)job->container, (void *)fake->init, -1,
-                                              job->userdata);
+                ((executor_create_fn)job->fn)(NULL, (void *)job->container, (void *)fake->init,
+                                              make_terminal(job), job->userdata);
                 break;
         case FAKE_EXEC:
                 fake->exec = process_make(fake);
-                ((executor_exec_fn)job->fn)(NULL, (void *)fake->exec, -1, job->userdata);
+                ((executor_exec_fn)job->fn)(NULL, (void *)fake->exec, make_terminal(job),
+                                            job->userdata);
                 break;
         case FAKE_START:
         case FAKE_KILL_ALL:
@@ -147,7 +170,8 @@ static void on_job_end(struct loop_deferred *deferred)
 }
 
 static int job_begin(struct fake *fake, struct fake_container *c, enum fake_job kind,
-                     void (*fn)(void), void *userdata, struct executor_job **ret, struct error *err)
+                     void (*fn)(void), void *userdata, bool terminal, struct executor_job **ret,
+                     struct error *err)
 {
         struct job *job;
 
@@ -161,6 +185,7 @@ static int job_begin(struct fake *fake, struct fake_container *c, enum fake_job 
         job->kind = kind;
         job->fn = fn;
         job->userdata = userdata;
+        job->terminal = terminal;
         loop_deferred_init(&job->end, on_job_end);
         list_append(&fake->jobs, &job->node);
         if (c)
@@ -183,8 +208,8 @@ void fake_release(struct fake *fake, enum fake_job kind)
 static int do_create(void *impl, const struct executor_create *args, executor_create_fn fn,
                      void *userdata, struct executor_job **ret, struct error *err)
 {
-        (void)args;
-        return job_begin(impl, NULL, FAKE_CREATE, (void (*)(void))fn, userdata, ret, err);
+        return job_begin(impl, NULL, FAKE_CREATE, (void (*)(void))fn, userdata, args->terminal, ret,
+                         err);
 }
 
 static void do_abort(struct executor_job *executor_job)
@@ -201,7 +226,7 @@ static int do_start(struct executor_container *ec, executor_done_fn fn, void *us
 {
         struct fake_container *c = (void *)ec;
 
-        return job_begin(c->fake, c, FAKE_START, (void (*)(void))fn, userdata, NULL, err);
+        return job_begin(c->fake, c, FAKE_START, (void (*)(void))fn, userdata, false, NULL, err);
 }
 
 static int do_exec(struct executor_container *ec, const struct executor_exec *args,
@@ -211,7 +236,8 @@ static int do_exec(struct executor_container *ec, const struct executor_exec *ar
 
         (void)snprintf(c->fake->last_spec, sizeof(c->fake->last_spec), "%.*s",
                        (int)args->process_json_len, args->process_json);
-        return job_begin(c->fake, c, FAKE_EXEC, (void (*)(void))fn, userdata, NULL, err);
+        return job_begin(c->fake, c, FAKE_EXEC, (void (*)(void))fn, userdata, args->terminal, NULL,
+                         err);
 }
 
 static int do_kill_all(struct executor_container *ec, int signo, executor_done_fn fn,
@@ -220,7 +246,7 @@ static int do_kill_all(struct executor_container *ec, int signo, executor_done_f
         struct fake_container *c = (void *)ec;
 
         c->fake->last_kill_all = signo;
-        return job_begin(c->fake, c, FAKE_KILL_ALL, (void (*)(void))fn, userdata, NULL, err);
+        return job_begin(c->fake, c, FAKE_KILL_ALL, (void (*)(void))fn, userdata, false, NULL, err);
 }
 
 static int do_pids(const struct executor_container *ec, pid_t **ret_pids, size_t *ret_n,
@@ -259,7 +285,7 @@ static int do_remove(struct executor_container *ec, executor_done_fn fn, void *u
         struct fake_container *c = (void *)ec;
 
         assert(c->n_jobs == 0);
-        return job_begin(c->fake, c, FAKE_REMOVE, (void (*)(void))fn, userdata, NULL, err);
+        return job_begin(c->fake, c, FAKE_REMOVE, (void (*)(void))fn, userdata, false, NULL, err);
 }
 
 static void do_container_free(struct executor_container *ec)
@@ -309,6 +335,11 @@ static void do_process_free(struct executor_process *ep)
         free(p);
 }
 
+void fake_deinit(struct fake *fake)
+{
+        fake->slave = fd_close(fake->slave);
+}
+
 void fake_init(struct fake *fake, struct loop *loop)
 {
         static const struct executor_ops ops = {
@@ -328,7 +359,7 @@ void fake_init(struct fake *fake, struct loop *loop)
                 .process_free = do_process_free,
         };
 
-        *fake = (struct fake){.loop = loop, .private_pid_namespace = true};
+        *fake = (struct fake){.loop = loop, .private_pid_namespace = true, .slave = -1};
         fake->executor.ops = &ops;
         fake->executor.impl = fake;
         list_init(&fake->jobs);

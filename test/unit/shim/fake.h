@@ -44,6 +44,7 @@ struct fake {
 };
 
 void fake_init(struct fake *fake, struct loop *loop);
+void fake_deinit(struct fake *fake);
 
 /* Ends the held jobs of a kind, from the loop. */
 void fake_release(struct fake *fake, enum fake_job job);

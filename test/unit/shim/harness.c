@@ -33,7 +33,10 @@ static void on_forward(struct ttrpc_call *call, const ProtobufCMessage *message,
         struct seen_event *seen = &s->events[s->n];
         const char *header = ttrpc_call_metadata(call, "containerd-namespace-ttrpc");
 
+        loop_quit(s->loop);
         s->n_attempts++;
+        s->last_attempt_seconds = e->timestamp->seconds;
+        s->last_attempt_nanos = e->timestamp->nanos;
         if (s->mute)
                 return;
         if (s->refuse) {
@@ -109,6 +112,7 @@ static void on_finished(void *userdata)
 
         assert_false(h->finished);
         h->finished = true;
+        loop_quit(h->loop);
 }
 
 static void on_guard(struct loop_timer *timer, void *userdata)
@@ -121,7 +125,6 @@ static void on_guard(struct loop_timer *timer, void *userdata)
 struct poll {
         struct loop_deferred deferred;
         struct loop *loop;
-        const bool *flag;
         int rounds;
 };
 
@@ -142,46 +145,25 @@ void harness_settle(struct harness *h)
 
         loop_deferred_init(&poll.deferred, on_poll);
         loop_defer(h->loop, &poll.deferred);
-        assert_int_equal(loop_run(h->loop, NULL), 0);
+        while (poll.rounds > 0)
+                assert_int_equal(loop_run(h->loop, NULL), 0);
 }
 
-static void on_watch(struct loop_timer *timer, void *userdata)
-{
-        struct poll *poll = userdata;
-
-        if (*poll->flag)
-                loop_quit(poll->loop);
-        else
-                (void)loop_timer_set(timer, NSEC_PER_MSEC / 5);
-}
-
+/* Whatever a test waits for ends the loop's run when it happens. */
 void harness_run_until(struct harness *h, const bool *flag)
 {
-        struct poll poll = {.loop = h->loop, .flag = flag};
-        struct loop_timer *watch = loop_timer_new(h->loop, on_watch, &poll);
-
-        assert_non_null(watch);
         (void)loop_timer_set(h->guard, GUARD_NS);
-        (void)loop_timer_set(watch, 0);
         while (!*flag)
                 assert_int_equal(loop_run(h->loop, NULL), 0);
         loop_timer_clear(h->guard);
-        loop_timer_free(watch);
 }
 
 void harness_await_events(struct harness *h, size_t n)
 {
-        while (h->events.n < n) {
-                size_t before = h->events.n;
-                bool grown = false;
-
-                (void)loop_timer_set(h->guard, GUARD_NS);
-                for (int i = 0; i < 100000 && !grown; i++) {
-                        harness_settle(h);
-                        grown = h->events.n > before;
-                }
-                loop_timer_clear(h->guard);
-        }
+        (void)loop_timer_set(h->guard, GUARD_NS);
+        while (h->events.n < n)
+                assert_int_equal(loop_run(h->loop, NULL), 0);
+        loop_timer_clear(h->guard);
 }
 
 struct ttrpc_client *harness_connect(struct harness *h)
@@ -244,6 +226,7 @@ void harness_free(struct harness *h)
         ttrpc_client_free(h->client);
         shim_server_free(h->server);
         events_server_go(&h->events);
+        fake_deinit(&h->fake);
         loop_timer_free(h->guard);
         loop_free(h->loop);
         assert_int_equal(h->fake.n_processes, 0);
@@ -269,6 +252,7 @@ int harness_teardown(void **state)
 
 struct pending_reply {
         struct reply reply;
+        struct loop *loop;
         const ProtobufCMessageDescriptor *output;
 };
 
@@ -277,6 +261,7 @@ static void on_response(const struct error *err, const ProtobufCMessage *respons
         struct pending_reply *p = userdata;
 
         p->reply.done = true;
+        loop_quit(p->loop);
         if (err) {
                 p->reply.err = *err;
         } else {
@@ -299,8 +284,8 @@ struct reply *call_begin(struct harness *h, struct ttrpc_client *client,
         struct pending_reply *p = calloc(1, sizeof(*p));
         struct error err = ERROR_INIT;
 
-        (void)h;
         assert_non_null(p);
+        p->loop = h->loop;
         for (unsigned i = 0; i < service->n_methods; i++) {
                 if (strcmp(service->methods[i].name, method) != 0)
                         continue;
@@ -354,6 +339,9 @@ struct reply *rpc_begin(struct harness *h, const char *method, const char *exec_
         if (strcmp(method, "Create") == 0) {
                 request.create.id = (char *)"c1";
                 request.create.bundle = h->dir;
+                request.create.terminal = h->terminal;
+                if (h->stdout_path)
+                        request.create.stdout = (char *)h->stdout_path;
                 return task_call(h, method, &request.base);
         }
         request.state.id = (char *)"c1";
@@ -419,6 +407,17 @@ struct answer rpc_kill_do(struct harness *h, const char *exec_id, uint32_t signo
         return rpc_end(h, task_call(h, "Kill", &m.base));
 }
 
+struct answer rpc_resize_do(struct harness *h, const char *exec_id, uint32_t width, uint32_t height)
+{
+        Containerd__Task__V2__ResizePtyRequest m = CONTAINERD__TASK__V2__RESIZE_PTY_REQUEST__INIT;
+
+        m.id = (char *)"c1";
+        m.exec_id = (char *)exec_id;
+        m.width = width;
+        m.height = height;
+        return rpc_end(h, task_call(h, "ResizePty", &m.base));
+}
+
 struct answer rpc_exec_do(struct harness *h, const char *exec_id)
 {
         Containerd__Task__V2__ExecProcessRequest m =
@@ -430,6 +429,9 @@ struct answer rpc_exec_do(struct harness *h, const char *exec_id)
         m.id = (char *)"c1";
         m.exec_id = (char *)exec_id;
         m.spec = &spec;
+        m.terminal = h->terminal;
+        if (h->stdout_path)
+                m.stdout = (char *)h->stdout_path;
         return rpc_end(h, task_call(h, "Exec", &m.base));
 }
 

@@ -39,6 +39,8 @@ struct events_server {
         int refuse;                  /* answer every event with this status */
         bool mute;                   /* answer none */
         int n_attempts;
+        int64_t last_attempt_seconds; /* the timestamp in it */
+        int32_t last_attempt_nanos;
         size_t n;
         struct seen_event events[EVENTS_MAX];
 };
@@ -67,7 +69,10 @@ struct harness {
         struct loop_timer *guard;
         char dir[64]; /* the bundle, and the events' socket */
         bool finished;
-        bool keep_containers; /* the test leaves one behind */
+
+        /* Of the next Create and Exec. */
+        bool terminal;
+        const char *stdout_path;
 };
 
 /* times may be NULL. For cmocka_unit_test_setup_teardown: harness_setup, harness_teardown. */
@@ -111,6 +116,8 @@ struct answer rpc_do(struct harness *h, const char *method, const char *exec_id)
 struct reply *rpc_begin(struct harness *h, const char *method, const char *exec_id);
 struct answer rpc_end(struct harness *h, struct reply *reply);
 struct answer rpc_kill_do(struct harness *h, const char *exec_id, uint32_t signo, bool all);
+struct answer rpc_resize_do(struct harness *h, const char *exec_id, uint32_t width,
+                            uint32_t height);
 struct answer rpc_exec_do(struct harness *h, const char *exec_id);
 
 /* Create and Start of the container "c1"; asserts that they succeed. */

@@ -1,9 +1,23 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What each method answers, in good order and in bad.
+ */
+#include <fcntl.h>
+#include <malloc.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include "pkg/base/cleanup.h"
+#include "pkg/base/clock.h"
+#include "pkg/base/fd.h"
+
+#include "containerd/runc/v1/options.pb-c.h"
 #include "containerd/task/v3/task.pb-c.h"
+#include "shim/record.h"
 #include "test/unit/shim/harness.h"
 
 enum { CREATED = 1, RUNNING = 2, STOPPED = 3 };
@@ -18,6 +32,7 @@ static void a_container_lives_from_create_to_shutdown(void **state)
         a = rpc_do(h, "State", NULL);
         assert_int_equal(a.status, CREATED);
         assert_int_equal(a.seconds, NOT_EXITED);
+        assert_int_equal(a.pid, fake_pid(h->fake.init));
         wait = rpc_begin(h, "Wait", NULL);
         assert_int_equal(rpc_do(h, "Start", NULL).code, 0);
         assert_int_equal(rpc_do(h, "State", NULL).status, RUNNING);
@@ -29,22 +44,657 @@ static void a_container_lives_from_create_to_shutdown(void **state)
         a = rpc_do(h, "State", NULL);
         assert_int_equal(a.status, STOPPED);
         assert_int_equal(a.exit_status, 7);
+        assert_int_equal(a.pid, fake_pid(h->fake.init));
         assert_int_equal(rpc_do(h, "Wait", NULL).exit_status, 7);
         assert_int_equal(rpc_do(h, "Shutdown", NULL).code, 0);
         assert_false(h->finished);
         a = rpc_do(h, "Delete", NULL);
         assert_int_equal(a.code, 0);
         assert_int_equal(a.exit_status, 7);
+        assert_int_equal(rpc_do(h, "State", NULL).code, STATUS_NOT_FOUND);
         assert_int_equal(rpc_do(h, "Shutdown", NULL).code, 0);
         harness_run_until(h, &h->finished);
         assert_string_equal(events_topics(&h->events), "create start exit delete");
 }
 
+static void state_tells_what_was_asked_for(void **state)
+{
+        struct harness *h = *state;
+        Containerd__Task__V2__CreateTaskRequest m = CONTAINERD__TASK__V2__CREATE_TASK_REQUEST__INIT;
+        Containerd__Task__V2__StateRequest q = CONTAINERD__TASK__V2__STATE_REQUEST__INIT;
+        const ProtobufCServiceDescriptor *v2 = &containerd__task__v2__task__descriptor;
+        const Containerd__Task__V2__StateResponse *got;
+        char uri[128];
+        struct reply *r;
+
+        (void)snprintf(uri, sizeof(uri), "file://%s/out", h->dir);
+        m.id = q.id = (char *)"c1";
+        m.bundle = h->dir;
+        m.stdout = m.stderr = uri;
+        assert_int_equal(rpc_end(h, call_begin(h, h->client, v2, "Create", &m.base, 0)).code, 0);
+        r = call_begin(h, h->client, v2, "State", &q.base, 0);
+        harness_run_until(h, &r->done);
+        got = r->message;
+        assert_string_equal(got->id, "c1");
+        assert_string_equal(got->bundle, h->dir);
+        assert_string_equal(got->stdout, uri);
+        assert_string_equal(got->stderr, uri);
+        assert_string_equal(got->stdin, "");
+        assert_string_equal(got->exec_id, "");
+        reply_free(r);
+}
+
+static void version_3_is_the_same_service(void **state)
+{
+        struct harness *h = *state;
+        Containerd__Task__V2__StateRequest m = CONTAINERD__TASK__V2__STATE_REQUEST__INIT;
+        struct answer a;
+
+        harness_run(h);
+        m.id = (char *)"c1";
+        a = rpc_end(h, call_begin(h, h->client, &containerd__task__v3__task__descriptor, "State",
+                                  &m.base, 0));
+        assert_int_equal(a.code, 0);
+        assert_int_equal(a.status, RUNNING);
+}
+
+static void an_unknown_container_is_not_found_in_containerds_words(void **state)
+{
+        static const char *const methods[] = {"State", "Start", "Delete",  "Kill",     "Exec",
+                                              "Wait",  "Pids",  "CloseIO", "ResizePty"};
+        struct harness *h = *state;
+
+        for (size_t i = 0; i < UNIT_COUNT(methods); i++) {
+                struct answer a = rpc_do(h, methods[i], NULL);
+
+                assert_int_equal(a.code, STATUS_NOT_FOUND);
+                assert_string_equal(a.text, "container not created: not found");
+        }
+}
+
+static void an_unknown_exec_is_not_found_in_containerds_words(void **state)
+{
+        static const char *const methods[] = {"State", "Start",   "Delete",   "Kill",
+                                              "Wait",  "CloseIO", "ResizePty"};
+        struct harness *h = *state;
+
+        harness_run(h);
+        for (size_t i = 0; i < UNIT_COUNT(methods); i++) {
+                struct answer a = rpc_do(h, methods[i], "nobody");
+
+                assert_int_equal(a.code, STATUS_NOT_FOUND);
+                assert_string_equal(a.text, "process does not exist nobody: not found");
+        }
+}
+
+static void what_is_not_supported_is_refused_by_name(void **state)
+{
+        static const char *const methods[] = {"Pause", "Resume", "Update", "Stats", "Checkpoint"};
+        struct harness *h = *state;
+
+        for (size_t i = 0; i < UNIT_COUNT(methods); i++) {
+                struct answer a = rpc_do(h, methods[i], NULL);
+
+                assert_int_equal(a.code, STATUS_UNIMPLEMENTED);
+                assert_memory_equal(a.text, methods[i], strlen(methods[i]));
+        }
+}
+
+static void connect_answers_for_any_id_at_any_time(void **state)
+{
+        struct harness *h = *state;
+        struct answer a = rpc_do(h, "Connect", NULL);
+
+        assert_int_equal(a.code, 0);
+        assert_int_equal(a.status, getpid());
+        assert_int_equal(a.pid, 0);
+        harness_run(h);
+        assert_int_equal(rpc_do(h, "Connect", NULL).pid, fake_pid(h->fake.init));
+}
+
+/* ---- Create ---- */
+
+static struct answer create_with(struct harness *h, const char *id, const char *bundle,
+                                 const char *checkpoint)
+{
+        Containerd__Task__V2__CreateTaskRequest m = CONTAINERD__TASK__V2__CREATE_TASK_REQUEST__INIT;
+
+        m.id = (char *)id;
+        m.bundle = (char *)bundle;
+        m.checkpoint = (char *)checkpoint;
+        return rpc_end(h, call_begin(h, h->client, &containerd__task__v2__task__descriptor,
+                                     "Create", &m.base, 0));
+}
+
+static void a_bad_create_is_refused_before_anything_is_touched(void **state)
+{
+        struct harness *h = *state;
+        struct answer a;
+
+        assert_int_equal(create_with(h, "", h->dir, "").code, STATUS_INVALID_ARGUMENT);
+        assert_int_equal(create_with(h, "../x", h->dir, "").code, STATUS_INVALID_ARGUMENT);
+        assert_int_equal(create_with(h, "c1", "relative", "").code, STATUS_INVALID_ARGUMENT);
+        assert_int_equal(create_with(h, "c1", h->dir, "/cp").code, STATUS_UNIMPLEMENTED);
+        a = create_with(h, "c1", "/nonexistent/bundle", "");
+        assert_int_equal(a.code, STATUS_UNKNOWN);
+        assert_non_null(strstr(a.text, "/nonexistent/bundle"));
+        assert_int_equal(h->fake.n_calls[FAKE_CREATE], 0);
+}
+
+static void the_options_of_create_are_heeded(void **state)
+{
+        struct harness *h = *state;
+        Containerd__Task__V2__CreateTaskRequest m = CONTAINERD__TASK__V2__CREATE_TASK_REQUEST__INIT;
+        Containerd__Runc__V1__Options o = CONTAINERD__RUNC__V1__OPTIONS__INIT;
+        Google__Protobuf__Any any = GOOGLE__PROTOBUF__ANY__INIT;
+        uint8_t data[64];
+        struct answer a;
+
+        o.binary_name = (char *)"kata";
+        any.type_url = (char *)"containerd.runc.v1.Options";
+        any.value.data = data;
+        any.value.len = containerd__runc__v1__options__pack(&o, data);
+        m.id = (char *)"c1";
+        m.bundle = h->dir;
+        m.options = &any;
+        a = rpc_end(h, call_begin(h, h->client, &containerd__task__v2__task__descriptor, "Create",
+                                  &m.base, 0));
+        assert_int_equal(a.code, STATUS_UNIMPLEMENTED);
+        assert_non_null(strstr(a.text, "kata"));
+}
+
+static void assert_no_container(struct harness *h)
+{
+        char path[128];
+
+        assert_int_equal(rpc_do(h, "Delete", NULL).code, STATUS_NOT_FOUND);
+        assert_int_equal(h->fake.n_containers, 0);
+        assert_int_equal(h->fake.n_processes, 0);
+        assert_int_equal(h->events.n, 0);
+        (void)snprintf(path, sizeof(path), "%s/init.pid", h->dir);
+        assert_int_equal(access(path, F_OK), -1);
+        (void)snprintf(path, sizeof(path), "%s/init.json", h->dir);
+        assert_int_equal(access(path, F_OK), -1);
+}
+
+static void a_create_that_fails_leaves_nothing_and_may_be_tried_again(void **state)
+{
+        struct harness *h = *state;
+        struct answer a;
+
+        h->fake.fail[FAKE_CREATE] = "mount 'proc' on '/proc': Operation not permitted";
+        a = rpc_do(h, "Create", NULL);
+        assert_int_equal(a.code, STATUS_UNKNOWN);
+        assert_string_equal(a.text, "OCI runtime create failed: mount 'proc' on '/proc': "
+                                    "Operation not permitted");
+        assert_no_container(h);
+        h->fake.fail[FAKE_CREATE] = NULL;
+        h->fake.refuse[FAKE_CREATE] = true;
+        assert_int_equal(rpc_do(h, "Create", NULL).code, STATUS_UNKNOWN);
+        assert_no_container(h);
+        h->fake.refuse[FAKE_CREATE] = false;
+        h->stdout_path = "/nonexistent/fifo";
+        assert_int_equal(rpc_do(h, "Create", NULL).code, STATUS_UNKNOWN);
+        assert_no_container(h);
+        h->stdout_path = NULL;
+        harness_run(h);
+}
+
+static void a_terminal_that_cannot_be_used_undoes_create(void **state)
+{
+        struct harness *h = *state;
+        struct answer a;
+
+        h->terminal = true;
+        h->fake.bad_terminal = true;
+        a = rpc_do(h, "Create", NULL);
+        assert_int_not_equal(a.code, 0);
+        assert_int_equal(h->fake.n_calls[FAKE_REMOVE], 1);
+        assert_no_container(h);
+}
+
+static void creates_that_fail_in_one_round_do_not_meet(void **state)
+{
+        struct harness *h = *state;
+        struct reply *r[4];
+
+        h->stdout_path = "/nonexistent/fifo";
+        for (size_t i = 0; i < UNIT_COUNT(r); i++)
+                r[i] = rpc_begin(h, "Create", NULL);
+        for (size_t i = 0; i < UNIT_COUNT(r); i++)
+                assert_int_equal(rpc_end(h, r[i]).code, STATUS_UNKNOWN);
+        assert_no_container(h);
+}
+
+static void while_create_is_under_way_the_shim_answers(void **state)
+{
+        struct harness *h = *state;
+        struct reply *create;
+
+        h->fake.hold[FAKE_CREATE] = true;
+        create = rpc_begin(h, "Create", NULL);
+        assert_int_equal(rpc_do(h, "State", NULL).code, STATUS_NOT_FOUND);
+        assert_int_equal(rpc_do(h, "Connect", NULL).code, 0);
+        assert_int_equal(rpc_do(h, "Create", NULL).code, STATUS_ALREADY_EXISTS);
+        assert_false(create->done);
+        fake_release(&h->fake, FAKE_CREATE);
+        assert_int_equal(rpc_end(h, create).code, 0);
+        assert_int_equal(rpc_do(h, "State", NULL).status, CREATED);
+        assert_int_equal(rpc_do(h, "Create", NULL).code, STATUS_ALREADY_EXISTS);
+}
+
+static void a_create_goes_on_when_its_caller_has_gone(void **state)
+{
+        struct harness *h = *state;
+        struct reply *create;
+        struct answer a;
+
+        h->fake.hold[FAKE_CREATE] = true;
+        create = rpc_begin(h, "Create", NULL);
+        harness_settle(h);
+        ttrpc_client_free(h->client);
+        h->client = harness_connect(h);
+        assert_int_not_equal(rpc_end(h, create).code, 0);
+        fake_release(&h->fake, FAKE_CREATE);
+        harness_await_events(h, 1);
+        a = rpc_do(h, "State", NULL);
+        assert_int_equal(a.code, 0);
+        assert_int_equal(a.status, CREATED);
+}
+
+static void create_writes_the_pid_and_a_record(void **state)
+{
+        struct harness *h = *state;
+        _cleanup_close_ int fd = -1;
+        _cleanup_free_ char *text = NULL;
+        struct shim_record record;
+        char path[128];
+        char want[16];
+
+        harness_create(h);
+        (void)snprintf(path, sizeof(path), "%s/init.pid", h->dir);
+        assert_int_equal(file_read(AT_FDCWD, path, 64, &text, NULL), 0);
+        (void)snprintf(want, sizeof(want), "%d", (int)fake_pid(h->fake.init));
+        assert_string_equal(text, want);
+        fd = open(h->dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        assert_int_equal(shim_record_read(fd, NULL, &record, NULL), 0);
+        assert_false(record.exited);
+        assert_int_equal(record.pid, fake_pid(h->fake.init));
+        assert_string_equal(record.id, "c1");
+}
+
+/* ---- Start ---- */
+
+static void a_start_in_the_wrong_state_is_a_failed_precondition(void **state)
+{
+        struct harness *h = *state;
+
+        harness_run(h);
+        assert_int_equal(rpc_do(h, "Start", NULL).code, STATUS_FAILED_PRECONDITION);
+        fake_exit(h->fake.init, CLD_EXITED, 0);
+        assert_int_equal(rpc_do(h, "Wait", NULL).code, 0);
+        assert_int_equal(rpc_do(h, "Start", NULL).code, STATUS_FAILED_PRECONDITION);
+        assert_int_equal(h->fake.n_calls[FAKE_START], 1);
+}
+
+static void two_starts_at_once_start_once(void **state)
+{
+        struct harness *h = *state;
+        struct reply *first;
+
+        harness_create(h);
+        h->fake.hold[FAKE_START] = true;
+        first = rpc_begin(h, "Start", NULL);
+        assert_int_equal(rpc_do(h, "Start", NULL).code, STATUS_FAILED_PRECONDITION);
+        assert_int_equal(rpc_do(h, "State", NULL).status, CREATED);
+        fake_release(&h->fake, FAKE_START);
+        assert_int_equal(rpc_end(h, first).code, 0);
+}
+
+/* ---- Exec ---- */
+
+static void an_exec_lives_beside_the_init(void **state)
+{
+        struct harness *h = *state;
+        struct answer a;
+
+        harness_run(h);
+        assert_int_equal(rpc_exec_do(h, "e1").code, 0);
+        a = rpc_do(h, "State", "e1");
+        assert_int_equal(a.status, CREATED);
+        assert_int_equal(a.pid, 0);
+        a = rpc_do(h, "Start", "e1");
+        assert_int_equal(a.pid, fake_pid(h->fake.exec));
+        assert_string_equal(h->fake.last_spec, "{\"args\":[\"sh\"]}");
+        assert_int_equal(rpc_do(h, "State", "e1").status, RUNNING);
+        assert_int_equal(rpc_do(h, "Delete", "e1").code, STATUS_FAILED_PRECONDITION);
+        fake_exit(h->fake.exec, CLD_KILLED, SIGTERM);
+        assert_int_equal(rpc_do(h, "Wait", "e1").exit_status, 128 + SIGTERM);
+        assert_int_equal(rpc_do(h, "State", "e1").status, STOPPED);
+        a = rpc_do(h, "Delete", "e1");
+        assert_int_equal(a.exit_status, 128 + SIGTERM);
+        assert_int_equal(rpc_do(h, "State", "e1").code, STATUS_NOT_FOUND);
+        assert_int_equal(rpc_do(h, "State", NULL).status, RUNNING);
+        harness_await_events(h, 5);
+        assert_string_equal(events_topics(&h->events), "create start exec-added exec-started exit");
+}
+
+static void an_exec_id_is_used_once_at_a_time(void **state)
+{
+        struct harness *h = *state;
+        struct answer a;
+
+        harness_run(h);
+        assert_int_equal(rpc_exec_do(h, "e1").code, 0);
+        a = rpc_exec_do(h, "e1");
+        assert_int_equal(a.code, STATUS_ALREADY_EXISTS);
+        assert_string_equal(a.text, "id e1: already exists");
+        assert_int_equal(rpc_do(h, "Delete", "e1").code, 0);
+        assert_int_equal(rpc_exec_do(h, "e1").code, 0);
+}
+
+static void a_bad_exec_is_refused(void **state)
+{
+        struct harness *h = *state;
+
+        harness_run(h);
+        assert_int_equal(rpc_exec_do(h, "").code, STATUS_INVALID_ARGUMENT);
+        assert_int_equal(rpc_exec_do(h, "../../etc").code, STATUS_INVALID_ARGUMENT);
+        assert_int_equal(rpc_do(h, "Exec", "no-spec").code, STATUS_INVALID_ARGUMENT);
+}
+
+static void an_exec_that_was_never_started_is_deleted_with_zeros(void **state)
+{
+        struct harness *h = *state;
+        struct reply *wait;
+        struct answer a;
+
+        harness_run(h);
+        assert_int_equal(rpc_exec_do(h, "e1").code, 0);
+        wait = rpc_begin(h, "Wait", "e1");
+        a = rpc_do(h, "Delete", "e1");
+        assert_int_equal(a.code, 0);
+        assert_int_equal(a.pid, 0);
+        assert_int_equal(a.exit_status, 0);
+        assert_int_equal(a.seconds, NOT_EXITED);
+        assert_int_equal(rpc_end(h, wait).code, STATUS_NOT_FOUND);
+}
+
+static void a_thousand_execs_leave_the_memory_as_it_was(void **state)
+{
+        struct harness *h = *state;
+        size_t before = 0;
+
+        harness_run(h);
+        for (int i = 0; i < 1200; i++) {
+                harness_exec(h, "e");
+                fake_exit(h->fake.exec, CLD_EXITED, 0);
+                assert_int_equal(rpc_do(h, "Wait", "e").code, 0);
+                assert_int_equal(rpc_do(h, "Delete", "e").code, 0);
+                harness_await_events(h, 3);
+                h->events.n = 0;
+                if (i == 200)
+                        before = mallinfo2().uordblks;
+        }
+        assert_true(mallinfo2().uordblks <= before + 1024);
+        assert_int_equal(h->fake.n_processes, 1);
+}
+
+/* ---- Kill ---- */
+
+static void kill_reaches_the_process_it_names(void **state)
+{
+        struct harness *h = *state;
+        struct answer a;
+
+        harness_run(h);
+        assert_int_equal(rpc_kill_do(h, "", SIGTERM, false).code, 0);
+        assert_int_equal(h->fake.last_signal, SIGTERM);
+        assert_int_equal(rpc_kill_do(h, "", 0, false).code, 0);
+        assert_int_equal(h->fake.last_signal, 0);
+        assert_int_equal(rpc_kill_do(h, "", SIGUSR1, true).code, 0);
+        assert_int_equal(h->fake.last_kill_all, SIGUSR1);
+        assert_int_equal(rpc_kill_do(h, "", 65, false).code, STATUS_INVALID_ARGUMENT);
+        assert_int_equal(rpc_exec_do(h, "e1").code, 0);
+        a = rpc_kill_do(h, "e1", SIGKILL, true);
+        assert_int_equal(a.code, STATUS_FAILED_PRECONDITION);
+        assert_string_equal(a.text, "process not created");
+        assert_int_equal(rpc_do(h, "Start", "e1").code, 0);
+        assert_int_equal(rpc_kill_do(h, "e1", SIGHUP, true).code, 0);
+        assert_int_equal(h->fake.last_signal, SIGHUP);
+        assert_int_equal(h->fake.n_calls[FAKE_KILL_ALL], 1);
+}
+
+static void kill_after_the_exit_is_not_found_but_all_still_reaches_the_rest(void **state)
+{
+        struct harness *h = *state;
+        struct answer a;
+
+        harness_run(h);
+        fake_exit(h->fake.init, CLD_EXITED, 0);
+        assert_int_equal(rpc_do(h, "Wait", NULL).code, 0);
+        a = rpc_kill_do(h, "", SIGKILL, false);
+        assert_int_equal(a.code, STATUS_NOT_FOUND);
+        assert_string_equal(a.text, "process already finished");
+        assert_int_equal(rpc_kill_do(h, "", SIGKILL, true).code, 0);
+        h->fake.fail[FAKE_KILL_ALL] = "no cgroup";
+        assert_int_equal(rpc_kill_do(h, "", SIGKILL, true).code, STATUS_UNKNOWN);
+}
+
+static void a_kill_while_an_exec_starts_waits_for_it(void **state)
+{
+        struct harness *h = *state;
+        Containerd__Task__V2__KillRequest m = CONTAINERD__TASK__V2__KILL_REQUEST__INIT;
+        struct reply *start;
+        struct reply *kill;
+
+        harness_run(h);
+        assert_int_equal(rpc_exec_do(h, "e1").code, 0);
+        h->fake.hold[FAKE_EXEC] = true;
+        start = rpc_begin(h, "Start", "e1");
+        m.id = (char *)"c1";
+        m.exec_id = (char *)"e1";
+        m.signal = SIGINT;
+        kill = call_begin(h, h->client, &containerd__task__v2__task__descriptor, "Kill", &m.base,
+                          0);
+        harness_settle(h);
+        assert_false(kill->done);
+        fake_release(&h->fake, FAKE_EXEC);
+        assert_int_equal(rpc_end(h, start).code, 0);
+        assert_int_equal(rpc_end(h, kill).code, 0);
+        assert_int_equal(h->fake.last_signal, SIGINT);
+}
+
+/* ---- Wait ---- */
+
+static void many_waits_end_with_one_exit(void **state)
+{
+        struct harness *h = *state;
+        struct reply *waits[50];
+
+        harness_create(h);
+        for (size_t i = 0; i < UNIT_COUNT(waits); i++)
+                waits[i] = rpc_begin(h, "Wait", NULL);
+        assert_int_equal(rpc_do(h, "Start", NULL).code, 0);
+        fake_exit(h->fake.init, CLD_EXITED, 3);
+        for (size_t i = 0; i < UNIT_COUNT(waits); i++)
+                assert_int_equal(rpc_end(h, waits[i]).exit_status, 3);
+}
+
+static void a_wait_ends_with_its_deadline_or_its_connection(void **state)
+{
+        struct harness *h = *state;
+        Containerd__Task__V2__WaitRequest m = CONTAINERD__TASK__V2__WAIT_REQUEST__INIT;
+        const ProtobufCServiceDescriptor *v2 = &containerd__task__v2__task__descriptor;
+        struct ttrpc_client *other = harness_connect(h);
+        struct reply *lost;
+
+        harness_run(h);
+        m.id = (char *)"c1";
+        assert_int_equal(
+                rpc_end(h, call_begin(h, h->client, v2, "Wait", &m.base, NSEC_PER_MSEC)).code,
+                STATUS_DEADLINE_EXCEEDED);
+        lost = call_begin(h, other, v2, "Wait", &m.base, 0);
+        harness_settle(h);
+        ttrpc_client_free(other);
+        assert_int_equal(rpc_end(h, lost).code, STATUS_CANCELED);
+        harness_settle(h);
+        fake_exit(h->fake.init, CLD_EXITED, 3);
+        assert_int_equal(rpc_do(h, "Wait", NULL).exit_status, 3);
+}
+
+/* ---- Pids, ResizePty, CloseIO ---- */
+
+struct pid_list {
+        size_t n;
+        uint32_t pids[8];
+        bool is_exec[8];
+};
+
+static struct pid_list list_pids(struct harness *h)
+{
+        Containerd__Task__V2__PidsRequest m = CONTAINERD__TASK__V2__PIDS_REQUEST__INIT;
+        const Containerd__Task__V2__PidsResponse *got;
+        struct pid_list list = {.n = 0};
+        struct reply *r;
+
+        m.id = (char *)"c1";
+        r = call_begin(h, h->client, &containerd__task__v2__task__descriptor, "Pids", &m.base, 0);
+        harness_run_until(h, &r->done);
+        assert_int_equal(r->err.code, 0);
+        got = r->message;
+        for (; list.n < got->n_processes; list.n++) {
+                const Google__Protobuf__Any *info = got->processes[list.n]->info;
+
+                list.pids[list.n] = got->processes[list.n]->pid;
+                list.is_exec[list.n] = info != NULL;
+                if (info) {
+                        assert_string_equal(info->type_url, "containerd.runc.v1.ProcessDetails");
+                        assert_int_equal(info->value.len, 4);
+                        assert_memory_equal(info->value.data,
+                                            "\x0a\x02"
+                                            "e1",
+                                            4);
+                }
+        }
+        reply_free(r);
+        return list;
+}
+
+static void pids_never_fails_and_never_is_empty(void **state)
+{
+        struct harness *h = *state;
+        struct pid_list list;
+
+        harness_run(h);
+        harness_exec(h, "e1");
+        list = list_pids(h);
+        assert_int_equal(list.n, 2);
+        assert_int_equal(list.pids[0], fake_pid(h->fake.init));
+        assert_false(list.is_exec[0]);
+        assert_int_equal(list.pids[1], fake_pid(h->fake.exec));
+        assert_true(list.is_exec[1]);
+        h->fake.pids_fail = true;
+        list = list_pids(h);
+        assert_int_equal(list.n, 2);
+        assert_true(list.is_exec[1]);
+        h->fake.pids_fail = false;
+        fake_exit(h->fake.exec, CLD_EXITED, 0);
+        fake_exit(h->fake.init, CLD_EXITED, 0);
+        assert_int_equal(rpc_do(h, "Wait", NULL).code, 0);
+        list = list_pids(h);
+        assert_int_equal(list.n, 1);
+        assert_int_equal(list.pids[0], fake_pid(h->fake.init));
+}
+
+static struct winsize size_of_terminal(const struct harness *h)
+{
+        struct winsize size = {0};
+
+        assert_int_equal(ioctl(h->fake.slave, TIOCGWINSZ, &size), 0);
+        return size;
+}
+
+static void a_terminal_is_resized_also_before_it_is_there(void **state)
+{
+        struct harness *h = *state;
+
+        h->terminal = true;
+        harness_run(h);
+        assert_int_equal(rpc_resize_do(h, "", 80, 25).code, 0);
+        assert_int_equal(size_of_terminal(h).ws_col, 80);
+        assert_int_equal(size_of_terminal(h).ws_row, 25);
+        assert_int_equal(rpc_resize_do(h, "", 65536, 25).code, STATUS_INVALID_ARGUMENT);
+        assert_int_equal(rpc_exec_do(h, "e1").code, 0);
+        assert_int_equal(rpc_resize_do(h, "e1", 120, 50).code, 0);
+        assert_int_equal(rpc_do(h, "Start", "e1").code, 0);
+        assert_int_equal(size_of_terminal(h).ws_col, 120);
+        assert_int_equal(size_of_terminal(h).ws_row, 50);
+        fake_exit(h->fake.exec, CLD_EXITED, 0);
+        assert_int_equal(rpc_do(h, "Wait", "e1").code, 0);
+        assert_int_equal(rpc_resize_do(h, "e1", 80, 25).code, STATUS_FAILED_PRECONDITION);
+}
+
+static void without_a_terminal_a_resize_does_nothing(void **state)
+{
+        struct harness *h = *state;
+
+        harness_run(h);
+        assert_int_equal(rpc_resize_do(h, "", 80, 25).code, 0);
+}
+
+static void close_io_may_come_at_any_time_and_twice(void **state)
+{
+        struct harness *h = *state;
+
+        harness_create(h);
+        assert_int_equal(rpc_do(h, "CloseIO", NULL).code, 0);
+        assert_int_equal(rpc_do(h, "CloseIO", NULL).code, 0);
+        assert_int_equal(rpc_exec_do(h, "e1").code, 0);
+        assert_int_equal(rpc_do(h, "CloseIO", "e1").code, 0);
+        assert_int_equal(rpc_do(h, "Start", NULL).code, 0);
+        assert_int_equal(rpc_do(h, "Start", "e1").code, 0);
+        fake_exit(h->fake.exec, CLD_EXITED, 0);
+        assert_int_equal(rpc_do(h, "Wait", "e1").code, 0);
+        assert_int_equal(rpc_do(h, "CloseIO", "e1").code, 0);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, harness_setup, harness_teardown)
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test_setup_teardown(a_container_lives_from_create_to_shutdown,
-                                                harness_setup, harness_teardown),
+                TEST(a_container_lives_from_create_to_shutdown),
+                TEST(state_tells_what_was_asked_for),
+                TEST(version_3_is_the_same_service),
+                TEST(an_unknown_container_is_not_found_in_containerds_words),
+                TEST(an_unknown_exec_is_not_found_in_containerds_words),
+                TEST(what_is_not_supported_is_refused_by_name),
+                TEST(connect_answers_for_any_id_at_any_time),
+                TEST(a_bad_create_is_refused_before_anything_is_touched),
+                TEST(the_options_of_create_are_heeded),
+                TEST(a_create_that_fails_leaves_nothing_and_may_be_tried_again),
+                TEST(a_terminal_that_cannot_be_used_undoes_create),
+                TEST(creates_that_fail_in_one_round_do_not_meet),
+                TEST(while_create_is_under_way_the_shim_answers),
+                TEST(a_create_goes_on_when_its_caller_has_gone),
+                TEST(create_writes_the_pid_and_a_record),
+                TEST(a_start_in_the_wrong_state_is_a_failed_precondition),
+                TEST(two_starts_at_once_start_once),
+                TEST(an_exec_lives_beside_the_init),
+                TEST(an_exec_id_is_used_once_at_a_time),
+                TEST(a_bad_exec_is_refused),
+                TEST(an_exec_that_was_never_started_is_deleted_with_zeros),
+                TEST(a_thousand_execs_leave_the_memory_as_it_was),
+                TEST(kill_reaches_the_process_it_names),
+                TEST(kill_after_the_exit_is_not_found_but_all_still_reaches_the_rest),
+                TEST(a_kill_while_an_exec_starts_waits_for_it),
+                TEST(many_waits_end_with_one_exit),
+                TEST(a_wait_ends_with_its_deadline_or_its_connection),
+                TEST(pids_never_fails_and_never_is_empty),
+                TEST(a_terminal_is_resized_also_before_it_is_there),
+                TEST(without_a_terminal_a_resize_does_nothing),
+                TEST(close_io_may_come_at_any_time_and_twice),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
