@@ -15,18 +15,18 @@
  */
 enum { EXIT_BYTES = 2 * (LIMIT_ID_LENGTH + 2) + 64 };
 
-static struct event *event_new(size_t room)
+static struct task_event *task_event_new(size_t room)
 {
-        struct event *event = malloc(sizeof(*event) + room);
+        struct task_event *event = malloc(sizeof(*event) + room);
 
         if (!event)
                 return NULL;
-        *event = (struct event){.room = room};
+        *event = (struct task_event){.room = room};
         list_init(&event->node);
         return event;
 }
 
-struct event *event_free(struct event *event)
+struct task_event *task_event_free(struct task_event *event)
 {
         if (event)
                 list_remove(&event->node);
@@ -34,7 +34,8 @@ struct event *event_free(struct event *event)
         return NULL;
 }
 
-static void event_fill(struct event *event, const char *topic, const ProtobufCMessage *message)
+static void task_event_fill(struct task_event *event, const char *topic,
+                            const ProtobufCMessage *message)
 {
         event->topic = topic;
         event->type_url = message->descriptor->name;
@@ -43,12 +44,12 @@ static void event_fill(struct event *event, const char *topic, const ProtobufCMe
         (void)protobuf_c_message_pack(message, event->data);
 }
 
-static struct event *event_pack(const char *topic, const ProtobufCMessage *message)
+static struct task_event *task_event_pack(const char *topic, const ProtobufCMessage *message)
 {
-        struct event *event = event_new(protobuf_c_message_get_packed_size(message));
+        struct task_event *event = task_event_new(protobuf_c_message_get_packed_size(message));
 
         if (event)
-                event_fill(event, topic, message);
+                task_event_fill(event, topic, message);
         return event;
 }
 
@@ -61,7 +62,8 @@ static Google__Protobuf__Timestamp timestamp(const struct timespec *at)
         return ts;
 }
 
-struct event *event_task_create(const Containerd__Task__V2__CreateTaskRequest *request, pid_t pid)
+struct task_event *task_event_create(const Containerd__Task__V2__CreateTaskRequest *request,
+                                     pid_t pid)
 {
         Containerd__Events__TaskCreate m = CONTAINERD__EVENTS__TASK_CREATE__INIT;
         Containerd__Events__TaskIO io = CONTAINERD__EVENTS__TASK_IO__INIT;
@@ -77,20 +79,20 @@ struct event *event_task_create(const Containerd__Task__V2__CreateTaskRequest *r
         m.io = &io;
         m.checkpoint = request->checkpoint;
         m.pid = (uint32_t)pid;
-        return event_pack("/tasks/create", &m.base);
+        return task_event_pack("/tasks/create", &m.base);
 }
 
-struct event *event_task_start(const char *container_id, pid_t pid)
+struct task_event *task_event_start(const char *container_id, pid_t pid)
 {
         Containerd__Events__TaskStart m = CONTAINERD__EVENTS__TASK_START__INIT;
 
         m.container_id = (char *)container_id;
         m.pid = (uint32_t)pid;
-        return event_pack("/tasks/start", &m.base);
+        return task_event_pack("/tasks/start", &m.base);
 }
 
-struct event *event_task_delete(const char *container_id, pid_t pid, uint32_t exit_status,
-                                const struct timespec *exited_at)
+struct task_event *task_event_delete(const char *container_id, pid_t pid, uint32_t exit_status,
+                                     const struct timespec *exited_at)
 {
         Containerd__Events__TaskDelete m = CONTAINERD__EVENTS__TASK_DELETE__INIT;
         Google__Protobuf__Timestamp at = timestamp(exited_at);
@@ -99,43 +101,44 @@ struct event *event_task_delete(const char *container_id, pid_t pid, uint32_t ex
         m.pid = (uint32_t)pid;
         m.exit_status = exit_status;
         m.exited_at = &at;
-        return event_pack("/tasks/delete", &m.base);
+        return task_event_pack("/tasks/delete", &m.base);
 }
 
-struct event *event_task_oom(const char *container_id)
+struct task_event *task_event_oom(const char *container_id)
 {
         Containerd__Events__TaskOOM m = CONTAINERD__EVENTS__TASK_OOM__INIT;
 
         m.container_id = (char *)container_id;
-        return event_pack("/tasks/oom", &m.base);
+        return task_event_pack("/tasks/oom", &m.base);
 }
 
-struct event *event_exec_added(const char *container_id, const char *exec_id)
+struct task_event *task_event_exec_added(const char *container_id, const char *exec_id)
 {
         Containerd__Events__TaskExecAdded m = CONTAINERD__EVENTS__TASK_EXEC_ADDED__INIT;
 
         m.container_id = (char *)container_id;
         m.exec_id = (char *)exec_id;
-        return event_pack("/tasks/exec-added", &m.base);
+        return task_event_pack("/tasks/exec-added", &m.base);
 }
 
-struct event *event_exec_started(const char *container_id, const char *exec_id, pid_t pid)
+struct task_event *task_event_exec_started(const char *container_id, const char *exec_id, pid_t pid)
 {
         Containerd__Events__TaskExecStarted m = CONTAINERD__EVENTS__TASK_EXEC_STARTED__INIT;
 
         m.container_id = (char *)container_id;
         m.exec_id = (char *)exec_id;
         m.pid = (uint32_t)pid;
-        return event_pack("/tasks/exec-started", &m.base);
+        return task_event_pack("/tasks/exec-started", &m.base);
 }
 
-struct event *event_exit_reserve(void)
+struct task_event *task_event_exit_reserve(void)
 {
-        return event_new(EXIT_BYTES);
+        return task_event_new(EXIT_BYTES);
 }
 
-void event_exit_fill(struct event *event, const char *container_id, const char *process_id,
-                     pid_t pid, uint32_t exit_status, const struct timespec *exited_at)
+void task_event_exit_fill(struct task_event *event, const char *container_id,
+                          const char *process_id, pid_t pid, uint32_t exit_status,
+                          const struct timespec *exited_at)
 {
         Containerd__Events__TaskExit m = CONTAINERD__EVENTS__TASK_EXIT__INIT;
         Google__Protobuf__Timestamp at = timestamp(exited_at);
@@ -145,5 +148,5 @@ void event_exit_fill(struct event *event, const char *container_id, const char *
         m.pid = (uint32_t)pid;
         m.exit_status = exit_status;
         m.exited_at = &at;
-        event_fill(event, "/tasks/exit", &m.base);
+        task_event_fill(event, "/tasks/exit", &m.base);
 }

@@ -18,7 +18,7 @@
 
 #include "containerd/task/v2/task.pb-c.h"
 
-struct event {
+struct task_event {
         struct list node;
         const char *topic;    /* static */
         const char *type_url; /* static */
@@ -28,18 +28,21 @@ struct event {
         uint8_t data[];
 };
 
-struct event *event_free(struct event *event);
+struct task_event *task_event_free(struct task_event *event);
 
-struct event *event_task_create(const Containerd__Task__V2__CreateTaskRequest *request, pid_t pid);
-struct event *event_task_start(const char *container_id, pid_t pid);
-struct event *event_task_delete(const char *container_id, pid_t pid, uint32_t exit_status,
-                                const struct timespec *exited_at);
-struct event *event_task_oom(const char *container_id);
-struct event *event_exec_added(const char *container_id, const char *exec_id);
-struct event *event_exec_started(const char *container_id, const char *exec_id, pid_t pid);
+struct task_event *task_event_create(const Containerd__Task__V2__CreateTaskRequest *request,
+                                     pid_t pid);
+struct task_event *task_event_start(const char *container_id, pid_t pid);
+struct task_event *task_event_delete(const char *container_id, pid_t pid, uint32_t exit_status,
+                                     const struct timespec *exited_at);
+struct task_event *task_event_oom(const char *container_id);
+struct task_event *task_event_exec_added(const char *container_id, const char *exec_id);
+struct task_event *task_event_exec_started(const char *container_id, const char *exec_id,
+                                           pid_t pid);
 
 /* Room for an exit of any process; filled in later without allocating. process_id is the
  * container's id for the init. */
-struct event *event_exit_reserve(void);
-void event_exit_fill(struct event *event, const char *container_id, const char *process_id,
-                     pid_t pid, uint32_t exit_status, const struct timespec *exited_at);
+struct task_event *task_event_exit_reserve(void);
+void task_event_exit_fill(struct task_event *event, const char *container_id,
+                          const char *process_id, pid_t pid, uint32_t exit_status,
+                          const struct timespec *exited_at);

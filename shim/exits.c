@@ -68,8 +68,8 @@ static void publish_exit(struct process *p)
         const char *id = p->kind == PROCESS_INIT ? c->id : p->exec_id;
 
         if (p->exit.oom_killed)
-                publisher_publish_take(c->server->publisher, event_task_oom(c->id));
-        event_exit_fill(p->exit_event, c->id, id, p->pid, p->exit.status, &p->exit.at);
+                publisher_publish_take(c->server->publisher, task_event_oom(c->id));
+        task_event_exit_fill(p->exit_event, c->id, id, p->pid, p->exit.status, &p->exit.at);
         publisher_publish_take(c->server->publisher, TAKE_PTR(p->exit_event));
 }
 

@@ -35,7 +35,7 @@ struct process *process_new(struct container *container, enum process_kind kind,
         p->stdin_path = strdup(request->stdin_path);
         p->stdout_path = strdup(request->stdout_path);
         p->stderr_path = strdup(request->stderr_path);
-        p->exit_event = event_exit_reserve();
+        p->exit_event = task_event_exit_reserve();
         if (!p->exec_id || !p->stdin_path || !p->stdout_path || !p->stderr_path || !p->exit_event)
                 return process_free(p);
         if (kind == PROCESS_EXEC) {
@@ -60,7 +60,7 @@ struct process *process_free(struct process *p)
         io_stdio_free(p->stdio);
         if (p->impl)
                 p->container->server->executor->ops->process_free(p->impl);
-        event_free(p->exit_event);
+        task_event_free(p->exit_event);
         free(p->spec);
         free(p->exec_id);
         free(p->stdin_path);

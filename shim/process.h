@@ -62,7 +62,7 @@ struct process {
         uint64_t start_ticks;
         struct timespec started_at;
         struct process_exit exit;
-        struct event *exit_event; /* reserved, so that an exit needs no memory */
+        struct task_event *exit_event; /* reserved, so that an exit needs no memory */
 
         struct list waiters;        /* pending calls, until the exit is told */
         struct list parked;         /* pending calls, until the state changes */

@@ -29,7 +29,7 @@ struct publisher {
         uint64_t backoff_min_ns;
         uint64_t backoff_max_ns;
 
-        struct list queue; /* of struct event, the oldest first */
+        struct list queue; /* of struct task_event, the oldest first */
         size_t n_queued;
         size_t n_lost;
         bool freeing;
@@ -100,7 +100,7 @@ int publisher_new(struct publisher **ret, const struct publisher_options *option
 
 static void publisher_drop_head(struct publisher *p)
 {
-        event_free(list_first(&p->queue, struct event, node));
+        task_event_free(list_first(&p->queue, struct task_event, node));
         p->n_queued--;
 }
 
@@ -127,7 +127,7 @@ struct publisher *publisher_free(struct publisher *p)
 /* Waits before the next attempt, twice as long as the last time. */
 static void publisher_back_off(struct publisher *p, const struct error *err)
 {
-        const struct event *head = list_first(&p->queue, struct event, node);
+        const struct task_event *head = list_first(&p->queue, struct task_event, node);
 
         if (!p->said_away) {
                 p->said_away = true;
@@ -169,7 +169,7 @@ static void on_response(const struct error *err, const ProtobufCMessage *respons
                 publisher_accepted(p);
         } else if (err->code == STATUS_INVALID_ARGUMENT) {
                 log_error("forward event '%s': %s; given up",
-                          list_first(&p->queue, struct event, node)->topic, err->msg);
+                          list_first(&p->queue, struct task_event, node)->topic, err->msg);
                 p->n_lost++;
                 publisher_accepted(p);
         } else {
@@ -189,7 +189,7 @@ static void on_close(struct ttrpc_client *client, const struct error *err, void 
                 p->client = ttrpc_client_free(p->client);
 }
 
-static int publisher_forward(struct publisher *p, const struct event *event, struct error *err)
+static int publisher_forward(struct publisher *p, const struct task_event *event, struct error *err)
 {
         Containerd__Services__Events__Ttrpc__V1__ForwardRequest request =
                 CONTAINERD__SERVICES__EVENTS__TTRPC__V1__FORWARD_REQUEST__INIT;
@@ -240,7 +240,7 @@ static void publisher_send(struct publisher *p)
                 }
                 ttrpc_client_on_close(p->client, on_close, p);
         }
-        if (publisher_forward(p, list_first(&p->queue, struct event, node), &err) < 0) {
+        if (publisher_forward(p, list_first(&p->queue, struct task_event, node), &err) < 0) {
                 p->client_is_bad = true;
                 publisher_back_off(p, &err);
                 return;
@@ -257,14 +257,14 @@ static void publisher_bound(struct publisher *p)
                 return;
         if (p->in_flight)
                 oldest = oldest->next;
-        event_free(container_of(oldest, struct event, node));
+        task_event_free(container_of(oldest, struct task_event, node));
         p->n_queued--;
         if (p->n_lost++ == 0)
                 log_error("more than %d events are queued; the oldest are given up",
                           LIMIT_EVENTS_QUEUED);
 }
 
-void publisher_publish_take(struct publisher *p, struct event *event)
+void publisher_publish_take(struct publisher *p, struct task_event *event)
 {
         if (!event) {
                 p->n_lost++;
@@ -273,7 +273,7 @@ void publisher_publish_take(struct publisher *p, struct event *event)
         }
         assert(list_is_empty(&event->node));
         if (!*p->address) {
-                event_free(event);
+                task_event_free(event);
                 return;
         }
         event->at = clock_realtime();

@@ -35,7 +35,7 @@ int publisher_new(struct publisher **ret, const struct publisher_options *option
 struct publisher *publisher_free(struct publisher *publisher);
 
 /* Queues an event, which it owns from now on. NULL (no memory for the event) counts as lost. */
-void publisher_publish_take(struct publisher *publisher, struct event *event);
+void publisher_publish_take(struct publisher *publisher, struct task_event *event);
 
 /* Events that containerd has not accepted yet. */
 size_t publisher_n_queued(const struct publisher *publisher);

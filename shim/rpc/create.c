@@ -91,7 +91,7 @@ static void create_succeeded(struct container *c)
         server->had_container = true;
         log_info("container created, pid %d", (int)c->init->pid);
         publisher_publish_take(server->publisher,
-                               event_task_create(c->create_request, c->init->pid));
+                               task_event_create(c->create_request, c->init->pid));
         c->create_request = NULL;
         response.pid = (uint32_t)c->init->pid;
         ttrpc_call_reply(TAKE_PTR(c->create), &response.base);

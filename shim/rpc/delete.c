@@ -126,7 +126,7 @@ static void container_gone(struct container *c)
                 server_bury_process(server, exec);
         }
         publisher_publish_take(server->publisher,
-                               event_task_delete(c->id, p->pid, p->exit.status, &p->exit.at));
+                               task_event_delete(c->id, p->pid, p->exit.status, &p->exit.at));
         reply(p);
         server_bury_container(server, c);
         lifetime_touch(server);

@@ -75,6 +75,6 @@ void rpc_exec(struct ttrpc_call *call, const ProtobufCMessage *message, void *us
                 return;
         }
         p->spec_len = request->spec->value.len;
-        publisher_publish_take(c->server->publisher, event_exec_added(c->id, p->exec_id));
+        publisher_publish_take(c->server->publisher, task_event_exec_added(c->id, p->exec_id));
         service_reply_empty(call);
 }

@@ -46,7 +46,7 @@ static void on_init_started(const struct error *err, void *userdata)
                 fail(p, "OCI runtime start failed", err);
         } else {
                 process_must(p, VERB_STARTED);
-                publisher_publish_take(c->server->publisher, event_task_start(c->id, p->pid));
+                publisher_publish_take(c->server->publisher, task_event_start(c->id, p->pid));
                 reply(p);
         }
         exits_after_start(p);
@@ -80,7 +80,8 @@ static void exec_started(struct process *p)
 
         process_write_record(p);
         process_must(p, VERB_STARTED);
-        publisher_publish_take(c->server->publisher, event_exec_started(c->id, p->exec_id, p->pid));
+        publisher_publish_take(c->server->publisher,
+                               task_event_exec_started(c->id, p->exec_id, p->pid));
         reply(p);
         exits_watch(p);
         /* It was being made when the init ended, and what the init left was killed without it. */
