@@ -65,7 +65,7 @@ void box_make(struct box *box)
                       " && echo host-secret > outside/secret"
                       " && cp /bin/busybox rootfs/bin/busybox"
                       " && for a in sh cat ls stat mount id pwd grep echo env hostname touch mkdir"
-                      " readlink ip sleep test umask tty head wc mknod chmod dd true false awk"
+                      " readlink ip sleep test umask tty stty head wc mknod chmod dd true false awk"
                       " sort umount; do ln -s busybox rootfs/bin/$a; done"
                       " && echo 'root:x:0:0:root:/root:/bin/sh' > rootfs/etc/passwd");
 }
@@ -158,13 +158,13 @@ static _Noreturn void child_main(const struct plan *plan, const struct box_confi
                 c->in_child(c->userdata);
         if (child_prepare(plan, &err) < 0)
                 child_fail(sock, 2, &err);
-        if (child_enter(plan, NULL, NULL, &terminal, &err) < 0)
+        if (child_enter(plan, c->hooks, c->userdata, &terminal, &err) < 0)
                 child_fail(sock, 3, &err);
         if (terminal >= 0 && fd_send(sock, "t", 1, &terminal, 1) < 0)
                 _exit(123);
         if (child_drop(plan, sock, &err) < 0)
                 child_fail(sock, 4, &err);
-        (void)child_exec(plan, NULL, NULL, NULL, &err);
+        (void)child_exec(plan, c->hooks, c->userdata, NULL, &err);
         child_fail(sock, 5, &err);
 }
 
@@ -256,7 +256,6 @@ static void run_plan(struct plan *plan, const struct box_config *c, struct box_r
         pid = clone_child(plan, c, socks[1], out[1]);
         must(pid > 0, "clone");
         (void)close(socks[1]);
-        (void)close(out[1]);
         if (plan_write_id_maps(plan, pid, &ret->err) < 0 ||
             plan_apply_rlimits(plan, pid, &ret->err) < 0) {
                 ret->failed_at = "maps";
@@ -266,6 +265,9 @@ static void run_plan(struct plan *plan, const struct box_config *c, struct box_r
         }
         if (!ret->failed_at)
                 receive_report(socks[0], ret, &terminal);
+        if (!ret->failed_at && c->while_running)
+                c->while_running(pid, out[1], c->userdata);
+        (void)close(out[1]);
         collect(terminal >= 0 ? terminal : out[0], ret);
         (void)close(out[0]);
         fd_close(terminal);

@@ -33,8 +33,10 @@ struct box_config {
         bool no_pivot_root;
         const struct cgroup *cgroup;
         void (*in_child)(void *userdata); /* before child_prepare() */
+        child_hooks_fn hooks;
+        /* in the stage, while the program runs; whatever it writes to output is in the result */
+        void (*while_running)(pid_t pid, int output, void *userdata);
         void *userdata;
-        /* an exec'd process: the same plan's namespaces are then this process's */
 };
 
 struct box_result {

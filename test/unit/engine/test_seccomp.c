@@ -1,0 +1,428 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <linux/audit.h>
+#include <linux/seccomp.h>
+#include <seccomp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "pkg/base/arena.h"
+#include "pkg/engine/child.h"
+
+#include "test/unit/unit.h"
+
+enum { BUDGET = 16 << 20 };
+
+/* A profile in the shape of those that containerd and Docker use. */
+#define ARCHES "\"architectures\":[\"SCMP_ARCH_X86_64\",\"SCMP_ARCH_X86\",\"SCMP_ARCH_X32\"],"
+#define RULES                                                                                     \
+        "\"syscalls\":["                                                                          \
+        "{\"names\":[\"accept\",\"access\",\"brk\",\"chdir\",\"chmod\",\"close\",\"clone3\","     \
+        "\"dup\",\"epoll_wait\",\"execve\",\"exit\",\"exit_group\",\"faccessat2\",\"fcntl\","     \
+        "\"fstat\",\"futex\",\"getcwd\",\"getpid\",\"ioctl\",\"mmap\",\"mmap2\",\"mkdir\","       \
+        "\"openat\",\"openat2\",\"poll\",\"read\",\"recv\",\"recvfrom\",\"sendto\","              \
+        "\"rt_sigreturn\",\"sigreturn\",\"socketcall\",\"connect\",\"stat\",\"stat64\","          \
+        "\"wait4\",\"waitid\",\"write\",\"no_such_call_exists\"],\"action\":\"SCMP_ACT_ALLOW\"}," \
+        "{\"names\":[\"personality\"],\"action\":\"SCMP_ACT_ALLOW\",\"args\":["                   \
+        "{\"index\":0,\"value\":0,\"op\":\"SCMP_CMP_EQ\"},"                                       \
+        "{\"index\":0,\"value\":8,\"op\":\"SCMP_CMP_EQ\"},"                                       \
+        "{\"index\":0,\"value\":4294967295,\"op\":\"SCMP_CMP_EQ\"}]},"                            \
+        "{\"names\":[\"clone\"],\"action\":\"SCMP_ACT_ALLOW\",\"args\":["                         \
+        "{\"index\":0,\"value\":2114060288,\"valueTwo\":0,\"op\":\"SCMP_CMP_MASKED_EQ\"}]},"      \
+        "{\"names\":[\"socket\"],\"action\":\"SCMP_ACT_ALLOW\",\"args\":["                        \
+        "{\"index\":0,\"value\":40,\"op\":\"SCMP_CMP_NE\"}]},"                                    \
+        "{\"names\":[\"prctl\"],\"action\":\"SCMP_ACT_TRAP\",\"args\":["                          \
+        "{\"index\":1,\"value\":18446744073709551615,\"op\":\"SCMP_CMP_LT\"},"                    \
+        "{\"index\":2,\"value\":7,\"op\":\"SCMP_CMP_GT\"}]},"                                     \
+        "{\"names\":[\"setns\",\"unshare\"],\"action\":\"SCMP_ACT_ERRNO\",\"errnoRet\":1},"       \
+        "{\"names\":[\"ptrace\"],\"action\":\"SCMP_ACT_KILL_PROCESS\"},"                          \
+        "{\"names\":[\"mount\"],\"action\":\"SCMP_ACT_LOG\"},"                                    \
+        "{\"names\":[\"swapon\"],\"action\":\"SCMP_ACT_TRACE\",\"errnoRet\":5},"                  \
+        "{\"names\":[\"reboot\"],\"action\":\"SCMP_ACT_ERRNO\",\"errnoRet\":38}]"
+
+static int compile(struct arena *arena, const char *seccomp, struct plan_seccomp *ret,
+                   struct error *err)
+{
+        static const char format[] =
+                "{\"ociVersion\":\"1.0.2\",\"root\":{\"path\":\"rootfs\"},\"process\":{\"cwd\":"
+                "\"/\",\"args\":[\"x\"],\"user\":{\"uid\":0,\"gid\":0}},"
+                "\"linux\":{\"seccomp\":%s}}";
+        struct oci_spec *spec = NULL;
+        char *json = NULL;
+        int r;
+
+        assert_true(asprintf(&json, format, seccomp) > 0);
+        r = oci_spec_parse(json, strlen(json), arena, &spec, err);
+        free(json);
+        return r < 0 ? r : seccomp_compile(spec->linux_.seccomp, arena, ret, err);
+}
+
+/* What the kernel would say: the classic BPF that seccomp(2) takes, and no more of it than occurs.
+ */
+static uint32_t verdict(const struct sock_fprog *prog, const struct seccomp_data *data)
+{
+        uint32_t a = 0;
+
+        for (size_t pc = 0; pc < prog->len; pc++) {
+                const struct sock_filter *i = &prog->filter[pc];
+
+                switch (i->code) {
+                case BPF_LD | BPF_W | BPF_ABS:
+                        assert_true(i->k <= sizeof(*data) - sizeof(a));
+                        memcpy(&a, (const char *)data + i->k, sizeof(a));
+                        break;
+                case BPF_ALU | BPF_AND | BPF_K:
+                        a &= i->k;
+                        break;
+                case BPF_JMP | BPF_JA:
+                        pc += i->k;
+                        break;
+                case BPF_JMP | BPF_JEQ | BPF_K:
+                        pc += a == i->k ? i->jt : i->jf;
+                        break;
+                case BPF_JMP | BPF_JGT | BPF_K:
+                        pc += a > i->k ? i->jt : i->jf;
+                        break;
+                case BPF_JMP | BPF_JGE | BPF_K:
+                        pc += a >= i->k ? i->jt : i->jf;
+                        break;
+                case BPF_JMP | BPF_JSET | BPF_K:
+                        pc += a & i->k ? i->jt : i->jf;
+                        break;
+                case BPF_RET | BPF_K:
+                        return i->k;
+                default:
+                        fail_msg("instruction 0x%x", i->code);
+                }
+        }
+        fail_msg("ran off the end");
+        return 0;
+}
+
+static void add(scmp_filter_ctx ctx, uint32_t action, const char *name, unsigned n,
+                const struct scmp_arg_cmp *args)
+{
+        int nr = seccomp_syscall_resolve_name(name);
+
+        if (nr != __NR_SCMP_ERROR)
+                assert_int_equal(seccomp_rule_add_array(ctx, action, nr, n, args), 0);
+}
+
+/* The same profile, by libseccomp alone and in one go. */
+static struct sock_fprog reference(struct arena *arena)
+{
+        static const char *const allowed[] = {
+                "accept",     "access",     "brk",        "chdir",    "chmod",  "close",
+                "clone3",     "dup",        "epoll_wait", "execve",   "exit",   "exit_group",
+                "faccessat2", "fcntl",      "fstat",      "futex",    "getcwd", "getpid",
+                "ioctl",      "mmap",       "mmap2",      "mkdir",    "openat", "openat2",
+                "poll",       "read",       "recv",       "recvfrom", "sendto", "rt_sigreturn",
+                "sigreturn",  "socketcall", "connect",    "stat",     "stat64", "wait4",
+                "waitid",     "write",
+        };
+        scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ERRNO(38));
+        struct sock_fprog prog = {0};
+        FILE *f = tmpfile();
+        long size;
+
+        assert_non_null(ctx);
+        assert_int_equal(seccomp_arch_add(ctx, SCMP_ARCH_X86), 0);
+        assert_int_equal(seccomp_arch_add(ctx, SCMP_ARCH_X32), 0);
+        for (size_t i = 0; i < UNIT_COUNT(allowed); i++)
+                add(ctx, SCMP_ACT_ALLOW, allowed[i], 0, NULL);
+        add(ctx, SCMP_ACT_ALLOW, "personality", 1, &SCMP_A0_64(SCMP_CMP_EQ, 0));
+        add(ctx, SCMP_ACT_ALLOW, "personality", 1, &SCMP_A0_64(SCMP_CMP_EQ, 8));
+        add(ctx, SCMP_ACT_ALLOW, "personality", 1, &SCMP_A0_64(SCMP_CMP_EQ, 0xffffffff));
+        add(ctx, SCMP_ACT_ALLOW, "clone", 1, &SCMP_A0_64(SCMP_CMP_MASKED_EQ, 2114060288, 0));
+        add(ctx, SCMP_ACT_ALLOW, "socket", 1, &SCMP_A0_64(SCMP_CMP_NE, 40));
+        add(ctx, SCMP_ACT_TRAP, "prctl", 2,
+            (struct scmp_arg_cmp[]){SCMP_A1_64(SCMP_CMP_LT, UINT64_MAX),
+                                    SCMP_A2_64(SCMP_CMP_GT, 7)});
+        add(ctx, SCMP_ACT_ERRNO(1), "setns", 0, NULL);
+        add(ctx, SCMP_ACT_ERRNO(1), "unshare", 0, NULL);
+        add(ctx, SCMP_ACT_KILL_PROCESS, "ptrace", 0, NULL);
+        add(ctx, SCMP_ACT_LOG, "mount", 0, NULL);
+        add(ctx, SCMP_ACT_TRACE(5), "swapon", 0, NULL);
+        assert_int_equal(seccomp_export_bpf(ctx, fileno(f)), 0);
+        seccomp_release(ctx);
+        size = lseek(fileno(f), 0, SEEK_END);
+        prog.filter = arena_alloc(arena, (size_t)size);
+        prog.len = (unsigned short)((size_t)size / sizeof(*prog.filter));
+        assert_int_equal(pread(fileno(f), prog.filter, (size_t)size, 0), size);
+        (void)fclose(f);
+        return prog;
+}
+
+static void the_joined_filter_judges_as_libseccomps_own(void **state)
+{
+        static const uint32_t arch[] = {AUDIT_ARCH_X86_64, AUDIT_ARCH_I386, AUDIT_ARCH_AARCH64, 0};
+        static const uint64_t values[] = {0,          7,          8,          40,
+                                          0xffffffff, 0x10000000, 1ull << 32, UINT64_MAX};
+        struct arena *arena = arena_new(BUDGET);
+        struct plan_seccomp got = {0};
+        struct error err = ERROR_INIT;
+        struct sock_fprog want = reference(arena);
+        size_t n_other = 0;
+
+        assert_int_equal(
+                compile(arena,
+                        "{\"defaultAction\":\"SCMP_ACT_ERRNO\",\"defaultErrnoRet\":38," ARCHES RULES
+                        "}",
+                        &got, &err),
+                0);
+        for (size_t a = 0; a < UNIT_COUNT(arch); a++) {
+                for (uint32_t nr = 0; nr < 1200; nr++) {
+                        for (size_t v = 0; v < UNIT_COUNT(values) * UNIT_COUNT(values); v++) {
+                                struct seccomp_data d = {
+                                        /* the second half: x32, and numbers of no system */
+                                        .nr = (int)(nr < 600    ? nr
+                                                    : nr < 1199 ? (nr - 600) | 0x40000000
+                                                                : 0xffffffff),
+                                        .arch = arch[a],
+                                        .args = {values[v % 8], values[v / 8], values[v % 8]},
+                                };
+
+                                if (verdict(&got.prog, &d) != verdict(&want, &d))
+                                        fail_msg("arch 0x%x nr 0x%x: 0x%x, not 0x%x", d.arch,
+                                                 (unsigned)d.nr, verdict(&got.prog, &d),
+                                                 verdict(&want, &d));
+                                n_other += verdict(&got.prog, &d) != (SECCOMP_RET_ERRNO | 38);
+                        }
+                }
+        }
+        assert_true(n_other > 1000);
+        arena_free(arena);
+}
+
+/* Runs fn behind the filter; the wait status. */
+static int run_behind(const struct plan_seccomp *s, int (*fn)(void))
+{
+        int status = 0;
+        pid_t pid;
+
+        (void)fflush(NULL);
+        pid = fork();
+        if (pid == 0) {
+                if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
+                    syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, s->flags, &s->prog) != 0)
+                        _exit(99);
+                _exit(fn());
+        }
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        return status;
+}
+
+static int errno_of_mkdir(void)
+{
+        return mkdir("", 0) < 0 ? errno : 0;
+}
+
+static int errno_of_personality_8(void)
+{
+        return syscall(SYS_personality, 0x0008UL) < 0 ? errno : 0;
+}
+
+static int errno_of_personality_4(void)
+{
+        return syscall(SYS_personality, 0x0004UL) < 0 ? errno : 0;
+}
+
+static void a_rule_returns_its_errno(void **state)
+{
+        struct arena *arena = arena_new(BUDGET);
+        struct plan_seccomp s = {0};
+        struct error err = ERROR_INIT;
+
+        assert_int_equal(compile(arena,
+                                 "{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"syscalls\":[{\"names\":"
+                                 "[\"mkdir\"],\"action\":\"SCMP_ACT_ERRNO\",\"errnoRet\":42}]}",
+                                 &s, &err),
+                         0);
+        assert_int_equal(run_behind(&s, errno_of_mkdir), 42 << 8);
+        arena_free(arena);
+}
+
+static void an_errno_rule_without_a_number_is_eperm(void **state)
+{
+        struct arena *arena = arena_new(BUDGET);
+        struct plan_seccomp s = {0};
+        struct error err = ERROR_INIT;
+
+        assert_int_equal(compile(arena,
+                                 "{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"syscalls\":[{\"names\":"
+                                 "[\"mkdir\"],\"action\":\"SCMP_ACT_ERRNO\"}]}",
+                                 &s, &err),
+                         0);
+        assert_int_equal(run_behind(&s, errno_of_mkdir), EPERM << 8);
+        arena_free(arena);
+}
+
+static void a_killing_rule_kills_with_sigsys(void **state)
+{
+        struct arena *arena = arena_new(BUDGET);
+        struct plan_seccomp s = {0};
+        struct error err = ERROR_INIT;
+        int status;
+
+        assert_int_equal(compile(arena,
+                                 "{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"syscalls\":[{\"names\":"
+                                 "[\"mkdir\"],\"action\":\"SCMP_ACT_KILL_PROCESS\"}]}",
+                                 &s, &err),
+                         0);
+        status = run_behind(&s, errno_of_mkdir);
+        assert_true(WIFSIGNALED(status));
+        assert_int_equal(WTERMSIG(status), SIGSYS);
+        arena_free(arena);
+}
+
+static void one_argument_twice_means_either(void **state)
+{
+        struct arena *arena = arena_new(BUDGET);
+        struct plan_seccomp s = {0};
+        struct error err = ERROR_INIT;
+
+        assert_int_equal(
+                compile(arena,
+                        "{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"syscalls\":[{\"names\":["
+                        "\"personality\"],\"action\":\"SCMP_ACT_ERRNO\",\"errnoRet\":43,\"args\":"
+                        "[{\"index\":0,\"value\":8,\"op\":\"SCMP_CMP_EQ\"},{\"index\":0,\"value\":"
+                        "16,\"op\":\"SCMP_CMP_EQ\"}]}]}",
+                        &s, &err),
+                0);
+        assert_int_equal(run_behind(&s, errno_of_personality_8), 43 << 8);
+        assert_int_equal(run_behind(&s, errno_of_personality_4), 0);
+        arena_free(arena);
+}
+
+#ifdef __x86_64__
+static long call_32(long nr)
+{
+        long r;
+
+        __asm__ volatile("int $0x80" : "=a"(r) : "a"(nr), "b"(0L), "c"(0L) : "memory");
+        return r;
+}
+
+/* i386: getpid is 20, mkdir is 39 */
+static int errno_of_mkdir_32(void)
+{
+        long r = (int)call_32(39);
+
+        return r < 0 ? (int)-r : 0;
+}
+
+static int getpid_32(void)
+{
+        return call_32(20) == getpid() ? 0 : 1;
+}
+
+static void programs_of_the_second_architecture_are_filtered_too(void **state)
+{
+        static const char profile[] = "{\"defaultAction\":\"SCMP_ACT_ALLOW\"," ARCHES
+                                      "\"syscalls\":[{\"names\":[\"mkdir\"],\"action\":"
+                                      "\"SCMP_ACT_ERRNO\",\"errnoRet\":44}]}";
+        static const char native_only[] = "{\"defaultAction\":\"SCMP_ACT_ALLOW\"}";
+        struct arena *arena = arena_new(BUDGET);
+        struct plan_seccomp s = {0};
+        struct error err = ERROR_INIT;
+
+        assert_int_equal(compile(arena, profile, &s, &err), 0);
+        if (run_behind(&s, getpid_32) != 0)
+                skip(); /* no 32-bit emulation here */
+        assert_int_equal(run_behind(&s, errno_of_mkdir_32), 44 << 8);
+        assert_int_equal(run_behind(&s, errno_of_mkdir), 44 << 8);
+        assert_int_equal(compile(arena, native_only, &s, &err), 0);
+        assert_true(WIFSIGNALED(run_behind(&s, getpid_32)));
+        arena_free(arena);
+}
+#endif
+
+static void assert_refused(const char *seccomp, int code, const char *text)
+{
+        struct arena *arena = arena_new(BUDGET);
+        struct plan_seccomp s = {0};
+        struct error err = ERROR_INIT;
+
+        assert_int_equal(compile(arena, seccomp, &s, &err), -1);
+        if (!strstr(err.msg, text))
+                fail_msg("'%s' lacks '%s'", err.msg, text);
+        assert_int_equal(err.code, code);
+        arena_free(arena);
+}
+
+static void what_is_not_supported_or_unknown_is_named(void **state)
+{
+        assert_refused("{\"defaultAction\":\"SCMP_ACT_NOTIFY\"}", STATUS_UNIMPLEMENTED,
+                       "SCMP_ACT_NOTIFY");
+        assert_refused("{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"listenerPath\":\"/x\"}",
+                       STATUS_UNIMPLEMENTED, "listenerPath");
+        assert_refused("{\"defaultAction\":\"SCMP_ACT_FOO\"}", STATUS_INVALID_ARGUMENT,
+                       "linux.seccomp.defaultAction");
+        assert_refused("{\"defaultAction\":\"SCMP_ACT_KILL\",\"defaultErrnoRet\":1}",
+                       STATUS_INVALID_ARGUMENT, "has no use for it");
+        assert_refused(
+                "{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"architectures\":[\"SCMP_ARCH_Z80\"]}",
+                STATUS_INVALID_ARGUMENT, "architectures[0]");
+        assert_refused("{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"flags\":[\"X\"]}",
+                       STATUS_INVALID_ARGUMENT, "flags[0]");
+        assert_refused("{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"syscalls\":[{\"names\":[\"read\"],"
+                       "\"action\":\"SCMP_ACT_KILL\",\"args\":[{\"index\":0,\"value\":1,\"op\":"
+                       "\"SCMP_CMP_ALMOST\"}]}]}",
+                       STATUS_INVALID_ARGUMENT, "syscalls[0].args[0].op");
+        assert_refused("{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"syscalls\":[{\"names\":[\"read\"],"
+                       "\"action\":\"SCMP_ACT_KILL\",\"args\":[{\"index\":6,\"value\":1,\"op\":"
+                       "\"SCMP_CMP_EQ\"}]}]}",
+                       STATUS_INVALID_ARGUMENT, "syscalls[0].args[0]");
+}
+
+static void flags_become_the_kernels(void **state)
+{
+        struct arena *arena = arena_new(BUDGET);
+        struct plan_seccomp s = {0};
+        struct error err = ERROR_INIT;
+
+        assert_int_equal(compile(arena,
+                                 "{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"flags\":["
+                                 "\"SECCOMP_FILTER_FLAG_LOG\",\"SECCOMP_FILTER_FLAG_TSYNC\"]}",
+                                 &s, &err),
+                         0);
+        assert_int_equal(s.flags, SECCOMP_FILTER_FLAG_LOG | SECCOMP_FILTER_FLAG_TSYNC);
+        assert_int_equal(compile(arena, "{\"defaultAction\":\"SCMP_ACT_ALLOW\"}", &s, &err), 0);
+        assert_int_equal(s.flags, SECCOMP_FILTER_FLAG_SPEC_ALLOW);
+        arena_free(arena);
+}
+
+static void no_profile_is_no_filter(void **state)
+{
+        struct plan_seccomp s = {.flags = 1};
+
+        assert_int_equal(seccomp_compile(NULL, NULL, &s, NULL), 0);
+        assert_int_equal(s.prog.len, 0);
+        assert_int_equal(s.flags, 0);
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+#ifdef __x86_64__
+                cmocka_unit_test(the_joined_filter_judges_as_libseccomps_own),
+                cmocka_unit_test(programs_of_the_second_architecture_are_filtered_too),
+#endif
+                cmocka_unit_test(a_rule_returns_its_errno),
+                cmocka_unit_test(an_errno_rule_without_a_number_is_eperm),
+                cmocka_unit_test(a_killing_rule_kills_with_sigsys),
+                cmocka_unit_test(one_argument_twice_means_either),
+                cmocka_unit_test(what_is_not_supported_or_unknown_is_named),
+                cmocka_unit_test(flags_become_the_kernels),
+                cmocka_unit_test(no_profile_is_no_filter),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
