@@ -20,10 +20,11 @@ int container_remove(struct container *c, const struct args *args, struct error 
                  */
                 struct error why = ERROR_INIT;
 
-                if (task_delete(c->task, args->id, "", &why) < 0 && why.code != STATUS_NOT_FOUND) {
-                        *err = why;
-                        return -1;
-                }
+                if (task_delete(c->task, args->id, "", &why) < 0 && why.code != STATUS_NOT_FOUND)
+                        return error_set(err, why.code, "%s%s", why.msg,
+                                         why.code == STATUS_FAILED_PRECONDITION
+                                                 ? " (--force kills it first)"
+                                                 : "");
                 task_shutdown(c->task, args->id);
         }
         if (!c->own)
