@@ -15,6 +15,7 @@ CLONE_NEWNS = 0x20000
 PR_SET_CHILD_SUBREAPER = 36
 TOKEN = "BELAY_E2E_TOKEN"
 CGROUP_ROOT = pathlib.Path("/sys/fs/cgroup")
+CGROUP = f"belay-test-{os.getpid()}"  # the top of all cgroups of this run
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -118,11 +119,6 @@ def mount_readonly_tmpfs(path):
     subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "belay-e2e", path], check=True)
 
 
-def own_cgroup():
-    """The top of all cgroups of this run."""
-    return f"belay-test-{os.getpid()}"
-
-
 def make_cgroup(name):
     """The same path in every hierarchy."""
     paths = [h / name.lstrip("/") for h in CGROUP_ROOT.iterdir()]
@@ -188,3 +184,8 @@ def socket_is_listening(address):
 
 def unmount(path):
     subprocess.run(["umount", "-l", path], check=False)
+
+
+def mount_shared_tmpfs(path):
+    subprocess.run(["mount", "-t", "tmpfs", "belay-e2e", path], check=True)
+    subprocess.run(["mount", "--make-rshared", path], check=True)

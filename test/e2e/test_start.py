@@ -154,7 +154,7 @@ def test_options_of_callers_up_to_2_2_are_taken(lab):
 
 def test_the_shim_joins_the_cgroup_of_shim_cgroup(lab):
     """R73. Named below the test's own cgroup; the shim lives in it, so it goes after the shim."""
-    name = f"/{host.own_cgroup()}/{lab.namespace}-shim"
+    name = f"/{host.CGROUP}/{lab.namespace}-shim"
     paths = host.make_cgroup(name)
     c = lab.container("true").launch(stdin=runc_options(shim_cgroup=name))
     try:

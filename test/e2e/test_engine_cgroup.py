@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""cgroupsPath and resources, on v1 (with the empty v2 hierarchy beside it)."""
+import os
+
+import pytest
+
+import host
+
+
+def resources(**limits):
+    def edit(c):
+        c.config["linux"]["resources"].update(limits)
+    return edit
+
+
+def running(lab, edit=None, *args):
+    c = lab.container(*(args or ("sleep", "100")))
+    if edit:
+        edit(c)
+    return c.run()
+
+
+def limit(c, controller, name):
+    return host.cgroup_file(c.pid(), controller, name).read_text().strip()
+
+
+def test_the_container_is_in_the_cgroup_it_was_given_in_every_hierarchy(lab):
+    c = running(lab)
+    want = c.config["linux"]["cgroupsPath"]
+    lines = host.read(f"/proc/{c.pid()}/cgroup").decode().splitlines()
+    missing = [line for line in lines if not line.endswith(f":{want}")]
+    assert not [line for line in missing if not line.startswith("0::")], lines  # v2 has no controller here
+    assert (host.CGROUP_ROOT / "pids" / want.lstrip("/")).is_dir()
+
+
+def test_the_cgroup_is_gone_after_delete(lab):
+    c = running(lab)
+    c.kill()
+    c.wait()
+    assert lab.cgroups()  # CRI reads from it after the exit
+    c.delete()
+    assert not lab.cgroups()
+
+
+def test_a_cgroup_that_a_container_has_filled_goes_with_it(lab):
+    """The container makes cgroups of its own and leaves processes in them."""
+    def edit(c):
+        c.bundle.mount("/sys/fs/cgroup", "cgroup", "cgroup", "nosuid", "noexec", "nodev", "rw")
+        caps = ["CAP_SYS_ADMIN", "CAP_DAC_OVERRIDE"]
+        c.config["process"]["capabilities"] = {k: caps for k in ("bounding", "effective", "permitted")}
+
+    c = lab.container("sh", "-c", "mkdir -p /sys/fs/cgroup/pids/a/b; setsid sleep 100 & "
+                      "echo $! > /sys/fs/cgroup/pids/a/b/cgroup.procs; echo on; wait").pipes()
+    edit(c)
+    c.run()
+    c.stdout.read_until(b"on\n")
+    assert any(p.name == "b" for p in host.cgroups_below(host.CGROUP))
+    c.kill()
+    c.wait()
+    c.delete()
+    assert not host.cgroups_below(host.CGROUP)
+
+
+def test_pids_limit(lab):
+    c = running(lab, resources(pids={"limit": 30}))
+    assert limit(c, "pids", "pids.max") == "30"
+    r = c.exec("sh", "-c", "for i in $(seq 40); do sleep 1 & done; wait").run()
+    assert "fork" in r.err or "temporarily" in r.err
+    assert host.wait_for(lambda: c.exec("true").run().status == 0, "room again")
+
+
+def test_memory_limits(lab):
+    c = running(lab, resources(memory={"limit": 32 << 20, "swap": 64 << 20, "reservation": 16 << 20}))
+    assert limit(c, "memory", "memory.limit_in_bytes") == str(32 << 20)
+    assert limit(c, "memory", "memory.soft_limit_in_bytes") == str(16 << 20)
+    swap = host.cgroup_file(c.pid(), "memory", "memory.memsw.limit_in_bytes")
+    assert not swap.exists() or swap.read_text().strip() == str(64 << 20)
+
+
+@pytest.mark.parametrize("value", [-1, 0])
+def test_memory_without_a_limit(lab, value):
+    c = running(lab, resources(memory={"limit": value}))
+    assert int(limit(c, "memory", "memory.limit_in_bytes")) > 1 << 50
+
+
+def test_cpu_limits(lab):
+    c = running(lab, resources(cpu={"shares": 512, "quota": 50000, "period": 100000}))
+    assert limit(c, "cpu", "cpu.shares") == "512"
+    assert limit(c, "cpu", "cpu.cfs_quota_us") == "50000"
+    assert limit(c, "cpu", "cpu.cfs_period_us") == "100000"
+
+
+def test_cpuset(lab):
+    c = running(lab, resources(cpu={"cpus": "0", "mems": "0"}))
+    assert limit(c, "cpuset", "cpuset.cpus") == "0"
+    assert c.exec("nproc").run().out == "1\n"
+
+
+def test_devices_are_denied_unless_allowed(lab):
+    def edit(c):
+        c.config["linux"]["resources"]["devices"] = [
+            {"allow": False, "access": "rwm"},
+            {"allow": True, "type": "c", "major": 7, "minor": 99, "access": "rwm"}]
+
+    c = lab.container("sleep", "100")
+    edit(c)
+    c.run()
+    script = "mknod /tmp/a c 7 99 && echo made; mknod /tmp/b b 7 98 2>/dev/null || echo refused; " \
+             "cat /dev/null && echo null; head -c 1 /dev/urandom | wc -c; echo > /dev/full || echo full"
+    out = c.exec("sh", "-c", script).run().out.split()
+    # Making any node is allowed by default, as Docker has it; opening it is not.
+    assert out[0] == "made" and out[-3:] == ["null", "1", "full"]
+    r = c.exec("sh", "-c", "mknod /tmp/kmsg c 1 11; head -c 1 /tmp/kmsg").run()
+    assert "not permitted" in r.err
+
+
+def test_unlimited_values_as_oci_writes_them(lab):
+    c = running(lab, resources(pids={"limit": -1}, memory={"limit": -1, "swap": -1}, cpu={"quota": -1}))
+    assert limit(c, "pids", "pids.max") == "max"
+
+
+def test_a_cgroup_path_that_is_in_use_is_shared_or_refused_but_never_emptied(lab):
+    first = running(lab)
+    second = lab.container("true")
+    second.config["linux"]["cgroupsPath"] = first.config["linux"]["cgroupsPath"]
+    try:
+        second.run()
+        second.wait()
+        second.delete()
+    except Exception:
+        second.deleted = True
+    assert first.status() == "RUNNING"
+    assert first.exec("true").run().status == 0
+
+
+def test_a_path_that_leads_out_of_the_hierarchy_does_not(lab):
+    c = lab.container("sleep", "100")
+    c.config["linux"]["cgroupsPath"] = f"/../../../{host.CGROUP}/x/../{lab.namespace}-c0"
+    try:
+        c.run()
+    except Exception:
+        c.deleted = True
+        return
+    path = host.cgroup_file(c.pid(), "pids", "")
+    assert os.path.realpath(path).startswith("/sys/fs/cgroup/pids/")
+
+
+def test_kill_all_reaches_nested_cgroups(lab):
+    c = lab.container("sleep", "1000")
+    c.bundle.without_namespace("pid")
+    c.run()
+    pid = c.exec("sleep", "1001").add().start()
+    nested = host.cgroup_file(c.pid(), "pids", "nested")
+    nested.mkdir()
+    (nested / "cgroup.procs").write_text(str(pid))
+    assert pid in [p.pid for p in c.task.Pids().processes] or lab.stock
+    c.kill(all=True)
+    c.wait()
+    host.wait_gone(pid, timeout=5)
