@@ -7,6 +7,7 @@
 
 #include <assert.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -127,6 +128,8 @@ static void job_succeed(struct job *job)
                 break;
         case FAKE_EXEC:
                 fake->exec = process_make(fake);
+                if (fake->exec_exits_at_once)
+                        fake_exit(fake->exec, CLD_EXITED, 0);
                 ((executor_exec_fn)job->fn)(NULL, (void *)fake->exec, make_terminal(job),
                                             job->userdata);
                 break;

@@ -26,6 +26,7 @@ struct fake {
         const char *fail[_FAKE_JOB_MAX]; /* jobs of this kind fail with this text */
         bool refuse[_FAKE_JOB_MAX];      /* the call itself fails */
         bool private_pid_namespace;
+        bool exec_exits_at_once; /* status 0, before the completion has run */
         bool pids_fail;
         bool bad_terminal; /* give a descriptor that is no terminal's */
         unsigned long oom_kills;

@@ -23,6 +23,12 @@
 
 /* ---- Events ---- */
 
+static void on_forgotten(struct ttrpc_call *call, void *userdata)
+{
+        (void)call;
+        (void)userdata;
+}
+
 static void on_forward(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata)
 {
         const Containerd__Services__Events__Ttrpc__V1__ForwardRequest *request =
@@ -37,8 +43,10 @@ static void on_forward(struct ttrpc_call *call, const ProtobufCMessage *message,
         s->n_attempts++;
         s->last_attempt_seconds = e->timestamp->seconds;
         s->last_attempt_nanos = e->timestamp->nanos;
-        if (s->mute)
+        if (s->mute) {
+                ttrpc_call_on_cancel(call, on_forgotten, s);
                 return;
+        }
         if (s->refuse) {
                 ttrpc_call_fail(call, s->refuse, "refused");
                 return;
@@ -221,7 +229,7 @@ static void remove_dir(const char *dir)
 
 void harness_free(struct harness *h)
 {
-        bool busy = shim_server_is_busy(h->server);
+        bool busy = h->server && shim_server_is_busy(h->server);
 
         ttrpc_client_free(h->client);
         shim_server_free(h->server);

@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The publisher against a containerd that comes, goes, refuses and falls silent.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "pkg/base/clock.h"
+#include "pkg/base/limits.h"
+
+#include "shim/publisher.h"
+#include "test/unit/shim/harness.h"
+
+struct bed {
+        struct harness h; /* only its loop, guard and events server are used */
+        struct publisher *publisher;
+        bool idle;
+};
+
+static void on_guard(struct loop_timer *timer, void *userdata)
+{
+        (void)timer;
+        (void)userdata;
+        fail_msg("nothing has happened for a long time");
+}
+
+static void bed_open(struct bed *b, const char *address)
+{
+        struct publisher_options options = {
+                .loop = b->h.loop,
+                .address = address,
+                .runtime_namespace = "testing",
+                .attempt_ns = 20 * NSEC_PER_MSEC,
+                .backoff_min_ns = NSEC_PER_MSEC,
+                .backoff_max_ns = 4 * NSEC_PER_MSEC,
+        };
+
+        assert_int_equal(publisher_new(&b->publisher, &options, NULL), 0);
+}
+
+static int setup(void **state)
+{
+        struct bed *b = calloc(1, sizeof(*b));
+
+        assert_non_null(b);
+        assert_int_equal(loop_new(&b->h.loop, NULL), 0);
+        b->h.guard = loop_timer_new(b->h.loop, on_guard, NULL);
+        (void)snprintf(b->h.dir, sizeof(b->h.dir), "/tmp/shim-events-XXXXXX");
+        assert_non_null(mkdtemp(b->h.dir));
+        events_server_init(&b->h.events, b->h.loop, b->h.dir);
+        bed_open(b, b->h.events.path);
+        *state = b;
+        return 0;
+}
+
+static int teardown(void **state)
+{
+        struct bed *b = *state;
+
+        publisher_free(b->publisher);
+        if (b->h.events.server)
+                events_server_go(&b->h.events);
+        loop_timer_free(b->h.guard);
+        loop_free(b->h.loop);
+        assert_int_equal(rmdir(b->h.dir), 0);
+        free(b);
+        return 0;
+}
+
+static void on_idle(void *userdata)
+{
+        struct bed *b = userdata;
+
+        b->idle = true;
+        loop_quit(b->h.loop);
+}
+
+/* Runs the loop for n attempts more, whatever their outcome. */
+static void await_attempts(struct bed *b, int n)
+{
+        int until = b->h.events.n_attempts + n;
+
+        (void)loop_timer_set(b->h.guard, 10 * NSEC_PER_SEC);
+        while (b->h.events.n_attempts < until)
+                assert_int_equal(loop_run(b->h.loop, NULL), 0);
+        loop_timer_clear(b->h.guard);
+}
+
+static void events_arrive_in_order_with_all_they_need(void **state)
+{
+        struct bed *b = *state;
+        const struct seen_event *e = b->h.events.events;
+        Containerd__Events__TaskExecStarted *m;
+
+        events_server_come(&b->h.events);
+        publisher_publish_take(b->publisher, event_task_start("c1", 5));
+        publisher_publish_take(b->publisher, event_exec_added("c1", "e1"));
+        publisher_publish_take(b->publisher, event_exec_started("c1", "e1", 77));
+        publisher_publish_take(b->publisher, event_task_oom("c1"));
+        harness_await_events(&b->h, 4);
+        assert_string_equal(events_topics(&b->h.events), "start exec-added exec-started oom");
+        assert_string_equal(e[2].type_url, "containerd.events.TaskExecStarted");
+        assert_string_equal(e[2].runtime_namespace, "testing");
+        assert_string_equal(e[2].header_namespace, "testing");
+        assert_true(e[2].seconds > 1600000000);
+        m = containerd__events__task_exec_started__unpack(NULL, e[2].len, e[2].data);
+        assert_string_equal(m->container_id, "c1");
+        assert_string_equal(m->exec_id, "e1");
+        assert_int_equal(m->pid, 77);
+        containerd__events__task_exec_started__free_unpacked(m, NULL);
+        harness_settle(&b->h);
+        assert_int_equal(publisher_n_queued(b->publisher), 0);
+}
+
+static void events_wait_while_containerd_is_away(void **state)
+{
+        struct bed *b = *state;
+
+        publisher_publish_take(b->publisher, event_task_start("c1", 5));
+        publisher_publish_take(b->publisher, event_task_oom("c1"));
+        harness_settle(&b->h);
+        assert_int_equal(publisher_n_queued(b->publisher), 2);
+        events_server_come(&b->h.events);
+        harness_await_events(&b->h, 2);
+        assert_string_equal(events_topics(&b->h.events), "start oom");
+        events_server_go(&b->h.events);
+        harness_settle(&b->h);
+        publisher_publish_take(b->publisher, event_exec_added("c1", "e1"));
+        publisher_publish_take(b->publisher, event_exec_added("c1", "e2"));
+        harness_settle(&b->h);
+        events_server_come(&b->h.events);
+        harness_await_events(&b->h, 4);
+        assert_string_equal(events_topics(&b->h.events), "start oom exec-added exec-added");
+}
+
+static void containerd_may_go_in_the_middle_of_an_event(void **state)
+{
+        struct bed *b = *state;
+
+        events_server_come(&b->h.events);
+        b->h.events.mute = true;
+        publisher_publish_take(b->publisher, event_task_start("c1", 5));
+        publisher_publish_take(b->publisher, event_task_oom("c1"));
+        await_attempts(b, 1);
+        events_server_go(&b->h.events);
+        harness_settle(&b->h);
+        b->h.events.mute = false;
+        events_server_come(&b->h.events);
+        harness_await_events(&b->h, 2);
+        assert_string_equal(events_topics(&b->h.events), "start oom");
+}
+
+static void a_refused_event_is_tried_again_first_and_with_its_own_time(void **state)
+{
+        struct bed *b = *state;
+        int64_t seconds;
+        int32_t nanos;
+
+        events_server_come(&b->h.events);
+        b->h.events.refuse = STATUS_UNAVAILABLE;
+        publisher_publish_take(b->publisher, event_task_start("c1", 5));
+        publisher_publish_take(b->publisher, event_task_oom("c1"));
+        await_attempts(b, 1);
+        seconds = b->h.events.last_attempt_seconds;
+        nanos = b->h.events.last_attempt_nanos;
+        await_attempts(b, 3);
+        assert_int_equal(b->h.events.last_attempt_seconds, seconds);
+        assert_int_equal(b->h.events.last_attempt_nanos, nanos);
+        b->h.events.refuse = 0;
+        harness_await_events(&b->h, 2);
+        assert_string_equal(events_topics(&b->h.events), "start oom");
+}
+
+static void an_invalid_event_is_given_up_and_the_next_goes_on(void **state)
+{
+        struct bed *b = *state;
+
+        events_server_come(&b->h.events);
+        b->h.events.refuse = STATUS_INVALID_ARGUMENT;
+        publisher_publish_take(b->publisher, event_task_start("c1", 5));
+        await_attempts(b, 1);
+        harness_settle(&b->h);
+        assert_int_equal(publisher_n_lost(b->publisher), 1);
+        assert_int_equal(publisher_n_queued(b->publisher), 0);
+        b->h.events.refuse = 0;
+        publisher_publish_take(b->publisher, event_task_oom("c1"));
+        harness_await_events(&b->h, 1);
+        assert_string_equal(events_topics(&b->h.events), "oom");
+        assert_int_equal(b->h.events.n_attempts, 2);
+}
+
+static void a_containerd_that_does_not_answer_is_asked_again(void **state)
+{
+        struct bed *b = *state;
+
+        events_server_come(&b->h.events);
+        b->h.events.mute = true;
+        publisher_publish_take(b->publisher, event_task_start("c1", 5));
+        await_attempts(b, 2); /* R92 */
+        b->h.events.mute = false;
+        harness_await_events(&b->h, 1);
+        assert_string_equal(events_topics(&b->h.events), "start");
+}
+
+static void beyond_the_limit_the_oldest_are_given_up_and_counted(void **state)
+{
+        struct bed *b = *state;
+
+        for (int i = 0; i < LIMIT_EVENTS_QUEUED; i++)
+                publisher_publish_take(b->publisher, event_task_oom("c1"));
+        assert_int_equal(publisher_n_lost(b->publisher), 0);
+        for (int i = 0; i < 3; i++)
+                publisher_publish_take(b->publisher, event_task_start("c1", 5));
+        assert_int_equal(publisher_n_queued(b->publisher), LIMIT_EVENTS_QUEUED);
+        assert_int_equal(publisher_n_lost(b->publisher), 3);
+        publisher_publish_take(b->publisher, NULL); /* there was no memory for it */
+        assert_int_equal(publisher_n_lost(b->publisher), 4);
+}
+
+static void without_an_address_events_are_dropped(void **state)
+{
+        struct bed *b = *state;
+
+        publisher_free(b->publisher);
+        bed_open(b, NULL);
+        publisher_publish_take(b->publisher, event_task_oom("c1"));
+        assert_int_equal(publisher_n_queued(b->publisher), 0);
+        publisher_on_idle(b->publisher, on_idle, b);
+        assert_false(b->idle);
+        harness_run_until(&b->h, &b->idle);
+}
+
+static void idle_is_told_when_the_last_event_was_accepted(void **state)
+{
+        struct bed *b = *state;
+
+        publisher_publish_take(b->publisher, event_task_oom("c1"));
+        publisher_on_idle(b->publisher, on_idle, b);
+        harness_settle(&b->h);
+        assert_false(b->idle);
+        events_server_come(&b->h.events);
+        harness_run_until(&b->h, &b->idle);
+        assert_int_equal(b->h.events.n, 1);
+        b->idle = false;
+        publisher_publish_take(b->publisher, event_task_oom("c1"));
+        harness_await_events(&b->h, 2);
+        harness_settle(&b->h);
+        assert_false(b->idle); /* once */
+}
+
+static void an_address_that_is_none_is_no_crash(void **state)
+{
+        struct bed *b = *state;
+
+        publisher_free(b->publisher);
+        bed_open(b, "not-a-path");
+        publisher_publish_take(b->publisher, event_task_oom("c1"));
+        harness_settle(&b->h);
+        assert_int_equal(publisher_n_queued(b->publisher), 1);
+}
+
+static void the_longest_exit_fits_what_was_reserved(void **state)
+{
+        const struct timespec at = {.tv_sec = INT64_MAX, .tv_nsec = 999999999};
+        struct event *event = event_exit_reserve();
+        char id[LIMIT_ID_LENGTH + 1] = {0};
+
+        (void)state;
+        assert_non_null(event);
+        memset(id, 'a', LIMIT_ID_LENGTH);
+        event_exit_fill(event, id, id, INT32_MAX, UINT32_MAX, &at);
+        assert_true(event->len <= event->room);
+        event_free(event);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                TEST(events_arrive_in_order_with_all_they_need),
+                TEST(events_wait_while_containerd_is_away),
+                TEST(containerd_may_go_in_the_middle_of_an_event),
+                TEST(a_refused_event_is_tried_again_first_and_with_its_own_time),
+                TEST(an_invalid_event_is_given_up_and_the_next_goes_on),
+                TEST(a_containerd_that_does_not_answer_is_asked_again),
+                TEST(beyond_the_limit_the_oldest_are_given_up_and_counted),
+                TEST(without_an_address_events_are_dropped),
+                TEST(idle_is_told_when_the_last_event_was_accepted),
+                TEST(an_address_that_is_none_is_no_crash),
+                cmocka_unit_test(the_longest_exit_fits_what_was_reserved),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
