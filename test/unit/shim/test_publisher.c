@@ -95,10 +95,10 @@ static void events_arrive_in_order_with_all_they_need(void **state)
         Containerd__Events__TaskExecStarted *m;
 
         events_server_come(&b->h.events);
-        publisher_publish_take(b->publisher, event_task_start("c1", 5));
-        publisher_publish_take(b->publisher, event_exec_added("c1", "e1"));
-        publisher_publish_take(b->publisher, event_exec_started("c1", "e1", 77));
-        publisher_publish_take(b->publisher, event_task_oom("c1"));
+        publisher_publish_take(b->publisher, task_event_start("c1", 5));
+        publisher_publish_take(b->publisher, task_event_exec_added("c1", "e1"));
+        publisher_publish_take(b->publisher, task_event_exec_started("c1", "e1", 77));
+        publisher_publish_take(b->publisher, task_event_oom("c1"));
         harness_await_events(&b->h, 4);
         assert_string_equal(events_topics(&b->h.events), "start exec-added exec-started oom");
         assert_string_equal(e[2].type_url, "containerd.events.TaskExecStarted");
@@ -118,8 +118,8 @@ static void events_wait_while_containerd_is_away(void **state)
 {
         struct bed *b = *state;
 
-        publisher_publish_take(b->publisher, event_task_start("c1", 5));
-        publisher_publish_take(b->publisher, event_task_oom("c1"));
+        publisher_publish_take(b->publisher, task_event_start("c1", 5));
+        publisher_publish_take(b->publisher, task_event_oom("c1"));
         harness_settle(&b->h);
         assert_int_equal(publisher_n_queued(b->publisher), 2);
         events_server_come(&b->h.events);
@@ -127,8 +127,8 @@ static void events_wait_while_containerd_is_away(void **state)
         assert_string_equal(events_topics(&b->h.events), "start oom");
         events_server_go(&b->h.events);
         harness_settle(&b->h);
-        publisher_publish_take(b->publisher, event_exec_added("c1", "e1"));
-        publisher_publish_take(b->publisher, event_exec_added("c1", "e2"));
+        publisher_publish_take(b->publisher, task_event_exec_added("c1", "e1"));
+        publisher_publish_take(b->publisher, task_event_exec_added("c1", "e2"));
         harness_settle(&b->h);
         events_server_come(&b->h.events);
         harness_await_events(&b->h, 4);
@@ -141,8 +141,8 @@ static void containerd_may_go_in_the_middle_of_an_event(void **state)
 
         events_server_come(&b->h.events);
         b->h.events.mute = true;
-        publisher_publish_take(b->publisher, event_task_start("c1", 5));
-        publisher_publish_take(b->publisher, event_task_oom("c1"));
+        publisher_publish_take(b->publisher, task_event_start("c1", 5));
+        publisher_publish_take(b->publisher, task_event_oom("c1"));
         await_attempts(b, 1);
         events_server_go(&b->h.events);
         harness_settle(&b->h);
@@ -160,8 +160,8 @@ static void a_refused_event_is_tried_again_first_and_with_its_own_time(void **st
 
         events_server_come(&b->h.events);
         b->h.events.refuse = STATUS_UNAVAILABLE;
-        publisher_publish_take(b->publisher, event_task_start("c1", 5));
-        publisher_publish_take(b->publisher, event_task_oom("c1"));
+        publisher_publish_take(b->publisher, task_event_start("c1", 5));
+        publisher_publish_take(b->publisher, task_event_oom("c1"));
         await_attempts(b, 1);
         seconds = b->h.events.last_attempt_seconds;
         nanos = b->h.events.last_attempt_nanos;
@@ -179,13 +179,13 @@ static void an_invalid_event_is_given_up_and_the_next_goes_on(void **state)
 
         events_server_come(&b->h.events);
         b->h.events.refuse = STATUS_INVALID_ARGUMENT;
-        publisher_publish_take(b->publisher, event_task_start("c1", 5));
+        publisher_publish_take(b->publisher, task_event_start("c1", 5));
         await_attempts(b, 1);
         harness_settle(&b->h);
         assert_int_equal(publisher_n_lost(b->publisher), 1);
         assert_int_equal(publisher_n_queued(b->publisher), 0);
         b->h.events.refuse = 0;
-        publisher_publish_take(b->publisher, event_task_oom("c1"));
+        publisher_publish_take(b->publisher, task_event_oom("c1"));
         harness_await_events(&b->h, 1);
         assert_string_equal(events_topics(&b->h.events), "oom");
         assert_int_equal(b->h.events.n_attempts, 2);
@@ -197,7 +197,7 @@ static void a_containerd_that_does_not_answer_is_asked_again(void **state)
 
         events_server_come(&b->h.events);
         b->h.events.mute = true;
-        publisher_publish_take(b->publisher, event_task_start("c1", 5));
+        publisher_publish_take(b->publisher, task_event_start("c1", 5));
         await_attempts(b, 2); /* R92 */
         b->h.events.mute = false;
         harness_await_events(&b->h, 1);
@@ -209,10 +209,10 @@ static void beyond_the_limit_the_oldest_are_given_up_and_counted(void **state)
         struct bed *b = *state;
 
         for (int i = 0; i < LIMIT_EVENTS_QUEUED; i++)
-                publisher_publish_take(b->publisher, event_task_oom("c1"));
+                publisher_publish_take(b->publisher, task_event_oom("c1"));
         assert_int_equal(publisher_n_lost(b->publisher), 0);
         for (int i = 0; i < 3; i++)
-                publisher_publish_take(b->publisher, event_task_start("c1", 5));
+                publisher_publish_take(b->publisher, task_event_start("c1", 5));
         assert_int_equal(publisher_n_queued(b->publisher), LIMIT_EVENTS_QUEUED);
         assert_int_equal(publisher_n_lost(b->publisher), 3);
         publisher_publish_take(b->publisher, NULL); /* there was no memory for it */
@@ -225,7 +225,7 @@ static void without_an_address_events_are_dropped(void **state)
 
         publisher_free(b->publisher);
         bed_open(b, NULL);
-        publisher_publish_take(b->publisher, event_task_oom("c1"));
+        publisher_publish_take(b->publisher, task_event_oom("c1"));
         assert_int_equal(publisher_n_queued(b->publisher), 0);
         publisher_on_idle(b->publisher, on_idle, b);
         assert_false(b->idle);
@@ -236,7 +236,7 @@ static void idle_is_told_when_the_last_event_was_accepted(void **state)
 {
         struct bed *b = *state;
 
-        publisher_publish_take(b->publisher, event_task_oom("c1"));
+        publisher_publish_take(b->publisher, task_event_oom("c1"));
         publisher_on_idle(b->publisher, on_idle, b);
         harness_settle(&b->h);
         assert_false(b->idle);
@@ -244,7 +244,7 @@ static void idle_is_told_when_the_last_event_was_accepted(void **state)
         harness_run_until(&b->h, &b->idle);
         assert_int_equal(b->h.events.n, 1);
         b->idle = false;
-        publisher_publish_take(b->publisher, event_task_oom("c1"));
+        publisher_publish_take(b->publisher, task_event_oom("c1"));
         harness_await_events(&b->h, 2);
         harness_settle(&b->h);
         assert_false(b->idle); /* once */
@@ -256,7 +256,7 @@ static void an_address_that_is_none_is_no_crash(void **state)
 
         publisher_free(b->publisher);
         bed_open(b, "not-a-path");
-        publisher_publish_take(b->publisher, event_task_oom("c1"));
+        publisher_publish_take(b->publisher, task_event_oom("c1"));
         harness_settle(&b->h);
         assert_int_equal(publisher_n_queued(b->publisher), 1);
 }
@@ -264,15 +264,15 @@ static void an_address_that_is_none_is_no_crash(void **state)
 static void the_longest_exit_fits_what_was_reserved(void **state)
 {
         const struct timespec at = {.tv_sec = INT64_MAX, .tv_nsec = 999999999};
-        struct event *event = event_exit_reserve();
+        struct task_event *event = task_event_exit_reserve();
         char id[LIMIT_ID_LENGTH + 1] = {0};
 
         (void)state;
         assert_non_null(event);
         memset(id, 'a', LIMIT_ID_LENGTH);
-        event_exit_fill(event, id, id, INT32_MAX, UINT32_MAX, &at);
+        task_event_exit_fill(event, id, id, INT32_MAX, UINT32_MAX, &at);
         assert_true(event->len <= event->room);
-        event_free(event);
+        task_event_free(event);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
