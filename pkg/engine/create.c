@@ -61,10 +61,12 @@ static int set_facts(struct engine_container *c, const struct message *msg, int 
         if (n_fds != (size_t)facts.has_seccomp + (size_t)facts.has_config)
                 return -EBADMSG;
         c->facts = facts;
-        if (facts.has_seccomp)
-                c->seccomp_fd = TAKE_FD(fds[n++]);
+        if (facts.has_seccomp) {
+                c->seccomp_fd = TAKE_FD(fds[n]);
+                n++;
+        }
         if (facts.has_config)
-                c->config_fd = TAKE_FD(fds[n++]);
+                c->config_fd = TAKE_FD(fds[n]);
         return 0;
 }
 

@@ -45,7 +45,7 @@ struct engine_process {
         struct reaper_exit exit;
         reaper_fn fn;
         void *userdata;
-        struct engine_job *waiter; /* is deferred when the process ends */
+        struct engine_job *waiter; /* is deferred when the process ends or is freed; then NULL */
 };
 
 /* Takes pidfd in any case. Held once: the completion that announces it releases it. NULL without

@@ -33,6 +33,14 @@ static void on_deferred(struct loop_deferred *deferred)
         deliver(container_of(deferred, struct engine_process, deferred));
 }
 
+static void wake_waiter(struct engine_process *p)
+{
+        struct engine_job *job = TAKE_PTR(p->waiter);
+
+        if (job)
+                loop_defer(p->engine->loop, &job->deferred);
+}
+
 static void on_reaped(const struct reaper_exit *exit, void *userdata)
 {
         struct engine_process *p = userdata;
@@ -40,8 +48,7 @@ static void on_reaped(const struct reaper_exit *exit, void *userdata)
         p->watch = NULL;
         p->has_exited = true;
         p->exit = *exit;
-        if (p->waiter)
-                loop_defer(p->engine->loop, &p->waiter->deferred);
+        wake_waiter(p);
         deliver(p);
 }
 
@@ -70,8 +77,7 @@ struct engine_process *engine_process_free(struct engine_process *p)
                 return NULL;
         if (p->container)
                 p->container->init = NULL;
-        if (p->waiter)
-                loop_defer(p->engine->loop, &p->waiter->deferred);
+        wake_waiter(p);
         loop_deferred_cancel(&p->deferred);
         reaper_watch_free(p->watch);
         fd_close(p->pidfd);

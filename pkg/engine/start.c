@@ -6,7 +6,9 @@
  */
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "pkg/base/cleanup.h"
 #include "pkg/engine/hooks.h"
@@ -114,28 +116,40 @@ static void on_started(struct engine_job *job)
         }
 }
 
+/* EOF came too early. An init that has died closes its gate before it can be reaped: so its end is
+ * waited for, to be told. */
+static void on_early_end(struct engine_job *job)
+{
+        struct engine_process *init = job->container->init;
+        struct error err = ERROR_INIT;
+
+        if (init && !init->has_exited) {
+                init->waiter = job;
+                return;
+        }
+        (void)error_set(&err, STATUS_UNKNOWN,
+                        "start: the container's init has ended before it executed its program");
+        if (init) {
+                size_t used = strlen(err.msg);
+
+                (void)snprintf(err.msg + used, sizeof(err.msg) - used, " (%s %d)",
+                               init->exit.code == CLD_EXITED ? "exit status" : "signal",
+                               init->exit.status);
+        }
+        job_fail(job, &err);
+        complete(job);
+}
+
 static void on_gate_eof(struct start_job *start)
 {
         struct engine_job *job = &start->job;
-        struct engine_container *c = job->container;
-        struct error err = ERROR_INIT;
 
         start->gate_io = loop_io_free(start->gate_io);
-        c->gate = fd_close(c->gate);
-        if (!start->is_executing && job->err.code == STATUS_OK) {
-                reaper_poll(c->engine->reaper);
-                if (c->init && c->init->has_exited)
-                        (void)error_set(&err, STATUS_UNKNOWN,
-                                        "start: the container's init has ended before its "
-                                        "program was executed (%s %d)",
-                                        c->init->exit.code == CLD_EXITED ? "exit status" : "signal",
-                                        c->init->exit.status);
-                else
-                        (void)error_set(&err, STATUS_UNKNOWN,
-                                        "start: the container's init has closed its gate");
-                job_fail(job, &err);
-        }
-        on_started(job);
+        job->container->gate = fd_close(job->container->gate);
+        if (!start->is_executing && job->err.code == STATUS_OK)
+                on_early_end(job);
+        else
+                on_started(job);
 }
 
 static void on_gate(struct loop_io *io, int fd, int what, void *userdata)
@@ -167,6 +181,7 @@ static void on_gate(struct loop_io *io, int fd, int what, void *userdata)
 
 static const struct job_kind start_kind = {
         .name = "start",
+        .on_deferred = on_early_end,
         .free = start_free,
 };
 

@@ -106,7 +106,7 @@ static const char *or_else(const char *s, const char *other)
         return s ? s : other;
 }
 
-static char *document(const struct box_config *c)
+char *box_document(const struct box_config *c)
 {
         _cleanup_free_ char *script = quote(or_else(c->script, "true"));
         _cleanup_free_ char *args = NULL;
@@ -285,7 +285,7 @@ static _Noreturn void stage_main(const struct box *box, const struct box_config 
                 .no_pivot_root = config->no_pivot_root,
         };
         struct arena *arena = arena_new(BUDGET);
-        char *json = document(config);
+        char *json = box_document(config);
         struct oci_spec *spec = NULL;
         struct plan *plan = NULL;
 

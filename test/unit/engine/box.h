@@ -69,6 +69,9 @@ void box_remove(struct box *box);
 /* sh -c on the host, in the bundle's directory; the test fails if it fails. */
 void box_host(const struct box *box, const char *script);
 
+/* config.json for it, on the heap. */
+char *box_document(const struct box_config *config);
+
 void box_run(const struct box *box, const struct box_config *config, struct box_result *ret);
 
 /* The same, and the test fails unless the program ended with 0. */
