@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "pkg/base/cleanup.h"
+#include "pkg/base/clock.h"
 #include "pkg/base/fd.h"
 #include "pkg/base/str.h"
 #include "pkg/engine/engine.h"
@@ -37,6 +38,9 @@
 
 /* The field `runtime` of every line: what operators search for. */
 #define LOG_RUNTIME "io.containerd.belay.v2"
+
+/* Rest after which memory is given back: longer than between the calls of one operation. */
+#define IDLE_NS NSEC_PER_SEC
 
 /* Everything that lives as long as the daemon. */
 struct daemon {
@@ -107,6 +111,12 @@ static void on_finished(void *userdata)
         struct daemon *d = userdata;
 
         loop_quit(d->loop);
+}
+
+static void on_idle(void *userdata)
+{
+        (void)userdata;
+        memory_trim();
 }
 
 static void on_signal(int signo, void *userdata)
@@ -205,7 +215,7 @@ int action_serve(const struct options *options, struct error *err)
         open_log(options);
         r = daemon_init(&d, options, err);
         if (r == 0) {
-                memory_trim();
+                loop_on_idle(d.loop, IDLE_NS, on_idle, NULL);
                 r = loop_run(d.loop, err);
         }
         if (r < 0)

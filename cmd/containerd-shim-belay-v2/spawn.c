@@ -22,6 +22,13 @@
 
 enum { DAEMON_ARGS_MAX = 9 };
 
+/*
+ * Without malloc's per-thread cache: it keeps seven freed chunks of every size, and with them the
+ * pages in which they lie. Only the environment can say so (glibc 2.26); mallopt(3) cannot.
+ */
+#define MALLOC_ENV    "GLIBC_TUNABLES"
+#define MALLOC_TUNING "glibc.malloc.tcache_count=0"
+
 /* Where the helper's own descriptors are moved to before 0 to 3 are filled. */
 enum { FD_ABOVE = 10 };
 
@@ -122,6 +129,7 @@ int daemon_spawn(const struct options *options, bool debug, int socket_fd, pid_t
         if (fd_move_up(&image_fd) < 0 || fd_move_up(&report_out) < 0)
                 return error_errno(err, errno, "execute the shim");
         daemon_argv(options, debug, self, argv);
+        (void)setenv(MALLOC_ENV, MALLOC_TUNING, 0);
         pid = fork();
         if (pid < 0)
                 return error_errno(err, errno, "fork");

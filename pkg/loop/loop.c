@@ -28,6 +28,10 @@ struct loop {
         struct list deferred;
         bool in_round;
         bool quit;
+        struct event idle;
+        struct timeval idle_delay;
+        void (*idle_fn)(void *userdata);
+        void *idle_userdata;
 };
 
 /* What an io and a timer have in common: a turn in this round. */
@@ -121,9 +125,22 @@ static void loop_on_round(evutil_socket_t fd, short what, void *userdata)
         }
         loop_run_deferred(loop);
         loop->in_round = false;
+        if (loop->idle_fn)
+                (void)event_add(&loop->idle, &loop->idle_delay);
         /* By way of a timeout, so that the descriptors are looked at in between. */
         if (loop_next_ready(loop) || !list_is_empty(&loop->deferred))
                 (void)event_add(&loop->round, &at_once);
+}
+
+/* Not by way of a round, which would be something that happens. */
+static void loop_on_idle_timeout(evutil_socket_t fd, short what, void *userdata)
+{
+        struct loop *loop = userdata;
+
+        (void)fd;
+        (void)what;
+        if (loop->idle_fn)
+                loop->idle_fn(loop->idle_userdata);
 }
 
 int loop_new(struct loop **ret, struct error *err)
@@ -147,6 +164,7 @@ int loop_new(struct loop **ret, struct error *err)
         for (int i = 0; i < _LOOP_PRIORITY_MAX; i++)
                 list_init(&loop->ready[i]);
         (void)event_assign(&loop->round, loop->base, -1, 0, loop_on_round, loop);
+        (void)event_assign(&loop->idle, loop->base, -1, 0, loop_on_idle_timeout, loop);
         *ret = loop;
         return 0;
 }
@@ -160,9 +178,29 @@ struct loop *loop_free(struct loop *loop)
                 loop_run_deferred(loop);
         }
         (void)event_del(&loop->round);
+        (void)event_del(&loop->idle);
         event_base_free(loop->base);
         free(loop);
         return NULL;
+}
+
+static struct timeval to_timeval(uint64_t ns)
+{
+        return (struct timeval){
+                .tv_sec = (time_t)(ns / NSEC_PER_SEC),
+                .tv_usec = (suseconds_t)(ns % NSEC_PER_SEC / 1000),
+        };
+}
+
+void loop_on_idle(struct loop *loop, uint64_t delay_ns, void (*fn)(void *userdata), void *userdata)
+{
+        loop->idle_delay = to_timeval(delay_ns);
+        loop->idle_fn = fn;
+        loop->idle_userdata = userdata;
+        if (fn)
+                (void)event_add(&loop->idle, &loop->idle_delay);
+        else
+                (void)event_del(&loop->idle);
 }
 
 int loop_run(struct loop *loop, struct error *err)
@@ -259,10 +297,7 @@ struct loop_io *loop_io_free(struct loop_io *io)
 
 static int loop_timer_add(struct loop_timer *timer, uint64_t delay_ns)
 {
-        struct timeval tv = {
-                .tv_sec = (time_t)(delay_ns / NSEC_PER_SEC),
-                .tv_usec = (suseconds_t)(delay_ns % NSEC_PER_SEC / 1000),
-        };
+        struct timeval tv = to_timeval(delay_ns);
 
         return event_add(&timer->event, &tv);
 }

@@ -49,6 +49,12 @@ int loop_run(struct loop *loop, struct error *err);
 void loop_quit(struct loop *loop);
 
 /*
+ * fn runs when nothing has happened for delay_ns, and again only after something has happened
+ * since: a loop at rest is not woken. One per loop; NULL clears it.
+ */
+void loop_on_idle(struct loop *loop, uint64_t delay_ns, void (*fn)(void *userdata), void *userdata);
+
+/*
  * Watches a descriptor (borrowed: it must outlive the io). Nothing is watched until loop_io_want().
  * Level-triggered, unless asked for otherwise. `what` of the callback holds LOOP_READ and/or
  * LOOP_WRITE; errors and hang-ups arrive as readable (and writable, if wanted). NULL without

@@ -589,6 +589,73 @@ static void a_loop_that_was_left_goes_on_where_it_was(void **state)
         assert_string_equal(f->log, "01q");
 }
 
+/* ---- Idleness ---- */
+
+enum { IDLE_MS = 20 };
+
+static void idle_notes_and_quits(void *userdata)
+{
+        struct fixture *f = userdata;
+
+        note(f, 'i');
+        loop_quit(f->loop);
+}
+
+static void idle_notes(void *userdata)
+{
+        note(userdata, 'i');
+}
+
+static void timer_notes_and_quits(struct loop_timer *timer, void *userdata)
+{
+        struct fixture *f = userdata;
+
+        note(f, 't');
+        loop_quit(f->loop);
+}
+
+static void a_loop_is_idle_when_nothing_has_happened_for_a_while(void **state)
+{
+        struct fixture *f = *state;
+        uint64_t start = clock_monotonic_ns();
+
+        watch(f, 0, LOOP_PRIORITY_RPC, read_and_note, LOOP_READ);
+        make_readable(f, 0);
+        f->budget = 100;
+        loop_on_idle(f->loop, IDLE_MS * NSEC_PER_MSEC, idle_notes_and_quits, f);
+        run(f);
+        assert_string_equal(f->log, "0i");
+        /* libevent's clock is coarse: it may be some milliseconds early. */
+        assert_true(clock_monotonic_ns() - start >= IDLE_MS * NSEC_PER_MSEC / 2);
+}
+
+static void a_loop_at_rest_is_not_woken_a_second_time(void **state)
+{
+        struct fixture *f = *state;
+
+        loop_on_idle(f->loop, IDLE_MS * NSEC_PER_MSEC, idle_notes, f);
+        f->timer = loop_timer_new(f->loop, timer_notes_and_quits, f);
+        assert_int_equal(loop_timer_set(f->timer, 10 * IDLE_MS * NSEC_PER_MSEC), 0);
+        run(f);
+        assert_string_equal(f->log, "it");
+        /* What the timer did was something that happened. */
+        loop_on_idle(f->loop, IDLE_MS * NSEC_PER_MSEC, idle_notes_and_quits, f);
+        run(f);
+        assert_string_equal(f->log, "iti");
+}
+
+static void idleness_can_be_ignored_again(void **state)
+{
+        struct fixture *f = *state;
+
+        loop_on_idle(f->loop, IDLE_MS * NSEC_PER_MSEC, idle_notes, f);
+        loop_on_idle(f->loop, 0, NULL, NULL);
+        f->timer = loop_timer_new(f->loop, timer_notes_and_quits, f);
+        assert_int_equal(loop_timer_set(f->timer, 3 * IDLE_MS * NSEC_PER_MSEC), 0);
+        run(f);
+        assert_string_equal(f->log, "t");
+}
+
 #define LOOP_TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
 int main(void)
@@ -620,6 +687,9 @@ int main(void)
                 LOOP_TEST(two_signals_are_told_apart),
                 LOOP_TEST(a_signal_stays_blocked_after_its_watch_is_freed),
                 LOOP_TEST(a_loop_that_was_left_goes_on_where_it_was),
+                LOOP_TEST(a_loop_is_idle_when_nothing_has_happened_for_a_while),
+                LOOP_TEST(a_loop_at_rest_is_not_woken_a_second_time),
+                LOOP_TEST(idleness_can_be_ignored_again),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
