@@ -40,18 +40,20 @@ static inline void cleanup_closedir_p(DIR **dir)
 #define _cleanup_close_    _cleanup_(cleanup_close_p)
 #define _cleanup_closedir_ _cleanup_(cleanup_closedir_p)
 
-/* Moves a pointer out of its owner, which is left NULL. */
-#define TAKE_PTR(p)                         \
-        ({                                  \
-                __typeof__(p) _taken = (p); \
-                (p) = NULL;                 \
-                _taken;                     \
+/* Moves a pointer out of its owner, which is left NULL. The argument is evaluated once. */
+#define TAKE_PTR(p)                            \
+        ({                                     \
+                __typeof__(p) *_from = &(p);   \
+                __typeof__(p) _taken = *_from; \
+                *_from = NULL;                 \
+                _taken;                        \
         })
 
-/* Moves a descriptor out of its owner, which is left -1. */
-#define TAKE_FD(fd)                \
-        ({                         \
-                int _taken = (fd); \
-                (fd) = -1;         \
-                _taken;            \
+/* Moves a descriptor out of its owner, which is left -1. The argument is evaluated once. */
+#define TAKE_FD(fd)                  \
+        ({                           \
+                int *_from = &(fd);  \
+                int _taken = *_from; \
+                *_from = -1;         \
+                _taken;              \
         })

@@ -8,6 +8,11 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Where clang's analyzer reads this, they are macros, too. */
+#undef error_set
+#undef error_errno
+#undef error_prefix
+
 static void error_vformat(struct error *err, int code, int errnum, const char *fmt, va_list ap)
 {
         err->code = code;

@@ -200,8 +200,8 @@ const char *oci_mount_option_name(size_t index)
 {
         /* The last kinds are known only to be refused by the engine. */
         for (size_t i = 0; i < sizeof(options_known) / sizeof(options_known[0]); i++) {
-                if (options_known[i].kind != KIND_TMPCOPYUP && options_known[i].kind != KIND_IDMAP &&
-                    index-- == 0)
+                if (options_known[i].kind != KIND_TMPCOPYUP &&
+                    options_known[i].kind != KIND_IDMAP && index-- == 0)
                         return options_known[i].name;
         }
         return NULL;
