@@ -50,5 +50,6 @@
  * walked. */
 #define LIMIT_CGROUP_DEPTH 128
 
-/* linux.resources.devices: up to seven BPF instructions each. Real lists are below 100. */
-#define LIMIT_DEVICE_RULES 4096
+/* linux.resources.devices. On cgroup v2 they become one BPF program of up to seven instructions for
+ * each, and the verifier was seen to give up between 512 and 1024. Real lists are below 100. */
+#define LIMIT_DEVICE_RULES 512
