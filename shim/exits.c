@@ -87,7 +87,9 @@ static void tell(struct process *p)
 {
         process_must(p, VERB_EXIT);
         p->exit.told = true;
-        log_write(LOG_INFO, p->exec_id, "process %d ended: %s, status %u", (int)p->pid,
+        /* A health check is an exec every few seconds. */
+        log_write(p->kind == PROCESS_INIT ? LOG_INFO : LOG_DEBUG, p->exec_id,
+                  "process %d ended: %s, status %u", (int)p->pid,
                   record_reason_name(p->exit.reason), (unsigned)p->exit.status);
         publish_exit(p);
         pending_run(&p->waiters);

@@ -11,12 +11,12 @@
 #include "pkg/ttrpc/ttrpc.h"
 
 /* Puts the call aside. Without memory the call is answered with ResourceExhausted. */
-void pending_add(struct list *pending, struct ttrpc_call *call, const ProtobufCMessage *request,
+void pending_add(struct list *list, struct ttrpc_call *call, const ProtobufCMessage *request,
                  ttrpc_handler handler, void *userdata);
 
 /* Runs all handlers again, in order. The list may be gone when it returns; what the handlers add
  * to it waits for the next time. */
-void pending_run(struct list *pending);
+void pending_run(struct list *list);
 
 /* Answers all with a failure. */
-void pending_fail(struct list *pending, int code, const char *text);
+void pending_fail(struct list *list, int code, const char *text);

@@ -159,17 +159,17 @@ static void publisher_accepted(struct publisher *p)
 static void on_response(const struct error *err, const ProtobufCMessage *response, void *userdata)
 {
         struct publisher *p = userdata;
+        const struct task_event *head = list_first(&p->queue, struct task_event, node);
 
         (void)response;
         p->in_flight = false;
         if (p->freeing)
                 return;
-        assert(p->n_queued > 0);
+        assert(head);
         if (!err) {
                 publisher_accepted(p);
         } else if (err->code == STATUS_INVALID_ARGUMENT) {
-                log_error("forward event '%s': %s; given up",
-                          list_first(&p->queue, struct task_event, node)->topic, err->msg);
+                log_error("forward event '%s': %s; given up", head->topic, err->msg);
                 p->n_lost++;
                 publisher_accepted(p);
         } else {

@@ -10,6 +10,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 #include <time.h>
@@ -54,6 +55,9 @@ int shim_record_write(int bundle_fd, const struct shim_record *record, struct er
  */
 int shim_record_read(int bundle_fd, const char *exec_id, struct shim_record *ret,
                      struct error *err);
+
+/* The pure part of it: false when the text is not a record; ret is then undefined. */
+bool shim_record_parse(const char *text, size_t len, struct shim_record *ret);
 
 /* Removes an exec's record; that there is none is fine. */
 void shim_record_remove(int bundle_fd, const char *exec_id);

@@ -13,6 +13,7 @@
 #include "containerd/task/v2/task.pb-c.h"
 #include "containerd/task/v3/task.pb-c.h"
 #include "google/protobuf/empty.pb-c.h"
+#include "shim/log.h"
 #include "shim/rpc/rpc.h"
 #include "shim/server_impl.h"
 
@@ -91,6 +92,18 @@ struct process *service_find_process(struct shim_server *server, struct ttrpc_ca
                 ttrpc_call_fail(call, STATUS_NOT_FOUND, "process does not exist %s: not found",
                                 exec_id);
         return p;
+}
+
+void service_fail_job(struct ttrpc_call *call, const char *exec_id, const char *what,
+                      const struct error *why)
+{
+        struct error err = *why;
+
+        if (err.code == STATUS_NOT_FOUND || err.code == STATUS_ALREADY_EXISTS)
+                err.code = STATUS_UNKNOWN;
+        (void)error_prefix(&err, "%s", what);
+        log_write(LOG_ERROR, exec_id, "%s", err.msg);
+        ttrpc_call_fail_error(call, &err);
 }
 
 Google__Protobuf__Timestamp service_exited_at(const struct process_exit *exit)

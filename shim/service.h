@@ -26,6 +26,13 @@ struct container *service_find_container(struct shim_server *server, struct ttrp
 struct process *service_find_process(struct shim_server *server, struct ttrpc_call *call,
                                      const char *id, const char *exec_id);
 
+/*
+ * What an executor's job failed with, on its way to a client, and into the log. It never says
+ * NOT_FOUND or ALREADY_EXISTS, whatever was missing or in the way: to a client these mean the task.
+ */
+void service_fail_job(struct ttrpc_call *call, const char *exec_id, const char *what,
+                      const struct error *why);
+
 /* exited_at of an answer: the zero time of Go (year 1) while the exit is not told. */
 Google__Protobuf__Timestamp service_exited_at(const struct process_exit *exit);
 

@@ -24,7 +24,6 @@
 #include "shim/server_impl.h"
 
 CLEANUP_DEFINE(struct container, container_free)
-#define _cleanup_container_ _cleanup_(container_free_p)
 
 static const char pid_file[] = "init.pid";
 
@@ -33,13 +32,10 @@ static const char pid_file[] = "init.pid";
 static void create_failed(struct container *c, const struct error *why)
 {
         struct shim_server *server = c->server;
-        struct error err = *why;
 
-        (void)error_prefix(&err, "OCI runtime create failed");
-        log_error("%s", err.msg);
+        service_fail_job(TAKE_PTR(c->create), NULL, "OCI runtime create failed", why);
         shim_record_unlink_init(c->bundle_fd);
         (void)unlinkat(c->bundle_fd, pid_file, 0);
-        ttrpc_call_fail_error(TAKE_PTR(c->create), &err);
         server->creating = NULL;
         server_bury_container(server, c);
         lifetime_touch(server);
@@ -223,7 +219,7 @@ static struct container *make_container(struct shim_server *server,
                 .stderr_path = request->stderr,
                 .terminal = request->terminal,
         };
-        _cleanup_container_ struct container *c =
+        _cleanup_(container_free_p) struct container *c =
                 container_new(server, request->id, request->bundle, err);
 
         if (!c)

@@ -137,7 +137,6 @@ static void on_removed(const struct error *err, void *userdata)
 {
         struct container *c = userdata;
         struct process *p = c->init;
-        struct error why;
 
         c->n_jobs--;
         if (!err) {
@@ -146,12 +145,9 @@ static void on_removed(const struct error *err, void *userdata)
                 server_advance_stop(c->server);
                 return;
         }
-        why = *err;
-        (void)error_prefix(&why, "failed to delete task");
-        log_error("%s", why.msg);
         process_must(p, VERB_DELETE_FAILED);
         p->drain_over = false;
-        ttrpc_call_fail_error(TAKE_PTR(p->delete_), &why);
+        service_fail_job(TAKE_PTR(p->delete_), NULL, "failed to delete task", err);
         pending_run(&p->parked);
         server_advance_stop(c->server);
 }

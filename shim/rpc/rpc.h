@@ -10,21 +10,21 @@
 struct container;
 struct process;
 
-void rpc_state(struct ttrpc_call *call, const ProtobufCMessage *request, void *userdata);
-void rpc_create(struct ttrpc_call *call, const ProtobufCMessage *request, void *userdata);
-void rpc_start(struct ttrpc_call *call, const ProtobufCMessage *request, void *userdata);
-void rpc_delete(struct ttrpc_call *call, const ProtobufCMessage *request, void *userdata);
-void rpc_pids(struct ttrpc_call *call, const ProtobufCMessage *request, void *userdata);
-void rpc_kill(struct ttrpc_call *call, const ProtobufCMessage *request, void *userdata);
-void rpc_exec(struct ttrpc_call *call, const ProtobufCMessage *request, void *userdata);
-void rpc_resize_pty(struct ttrpc_call *call, const ProtobufCMessage *request, void *userdata);
-void rpc_close_io(struct ttrpc_call *call, const ProtobufCMessage *request, void *userdata);
-void rpc_wait(struct ttrpc_call *call, const ProtobufCMessage *request, void *userdata);
-void rpc_connect(struct ttrpc_call *call, const ProtobufCMessage *request, void *userdata);
-void rpc_shutdown(struct ttrpc_call *call, const ProtobufCMessage *request, void *userdata);
+void rpc_state(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata);
+void rpc_create(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata);
+void rpc_start(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata);
+void rpc_delete(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata);
+void rpc_pids(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata);
+void rpc_kill(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata);
+void rpc_exec(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata);
+void rpc_resize_pty(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata);
+void rpc_close_io(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata);
+void rpc_wait(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata);
+void rpc_connect(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata);
+void rpc_shutdown(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata);
 
 /* Pause, Resume, Update, Stats and Checkpoint, until they are there. */
-void rpc_unsupported(struct ttrpc_call *call, const ProtobufCMessage *request, void *userdata);
+void rpc_unsupported(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata);
 
 /* A Delete of the init goes on as far as it can: called when something it may wait for has
  * happened. Harmless when none is under way. */

@@ -11,7 +11,6 @@
 #include "containerd/task/v2/task.pb-c.h"
 #include "shim/container.h"
 #include "shim/exits.h"
-#include "shim/log.h"
 #include "shim/pending.h"
 #include "shim/rpc/rpc.h"
 #include "shim/server_impl.h"
@@ -24,15 +23,6 @@ static void reply(struct process *p)
         ttrpc_call_reply(TAKE_PTR(p->start), &response.base);
 }
 
-static void fail(struct process *p, const char *prefix, const struct error *why)
-{
-        struct error err = *why;
-
-        (void)error_prefix(&err, "%s", prefix);
-        log_write(LOG_ERROR, p->exec_id, "%s", err.msg);
-        ttrpc_call_fail_error(TAKE_PTR(p->start), &err);
-}
-
 /* ---- The init ---- */
 
 static void on_init_started(const struct error *err, void *userdata)
@@ -43,7 +33,7 @@ static void on_init_started(const struct error *err, void *userdata)
         if (err) {
                 p->start_failed = true;
                 process_must(p, VERB_START_FAILED);
-                fail(p, "OCI runtime start failed", err);
+                service_fail_job(TAKE_PTR(p->start), p->exec_id, "OCI runtime start failed", err);
         } else {
                 process_must(p, VERB_STARTED);
                 publisher_publish_take(c->server->publisher, task_event_start(c->id, p->pid));
@@ -69,7 +59,7 @@ static void start_init(struct process *p)
 static void exec_failed(struct process *p, const struct error *err)
 {
         io_stdio_free(TAKE_PTR(p->stdio));
-        fail(p, "OCI runtime exec failed", err);
+        service_fail_job(TAKE_PTR(p->start), p->exec_id, "OCI runtime exec failed", err);
         exits_exec_not_started(p);
 }
 

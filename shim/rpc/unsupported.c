@@ -4,9 +4,9 @@
  */
 #include "shim/rpc/rpc.h"
 
-void rpc_unsupported(struct ttrpc_call *call, const ProtobufCMessage *request, void *userdata)
+void rpc_unsupported(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata)
 {
-        (void)request;
+        (void)message;
         (void)userdata;
         ttrpc_call_fail(call, STATUS_UNIMPLEMENTED, "%s is not supported yet",
                         ttrpc_call_method(call));

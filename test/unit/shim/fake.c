@@ -164,7 +164,8 @@ static void on_job_end(struct loop_deferred *deferred)
         if (job->aborted)
                 (void)error_set(&err, STATUS_CANCELED, "aborted");
         else if (job->fake->fail[job->kind])
-                (void)error_set(&err, STATUS_UNKNOWN, "%s", job->fake->fail[job->kind]);
+                (void)error_set(&err, job->fake->fail_code ? job->fake->fail_code : STATUS_UNKNOWN,
+                                "%s", job->fake->fail[job->kind]);
         if (err.code)
                 job_fail(job, &err);
         else

@@ -24,6 +24,7 @@ struct fake {
         /* What the test sets. */
         bool hold[_FAKE_JOB_MAX];        /* jobs of this kind end only by fake_release() */
         const char *fail[_FAKE_JOB_MAX]; /* jobs of this kind fail with this text */
+        int fail_code;                   /* with this code; 0: UNKNOWN */
         bool refuse[_FAKE_JOB_MAX];      /* the call itself fails */
         bool private_pid_namespace;
         bool exec_exits_at_once; /* status 0, before the completion has run */
