@@ -94,9 +94,8 @@ static int flag_set(struct parser *p, const struct flag *flag, const char *value
         char *field = (char *)p->args + flag->offset;
 
         if (!flag_is_allowed(flag, p->verb))
-                return error_set(err, STATUS_INVALID_ARGUMENT, "%s%s does not take --%s",
-                                 p->verb ? "belay " : "belay without a verb",
-                                 p->verb ? p->verb->name : "", flag->name);
+                return error_set(err, STATUS_INVALID_ARGUMENT, "%s does not take --%s",
+                                 p->verb ? p->verb->name : "belay without a verb", flag->name);
         if (flag->kind == KIND_BOOL) {
                 if (value)
                         return error_set(err, STATUS_INVALID_ARGUMENT, "--%s takes no value",
@@ -165,7 +164,7 @@ static int check(const struct parser *p, struct error *err)
         if (!p->verb || args->help || args->version)
                 return 0;
         if (p->verb->takes_id && !args->id)
-                return error_set(err, STATUS_INVALID_ARGUMENT, "belay %s: which container?",
+                return error_set(err, STATUS_INVALID_ARGUMENT, "%s: which container?",
                                  p->verb->name);
         if (args->id && !id_is_valid(args->id))
                 return error_set(err, STATUS_INVALID_ARGUMENT,
@@ -173,9 +172,9 @@ static int check(const struct parser *p, struct error *err)
                                  "'-' between, at most %d characters",
                                  args->id, LIMIT_ID_LENGTH);
         if (args->n_words > p->verb->words_max)
-                return error_set(err, STATUS_INVALID_ARGUMENT, "belay %s: what is '%s'?",
-                                 p->verb->name, args->words[p->verb->words_max]);
-        return 0;
+                return error_set(err, STATUS_INVALID_ARGUMENT, "%s: what is '%s'?", p->verb->name,
+                                 args->words[p->verb->words_max]);
+        return p->verb->check ? p->verb->check(args, err) : 0;
 }
 
 int args_parse(int argc, const char *const *argv, const struct verb *verbs, size_t n_verbs,

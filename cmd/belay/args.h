@@ -81,6 +81,9 @@ struct verb {
         size_t words_max;
         int failure; /* exit status when belay itself fails */
 
+        /* Pure: what this verb's options and words must agree in; may be NULL. */
+        int (*check)(const struct args *args, struct error *err);
+
         /* 0 and an exit status, or -1 and a text. */
         int (*run)(const struct args *args, int *ret_status, struct error *err);
 };

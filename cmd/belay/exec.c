@@ -24,14 +24,13 @@
 
 CLEANUP_DEFINE(struct streams, streams_free)
 
-static int check(const struct args *args, struct error *err)
+int verb_exec_check(const struct args *args, struct error *err)
 {
         if (args->n_words == 0)
-                return error_set(err, STATUS_INVALID_ARGUMENT,
-                                 "belay exec: what is to be executed?");
+                return error_set(err, STATUS_INVALID_ARGUMENT, "exec: what is to be executed?");
         if (args->detach && args->terminal)
                 return error_set(err, STATUS_INVALID_ARGUMENT,
-                                 "belay exec has no terminal to give with --detach");
+                                 "exec has no terminal to give with --detach");
         return 0;
 }
 
@@ -119,7 +118,7 @@ int verb_exec(const struct args *args, int *ret_status, struct error *err)
                 return error_errno(err, ENOMEM, "name the process");
         *ret_status = 0;
         /* The shim knows where the bundle is, also for --address. */
-        if (check(args, err) < 0 || container_open(&c, args, NULL, err) < 0 ||
+        if (container_open(&c, args, NULL, err) < 0 ||
             task_state(c.task, args->id, "", &state, err) < 0 ||
             spec_exec_process(state.bundle, &wish, &json, err) < 0)
                 return -1;

@@ -10,14 +10,25 @@
 #include "cmd/belay/signal_name.h"
 #include "cmd/belay/verbs.h"
 
+static int signal_of(const struct args *args, int *ret, struct error *err)
+{
+        *ret = SIGTERM;
+        return args->n_words > 0 ? signal_parse(args->words[0], ret, err) : 0;
+}
+
+int verb_kill_check(const struct args *args, struct error *err)
+{
+        int signo;
+
+        return signal_of(args, &signo, err);
+}
+
 int verb_kill(const struct args *args, int *ret_status, struct error *err)
 {
         _cleanup_(container_close) struct container c = {0};
-        int signo = SIGTERM;
+        int signo;
 
-        if (args->n_words > 0 && signal_parse(args->words[0], &signo, err) < 0)
-                return -1;
-        if (container_open(&c, args, NULL, err) < 0 ||
+        if (signal_of(args, &signo, err) < 0 || container_open(&c, args, NULL, err) < 0 ||
             task_kill(c.task, args->id, args->exec_id, signo, args->all, err) < 0)
                 return -1;
         *ret_status = 0;

@@ -38,15 +38,20 @@ static void row_fill(const struct args *args, const char *id, struct out_row *ro
         view_deinit(&view);
 }
 
+int verb_list_check(const struct args *args, struct error *err)
+{
+        if (args->bundle || args->address)
+                return error_set(err, STATUS_INVALID_ARGUMENT,
+                                 "list shows what lies below --root; use belay state");
+        return 0;
+}
+
 int verb_list(const struct args *args, int *ret_status, struct error *err)
 {
         struct out_row *rows;
         char **ids = NULL;
         size_t n = 0;
 
-        if (args->bundle || args->address)
-                return error_set(err, STATUS_INVALID_ARGUMENT,
-                                 "belay list shows what lies below --root; use belay state");
         if (store_list(args->root, &ids, &n, err) < 0)
                 return -1;
         rows = calloc(n + 1, sizeof(*rows));

@@ -38,6 +38,7 @@ static const struct verb verbs[] = {
                 .takes_id = true,
                 .words_max = INT_MAX,
                 .failure = EXIT_BELAY,
+                .check = verb_run_check,
                 .run = verb_run,
         },
         {
@@ -54,6 +55,7 @@ static const struct verb verbs[] = {
                 .takes_id = true,
                 .words_max = INT_MAX,
                 .failure = EXIT_BELAY,
+                .check = verb_exec_check,
                 .run = verb_exec,
         },
         {
@@ -75,6 +77,7 @@ static const struct verb verbs[] = {
                 .takes_id = true,
                 .words_max = 1,
                 .failure = EXIT_FAILURE,
+                .check = verb_kill_check,
                 .run = verb_kill,
         },
         {
@@ -103,6 +106,7 @@ static const struct verb verbs[] = {
                 .synopsis = "[OPTION...]",
                 .summary = "List the containers below --root",
                 .failure = EXIT_FAILURE,
+                .check = verb_list_check,
                 .run = verb_list,
         },
 };

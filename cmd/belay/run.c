@@ -28,7 +28,7 @@
 
 CLEANUP_DEFINE(struct streams, streams_free)
 
-static int check(const struct args *args, struct error *err)
+int verb_run_check(const struct args *args, struct error *err)
 {
         const char *why = NULL;
 
@@ -42,7 +42,7 @@ static int check(const struct args *args, struct error *err)
                 why = "cannot remove with --rm what it leaves running with --detach";
         else if (args->log && !args->detach)
                 why = "takes --log only with --detach";
-        return why ? error_set(err, STATUS_INVALID_ARGUMENT, "belay run %s", why) : 0;
+        return why ? error_set(err, STATUS_INVALID_ARGUMENT, "run %s", why) : 0;
 }
 
 /* config.json from the command line's wishes; *ret_terminal: whether it has a terminal. */
@@ -177,8 +177,6 @@ int verb_run(const struct args *args, int *ret_status, struct error *err)
 {
         _cleanup_(container_close) struct container c = {.own = true};
 
-        if (check(args, err) < 0)
-                return -1;
         *ret_status = 0;
         if (store_create(args->root, args->id, &c.bundle, err) < 0 || loop_new(&c.loop, err) < 0)
                 return -1;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * One verb, one file: see struct verb in args.h for what they return.
+ * One verb, one file: see struct verb in args.h for what these do.
  */
 #pragma once
 
@@ -8,10 +8,14 @@
 
 #include "cmd/belay/args.h"
 
+int verb_run_check(const struct args *args, struct error *err);
 int verb_run(const struct args *args, int *ret_status, struct error *err);
+int verb_exec_check(const struct args *args, struct error *err);
 int verb_exec(const struct args *args, int *ret_status, struct error *err);
 int verb_state(const struct args *args, int *ret_status, struct error *err);
+int verb_kill_check(const struct args *args, struct error *err);
 int verb_kill(const struct args *args, int *ret_status, struct error *err);
 int verb_wait(const struct args *args, int *ret_status, struct error *err);
 int verb_delete(const struct args *args, int *ret_status, struct error *err);
+int verb_list_check(const struct args *args, struct error *err);
 int verb_list(const struct args *args, int *ret_status, struct error *err);

@@ -16,12 +16,15 @@ void signal_ignore(int signo)
 
 void signals_reset(void)
 {
+        /* What was handled becomes the default by the execve itself; what is ignored stays so.
+         * These are those that we ignore and those that a caller may have handed down so. */
+        static const int signals[] = {SIGHUP,  SIGINT,  SIGQUIT, SIGPIPE,
+                                      SIGTERM, SIGCHLD, SIGUSR1, SIGUSR2};
         struct sigaction sa = {.sa_handler = SIG_DFL};
         sigset_t none;
 
-        /* Numbers that cannot be set (SIGKILL, those of libc) fail, which is fine. */
-        for (int signo = 1; signo < NSIG; signo++)
-                (void)sigaction(signo, &sa, NULL);
+        for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
+                (void)sigaction(signals[i], &sa, NULL);
         (void)sigemptyset(&none);
         (void)sigprocmask(SIG_SETMASK, &none, NULL);
 }

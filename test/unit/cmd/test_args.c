@@ -118,7 +118,7 @@ static void mistakes_are_named(void **state)
         assert_refused("unknown verb 'fly'", "fly");
         assert_refused("unknown option --nope", "run", "--nope", "box");
         assert_refused("unknown option -x", "run", "-x", "box");
-        assert_refused("belay kill does not take --rm", "kill", "--rm", "box");
+        assert_refused("kill does not take --rm", "kill", "--rm", "box");
         assert_refused("without a verb does not take --rm", "--rm", "run", "box");
         assert_refused("--rm takes no value", "run", "--rm=1", "box");
         assert_refused("--root needs a value", "list", "--root");
