@@ -29,8 +29,11 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     if os.getuid() != 0:
         pytest.exit("the end-to-end tests need root", 1)
+    try:
+        config.shim, config.stock = harness.find_shim(config.getoption("--shim"))
+    except FileNotFoundError as error:
+        pytest.exit(str(error), 1)
     host.adopt_orphans()
-    config.shim, config.stock = harness.find_shim(config.getoption("--shim"))
     config.base = pathlib.Path(tempfile.mkdtemp(prefix="belay-e2e-"))
     host.isolate(config.base)
     config.template = bundle.make_rootfs(config.base / "template")

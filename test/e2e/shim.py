@@ -231,6 +231,10 @@ class Container(Process):
     def pid(self):
         return self.state().pid
 
+    def others(self):
+        """Pids of its processes besides init."""
+        return [p.pid for p in self.task.Pids().processes if p.pid != self.pid()]
+
     def exec(self, *args, exec_id=None, **changes):
         e = Exec(self, exec_id or f"e{len(self.execs)}", args, **changes)
         self.execs.append(e)

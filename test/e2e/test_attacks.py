@@ -26,8 +26,6 @@ def attempt(lab, c):
 @pytest.mark.parametrize("form", ["/proc/self/fd/{}", "/proc/self/fd/{}/../..", "link"])
 def test_cwd_through_a_leaked_descriptor(lab, fd, form):
     """CVE-2024-21626: a descriptor of the host's file system as working directory."""
-    if lab.stock:
-        pytest.skip("fixed in a later runc than 1.1.5 has been patched to")
     c = lab.container("sh", "-c", "pwd; ls; cat ../../../../../../host-mark ../../etc/shadow").pipes()
     target = form.format(fd)
     if form == "link":
@@ -39,9 +37,7 @@ def test_cwd_through_a_leaked_descriptor(lab, fd, form):
     assert out.startswith("refused") or "can't open" in out or "No such file" in out, out
 
 
-def test_an_execs_cwd_through_a_leaked_descriptor(lab, stock):
-    if stock:
-        pytest.skip("see above")
+def test_an_execs_cwd_through_a_leaked_descriptor(lab):
     c = lab.container("sleep", "1000").run()
     for fd in range(3, 15):
         e = c.exec("sh", "-c", "pwd; cat ../../../../etc/shadow", cwd=f"/proc/self/fd/{fd}").pipes()
@@ -177,13 +173,13 @@ def test_a_containers_view_of_its_parent_shows_no_host_file(lab, stock):
 
 
 def test_a_fork_bomb_ends_with_its_container(lab):
-    c = lab.container("sh", "-c", "f() { f | f & }; f; sleep 100")
+    c = lab.container("sh", "-c", "for i in 1 2 3 4 5; do (while :; do sleep 1000 & done) & done; wait; exec sleep 1000")
     c.config["linux"]["resources"]["pids"] = {"limit": 50}
     c.run()
-    host.wait_for(lambda: len(c.task.Pids().processes) > 20, "many processes")
+    host.wait_for(lambda: len(c.others()) > 30, "many processes")
     c.kill(all=True)
     assert c.wait().status == 137
-    assert not c.task.Pids().processes
+    assert not c.others()
 
 
 def test_an_image_cannot_make_the_engine_read_a_device_or_wait_on_a_fifo(lab):

@@ -172,7 +172,7 @@ def test_exec_start_after_the_end_of_init_is_a_failed_precondition(lab):
         c.wait()
         with fails(ttrpc.FAILED_PRECONDITION, also=[ttrpc.UNKNOWN] if lab.stock else []):
             e.start()
-        assert not c.task.Pids().processes
+        assert not c.others()
         e.delete()
 
 
@@ -216,4 +216,4 @@ def test_the_grandchildren_of_an_exec_live_on_without_it(lab):
     assert len(c.task.Pids().processes) == 2
     c.kill(signal.SIGKILL)
     c.wait()
-    assert not c.task.Pids().processes
+    assert not c.others()

