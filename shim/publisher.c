@@ -224,9 +224,10 @@ static int publisher_forward(struct publisher *p, const struct task_event *event
 /* Sends the head of the queue, unless it is under way. */
 static void publisher_send(struct publisher *p)
 {
+        const struct task_event *head = list_first(&p->queue, struct task_event, node);
         struct error err = ERROR_INIT;
 
-        if (p->in_flight || p->n_queued == 0)
+        if (p->in_flight || !head)
                 return;
         loop_timer_clear(p->retry);
         if (p->client_is_bad) {
@@ -240,7 +241,7 @@ static void publisher_send(struct publisher *p)
                 }
                 ttrpc_client_on_close(p->client, on_close, p);
         }
-        if (publisher_forward(p, list_first(&p->queue, struct task_event, node), &err) < 0) {
+        if (publisher_forward(p, head, &err) < 0) {
                 p->client_is_bad = true;
                 publisher_back_off(p, &err);
                 return;

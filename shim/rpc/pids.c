@@ -7,8 +7,6 @@
  * without a task, delete it, and the exit status of a container that ended meanwhile is lost. The
  * stock shim answers with an empty list then.
  */
-#include <stdlib.h>
-
 #include "pkg/base/cleanup.h"
 
 #include "containerd/runc/v1/options.pb-c.h"
@@ -63,29 +61,29 @@ static Containerd__V1__Types__ProcessInfo *make_info(struct arena *arena, const 
         return info;
 }
 
-/* From the cgroup, or else what the shim knows by itself. */
-static void list_pids(const struct container *c, pid_t **ret, size_t *ret_n)
+/* From the cgroup, or else what the shim knows by itself; in the arena. */
+static pid_t *list_pids(const struct container *c, struct arena *arena, size_t *ret_n)
 {
+        _cleanup_free_ pid_t *listed = NULL;
         struct error err = ERROR_INIT;
         size_t n = 0;
         pid_t *pids;
 
-        if (c->server->executor->ops->pids(c->impl, ret, ret_n, &err) == 0) {
-                if (*ret_n > 0)
-                        return;
-                free(*ret);
-        } else {
+        if (c->server->executor->ops->pids(c->impl, &listed, &n, &err) < 0)
                 log_warning("list pids: %s", err.msg);
-        }
-        pids = calloc(c->n_execs + 1, sizeof(*pids));
-        if (pids)
-                pids[n++] = c->init->pid;
+        *ret_n = n;
+        if (n > 0)
+                return (pid_t *)arena_memdup(arena, listed, n * sizeof(*listed));
+        pids = arena_calloc(arena, c->n_execs + 1, sizeof(*pids));
+        if (!pids)
+                return NULL;
+        pids[n++] = c->init->pid;
         list_for_each(p, &c->execs, struct process, node) {
-                if (pids && p->pid > 0 && !p->exit.known)
+                if (p->pid > 0 && !p->exit.known)
                         pids[n++] = p->pid;
         }
-        *ret = pids;
         *ret_n = n;
+        return pids;
 }
 
 void rpc_pids(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata)
@@ -93,15 +91,16 @@ void rpc_pids(struct ttrpc_call *call, const ProtobufCMessage *message, void *us
         const Containerd__Task__V2__PidsRequest *request = (const void *)message;
         Containerd__Task__V2__PidsResponse response = CONTAINERD__TASK__V2__PIDS_RESPONSE__INIT;
         struct container *c = service_find_container(userdata, call, request->id);
-        struct arena *arena = ttrpc_call_arena(call);
-        _cleanup_free_ pid_t *pids = NULL;
+        struct arena *arena;
+        const pid_t *pids;
         size_t n = 0;
 
         if (!c)
                 return;
-        list_pids(c, &pids, &n);
-        response.processes = arena_calloc(arena, n, sizeof(*response.processes));
-        while (response.processes && response.n_processes < n) {
+        arena = ttrpc_call_arena(call);
+        pids = list_pids(c, arena, &n);
+        response.processes = arena_calloc(arena, n, sizeof(void *));
+        while (pids && response.processes && response.n_processes < n) {
                 Containerd__V1__Types__ProcessInfo *info =
                         make_info(arena, c, pids[response.n_processes]);
 
@@ -109,7 +108,7 @@ void rpc_pids(struct ttrpc_call *call, const ProtobufCMessage *message, void *us
                         break;
                 response.processes[response.n_processes++] = info;
         }
-        if (n == 0 || response.n_processes < n) {
+        if (response.n_processes < n || n == 0) {
                 ttrpc_call_fail(call, STATUS_RESOURCE_EXHAUSTED, "list pids: no memory");
                 return;
         }
