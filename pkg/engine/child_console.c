@@ -80,7 +80,7 @@ static int bind_console(const struct plan *plan, int slave, struct error *err)
                 return error_errno(err, errno, "terminal: open '/dev'");
         if (mknodat(dev, "console", S_IFREG | 0600, 0) < 0 && errno != EEXIST)
                 return error_errno(err, errno, "terminal: make '/dev/console'");
-        target = openat(dev, "console", O_PATH | O_NOFOLLOW | O_CLOEXEC);
+        target = child_open_name(dev, "console");
         if (target < 0)
                 return error_errno(err, errno, "terminal: open '/dev/console'");
         tree = open_tree(slave, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);

@@ -53,10 +53,10 @@ static int make_node(const struct plan_device *d, int dir, const char *name, str
 
         if (!made && errno != EEXIST)
                 return error_errno(err, errno, "make device '%s'", d->path);
-        fd = openat(dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-        if (fd < 0)
+        fd = child_open_name(dir, name);
+        if (fd < 0 && errno != ELOOP)
                 return error_errno(err, errno, "open device '%s'", d->path);
-        if (!is_node(fd, d->mode, d->rdev))
+        if (fd < 0 || !is_node(fd, d->mode, d->rdev))
                 return error_set(err, STATUS_INVALID_ARGUMENT,
                                  "make device '%s': something else is there already", d->path);
         if (made && (d->uid != 0 || d->gid != 0) &&
@@ -72,7 +72,7 @@ static int bind_node(const struct plan_device *d, int dir, const char *name, str
 
         if (mknodat(dir, name, S_IFREG | 0644, 0) < 0 && errno != EEXIST)
                 return error_errno(err, errno, "bind device '%s'", d->path);
-        fd = openat(dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+        fd = child_open_name(dir, name);
         if (fd < 0 || child_set_attr(d->tree_fd, false, 0, 0, MS_PRIVATE) < 0 ||
             child_move_mount(d->tree_fd, fd) < 0)
                 return error_errno(err, errno, "bind device '%s'", d->path);

@@ -38,6 +38,20 @@ int child_open_in_root_nofollow(int root, const char *path, uint64_t flags)
                            RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS);
 }
 
+int child_open_name(int dir, const char *name)
+{
+        _cleanup_close_ int fd = openat(dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+        struct stat st;
+
+        if (fd < 0 || fstat(fd, &st) < 0)
+                return -1;
+        if (S_ISLNK(st.st_mode)) { /* with O_PATH it is opened itself */
+                errno = ELOOP;
+                return -1;
+        }
+        return TAKE_FD(fd);
+}
+
 bool child_is_on(int fd, long magic)
 {
         struct statfs fs;
@@ -111,20 +125,13 @@ static int make_part(int parent, const char *name, bool is_directory, bool *made
 {
         int r = is_directory ? mkdirat(parent, name, DIRECTORY_MODE)
                              : mknodat(parent, name, S_IFREG | FILE_MODE, 0);
-        struct stat st;
         int fd;
 
         if (r < 0 && errno != EEXIST)
                 return -errno;
         *made = r == 0;
-        fd = openat(parent, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-        if (fd < 0)
-                return -errno;
-        if (fstat(fd, &st) < 0 || S_ISLNK(st.st_mode)) {
-                fd_close(fd);
-                return -ELOOP;
-        }
-        return fd;
+        fd = child_open_name(parent, name);
+        return fd < 0 ? -errno : fd;
 }
 
 /* Rewrites path, whose part at `at` (name_len long, below the existing directory parent) is a

@@ -36,24 +36,36 @@ static int check_target(const struct plan_mount *m, int target, struct error *er
         return 0;
 }
 
+static int move_to_target(const struct plan_mount *m, int fd, int target, struct error *err)
+{
+        if (child_move_mount(fd, target) < 0)
+                return error_errno(err, errno, "mount '%s' on '%s'", m->source, m->destination);
+        return 0;
+}
+
 /* By mount(2), for options that fsconfig(2) cannot take. The host's /proc is still there. */
 static int mount_classic(const struct plan *plan, const struct plan_mount *m, int target,
                          struct error *err)
 {
-        char path[40];
         unsigned long flags = m->options.flags & ~(unsigned long)(MS_BIND | MS_REC);
+        char path[40];
+        int fd;
 
         (void)snprintf(path, sizeof(path), "/proc/self/fd/%d", target);
         if (mount(m->source, path, m->type, flags, m->options.data) < 0)
                 return error_errno(err, errno, "mount '%s' on '%s'", m->source, m->destination);
-        return child_open_in_root(child_root(plan), m->destination, O_PATH);
+        fd = child_open_in_root(child_root(plan), m->destination, O_PATH);
+        if (fd < 0)
+                return error_errno(err, errno, "mount '%s': open '%s'", m->source, m->destination);
+        return fd;
 }
 
 /*
  * sysfs belongs to a network namespace; without a right to that one it cannot be mounted, and the
- * host's is bound instead. Its cgroup mounts must not become writable that way (CVE-2023-25809).
+ * host's is bound instead. Its cgroup mounts must not become writable that way (CVE-2023-25809);
+ * the kernel changes only the top of a tree that is not attached yet, so theirs is done afterwards.
  */
-static int bind_sysfs(const struct plan_mount *m, struct error *err)
+static int bind_sysfs(const struct plan_mount *m, int target, struct error *err)
 {
         _cleanup_close_ int fd =
                 open_tree(AT_FDCWD, "/sys", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
@@ -62,6 +74,8 @@ static int bind_sysfs(const struct plan_mount *m, struct error *err)
         if (fd < 0 || child_set_attr(fd, true, 0, 0, MS_PRIVATE) < 0 ||
             child_set_attr(fd, (m->attr_set & MOUNT_ATTR_RDONLY) != 0, m->attr_set, 0, 0) < 0)
                 return error_errno(err, errno, "bind '/sys' on '%s'", m->destination);
+        if (move_to_target(m, fd, target, err) < 0)
+                return -1;
         cgroup = openat(fd, "fs/cgroup", O_PATH | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
         /* EINVAL: nothing is mounted there */
         if (cgroup >= 0 && child_set_attr(cgroup, true, MOUNT_ATTR_RDONLY, 0, 0) < 0 &&
@@ -70,12 +84,12 @@ static int bind_sysfs(const struct plan_mount *m, struct error *err)
         return TAKE_FD(fd);
 }
 
-static int open_fresh(const struct plan *plan, const struct plan_mount *m, int target, bool made,
-                      struct error *err)
+static int mount_new(const struct plan *plan, const struct plan_mount *m, int target, bool made,
+                     struct error *err)
 {
+        _cleanup_close_ int fd = -1;
         char mode[16] = "";
         struct stat st;
-        int fd;
 
         /* A tmpfs looks like the directory that it covers, unless told otherwise. */
         if (strcmp(m->type, "tmpfs") == 0 && !made && fstat(target, &st) == 0 &&
@@ -83,17 +97,26 @@ static int open_fresh(const struct plan *plan, const struct plan_mount *m, int t
                 (void)snprintf(mode, sizeof(mode), "mode=%o", st.st_mode & 07777u);
         fd = child_fsmount(plan, m, mode, err);
         if (fd < 0 && strcmp(m->type, "sysfs") == 0 && err->errnum == EPERM)
-                fd = bind_sysfs(m, err);
-        return fd;
+                return bind_sysfs(m, target, err);
+        if (fd < 0 || move_to_target(m, fd, target, err) < 0)
+                return -1;
+        return TAKE_FD(fd);
 }
 
-static int set_fresh_propagation(const struct plan_mount *m, int fd, struct error *err)
+static int mount_fresh(const struct plan *plan, struct plan_mount *m, int target, bool made,
+                       struct error *err)
 {
         unsigned type = (unsigned)m->options.propagation & ~(unsigned)MS_REC;
+        _cleanup_close_ int fd = child_fsmount_is_possible(m)
+                                         ? mount_new(plan, m, target, made, err)
+                                         : mount_classic(plan, m, target, err);
 
-        if (m->kind == PLAN_MOUNT_FRESH && type != 0 && type != MS_PRIVATE &&
-            child_set_attr(fd, false, 0, 0, type) < 0)
+        if (fd < 0)
+                return -1;
+        if (type != 0 && type != MS_PRIVATE && child_set_attr(fd, false, 0, 0, type) < 0)
                 return error_errno(err, errno, "set the propagation of '%s'", m->destination);
+        if (m->readonly_later)
+                m->tree_fd = TAKE_FD(fd);
         return 0;
 }
 
@@ -109,8 +132,6 @@ static int mount_one(const struct plan *plan, struct plan_mount *m, struct error
         bool made = false;
         _cleanup_close_ int target =
                 child_make_in_root(plan, m->destination, m->is_directory, &made);
-        _cleanup_close_ int fresh = -1;
-        int fd = m->tree_fd;
 
         if (target < 0)
                 return error_errno(err, errno, "mount '%s': open '%s' in the rootfs", m->source,
@@ -121,24 +142,9 @@ static int mount_one(const struct plan *plan, struct plan_mount *m, struct error
                 return -1;
         if (m->kind == PLAN_MOUNT_CGROUP)
                 return child_mount_cgroup(plan, m, target, err);
-        if (m->kind == PLAN_MOUNT_FRESH && !child_fsmount_is_possible(m)) {
-                fresh = fd = mount_classic(plan, m, target, err);
-                if (fd < 0)
-                        return -1;
-        } else {
-                if (m->kind == PLAN_MOUNT_FRESH)
-                        fresh = fd = open_fresh(plan, m, target, made, err);
-                if (fd < 0)
-                        return -1;
-                if (child_move_mount(fd, target) < 0)
-                        return error_errno(err, errno, "mount '%s' on '%s'", m->source,
-                                           m->destination);
-        }
-        if (set_fresh_propagation(m, fd, err) < 0)
-                return -1;
-        if (m->readonly_later && fresh >= 0)
-                m->tree_fd = TAKE_FD(fresh);
-        return 0;
+        if (m->kind == PLAN_MOUNT_BIND)
+                return move_to_target(m, m->tree_fd, target, err);
+        return mount_fresh(plan, m, target, made, err);
 }
 
 int child_mount_all(const struct plan *plan, struct error *err)

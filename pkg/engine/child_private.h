@@ -31,6 +31,9 @@ int child_open_in_root_nofollow(int root, const char *path, uint64_t flags);
 int child_make_in_root(const struct plan *plan, const char *path, bool is_directory,
                        bool *ret_made);
 
+/* O_PATH of a name in a directory, whatever it is; a symlink gives ELOOP. */
+int child_open_name(int dir, const char *name);
+
 /* True if fd is on a file system with this magic number (linux/magic.h). */
 bool child_is_on(int fd, long magic);
 

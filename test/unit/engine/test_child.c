@@ -415,12 +415,13 @@ static void masked_paths_are_empty_and_readonly_paths_are_read_only(void **state
 {
         box_host(*state, "mkdir -p rootfs/secrets/deep rootfs/fixed && echo x > rootfs/secrets/f &&"
                          " echo s > rootfs/etc/shadow && echo v > rootfs/fixed/v");
-        run_ok(.script = "ls /secrets; touch /secrets/y || echo ro; cat /etc/shadow; cat /fixed/v;"
-                         " touch /fixed/n || echo ro; cat /proc/kcore; echo > /proc/sys/x || echo;"
-                         " cat /proc/sys/kernel/ostype; chmod 0 /etc/shadow || echo kept;"
-                         " stat -c %a /dev/null",
+        run_ok(.script =
+                       "ls /secrets; touch /secrets/y || echo ro; cat /etc/shadow; cat /fixed/v;"
+                       " touch /fixed/n || echo ro; cat /proc/version | wc -c; echo > /proc/sys/x || echo;"
+                       " cat /proc/sys/kernel/ostype; chmod 0 /etc/shadow || echo kept;"
+                       " stat -c %a /dev/null",
                .linux_ = ",\"maskedPaths\":[\"/secrets\",\"/secrets\",\"/etc/shadow\","
-                         "\"/proc/kcore\",\"/nope\",\"/etc/passwd/x\",\"/proc/scsi\"],"
+                         "\"/proc/version\",\"/nope\",\"/etc/passwd/x\",\"/proc/scsi\"],"
                          "\"readonlyPaths\":[\"/fixed\",\"/proc/sys\",\"/nope\",\"/fixed\"]");
         assert_out_has("/secrets/y: Read-only file system\nro\nv\n");
         assert_out_has("/fixed/n: Read-only file system\nro\n");
@@ -456,7 +457,7 @@ static void a_user_namespace_makes_its_own_root(void **state)
                          " hostname; ls -d /b; cat /proc/sys/net/ipv4/ip_forward",
                .namespaces = USERNS, .top = ",\"hostname\":\"mapped\"",
                .linux_ = MAPS ",\"sysctl\":{\"net.ipv4.ip_forward\":\"1\"},\"maskedPaths\":["
-                              "\"/proc/kcore\",\"/proc/acpi\"],\"readonlyPaths\":[\"/proc/sys\"]",
+                              "\"/proc/version\",\"/proc/acpi\"],\"readonlyPaths\":[\"/proc/sys\"]",
                .mounts = "[" BOX_DEFAULT_MOUNTS ",{\"destination\":\"/b\",\"source\":\"src\","
                          "\"options\":[\"rbind\",\"ro\"]}]");
         assert_out_has("0\n         0     100000      65536\n         0     200000      65536\n");
