@@ -61,13 +61,15 @@ void box_make(struct box *box)
         assert_int_equal(chmod(box->dir, 0755), 0);
         (void)snprintf(box->rootfs, sizeof(box->rootfs), "%s/rootfs", box->dir);
         (void)snprintf(box->outside, sizeof(box->outside), "%s/outside", box->dir);
-        box_host(box, "mkdir -p rootfs/bin rootfs/etc rootfs/tmp outside"
-                      " && echo host-secret > outside/secret"
-                      " && cp /bin/busybox rootfs/bin/busybox"
-                      " && for a in sh cat ls stat mount id pwd grep echo env hostname touch mkdir"
-                      " readlink ip sleep test umask tty stty head wc mknod chmod dd true false awk"
-                      " sort umount; do ln -s busybox rootfs/bin/$a; done"
-                      " && echo 'root:x:0:0:root:/root:/bin/sh' > rootfs/etc/passwd");
+        box_host(
+                box,
+                "mkdir -p rootfs/bin rootfs/etc rootfs/tmp outside"
+                " && echo host-secret > outside/secret"
+                " && cp /bin/busybox rootfs/bin/busybox"
+                " && for a in sh cat ls stat mount id pwd grep echo env hostname touch mkdir"
+                " readlink ip sleep test umask tty stty unshare head wc mknod chmod dd true false awk"
+                " sort umount; do ln -s busybox rootfs/bin/$a; done"
+                " && echo 'root:x:0:0:root:/root:/bin/sh' > rootfs/etc/passwd");
 }
 
 void box_remove(struct box *box)
@@ -152,6 +154,10 @@ static _Noreturn void child_main(const struct plan *plan, const struct box_confi
                 if (i > 0)
                         (void)dup2(output, i);
         }
+        if (dup3(sock, BOX_KEPT_FD, O_CLOEXEC) < 0)
+                _exit(126);
+        (void)close(sock);
+        sock = BOX_KEPT_FD;
         if (read(sock, &go, 1) != 1)
                 _exit(124);
         if (c->in_child)

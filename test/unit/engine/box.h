@@ -10,6 +10,8 @@
 
 #include "pkg/engine/child.h"
 
+enum { BOX_KEPT_FD = 40 }; /* the descriptor that child_drop() is told to keep */
+
 struct box {
         char dir[64]; /* the bundle */
         char rootfs[80];

@@ -254,13 +254,14 @@ static void a_terminal_is_taken_from_a_devpts_only(void **state)
 
 /* ---- descriptors of the host ---- */
 
-/* What a careless caller leaves open: host directories without CLOEXEC. */
+/* What a careless caller leaves open: host directories without CLOEXEC, below and above the one
+ * descriptor that is kept (box.c has it at BOX_KEPT_FD). */
 static void leak_descriptors(void *userdata)
 {
         for (int i = 0; i < 10; i++) {
                 int fd = open(userdata, O_RDONLY | O_DIRECTORY);
 
-                if (fd < 0 || dup2(fd, 20 + i) < 0)
+                if (fd < 0 || dup2(fd, 20 + i) < 0 || dup2(fd, BOX_KEPT_FD + 1 + i) < 0)
                         _exit(120);
         }
 }
@@ -269,7 +270,7 @@ static void no_descriptor_reaches_the_program(void **state)
 {
         struct box *box = *state;
 
-        run_ok(.args = "[\"/bin/sh\",\"-c\",\"i=3; while test $i -lt 40; do test -e /proc/$$/fd/$i && echo $i; i=$((i+1)); done; echo done\"]",
+        run_ok(.args = "[\"/bin/sh\",\"-c\",\"i=3; while test $i -lt 60; do test -e /proc/$$/fd/$i && echo $i; i=$((i+1)); done; echo done\"]",
                .in_child = leak_descriptors, .userdata = box->outside);
         assert_string_equal(r.out, "done\n");
 }
@@ -444,9 +445,41 @@ static void what_a_shared_bind_in_a_user_namespace_mounts_stays_there(void **sta
                       "\"gidMappings\":[{\"containerID\":0,\"hostID\":100000,\"size\":65536}]",
             .mounts = "[" PROC ",{\"destination\":\"/s\",\"source\":\"src\",\"options\":[\"rbind\","
                       "\"rshared\"]}]");
-        box_host(*state, "test -z \"$(ls src/d)\"; r=$?; umount -R src; test $r = 0");
+        box_host(*state, "test -z \"$(ls src/d)\" && r=0 || r=1; umount -R src; test $r = 0");
         assert_null(r.failed_at);
         assert_string_equal(r.out, "inside\n");
+}
+
+static void a_shared_mount_that_holds_the_rootfs_sees_nothing_of_it(void **state)
+{
+        /* pivot_root(2) would refuse, and what is mounted in the container appear on the host */
+        box_host(*state, "mkdir hold && mount --bind hold hold && mount --make-shared hold && mv"
+                         " rootfs hold/rootfs && ln -s hold/rootfs rootfs");
+        run(.script = "echo ran");
+        box_host(*state, "grep -c \"$PWD/hold/\" /proc/self/mountinfo > count || true; umount -R"
+                         " hold; test $(cat count) = 0");
+        assert_null(r.failed_at);
+        assert_string_equal(r.out, "ran\n");
+}
+
+static void without_pivot_root_no_unmasked_procfs_can_be_had(void **state)
+{
+        static const char script[] = "unshare -Urmpf mount -t proc proc /tmp && echo unmasked";
+        static const char privileges[] =
+                ",\"capabilities\":{\"bounding\":[\"CAP_SYS_ADMIN\",\"CAP_SETUID\","
+                "\"CAP_SETGID\",\"CAP_SETFCAP\"],\"effective\":[\"CAP_SYS_ADMIN\",\"CAP_SETUID\","
+                "\"CAP_SETGID\",\"CAP_SETFCAP\"],\"permitted\":[\"CAP_SYS_ADMIN\",\"CAP_SETUID\","
+                "\"CAP_SETGID\",\"CAP_SETFCAP\"]}";
+
+        /* a nested user namespace may mount procfs only where an unmasked one is in sight */
+        run(.script = script, .process = privileges, .no_pivot_root = true);
+        assert_null(r.failed_at);
+        assert_non_null(strstr(r.out, "unmasked"));
+        run(.script = script, .process = privileges, .no_pivot_root = true,
+            .linux_ = ",\"maskedPaths\":[\"/proc/version\"]");
+        assert_null(r.failed_at);
+        assert_null(strstr(r.out, "unmasked"));
+        assert_non_null(strstr(r.out, "permission denied"));
 }
 
 /* ---- races ---- */
@@ -528,6 +561,8 @@ int main(void)
                 boxed(the_process_is_never_dumpable_before_its_program_runs),
                 boxed(sysfs_of_the_host_is_bound_with_its_cgroups_read_only),
                 boxed(what_a_shared_bind_in_a_user_namespace_mounts_stays_there),
+                boxed(a_shared_mount_that_holds_the_rootfs_sees_nothing_of_it),
+                boxed(without_pivot_root_no_unmasked_procfs_can_be_had),
                 boxed(a_target_that_changes_while_it_is_used_never_leads_out),
         };
 
