@@ -370,6 +370,59 @@ static void a_pid_namespace_is_joined_by_path(void **state)
         free(namespaces);
 }
 
+static void the_network_of_a_pod_is_joined_by_a_user_namespace_of_its_own(void **state)
+{
+        struct world *w = *state;
+        char *namespaces = str_printf("[{\"type\":\"pid\"},{\"type\":\"mount\"},"
+                                      "{\"type\":\"user\"},{\"type\":\"ipc\"},"
+                                      "{\"type\":\"network\",\"path\":\"/proc/%d/ns/net\"}]",
+                                      (int)getpid());
+        const struct box_config c = {
+                .script = "readlink /proc/self/ns/net; exec sleep 1000",
+                .mounts = "[{\"destination\":\"/proc\",\"type\":\"proc\",\"source\":\"proc\"}]",
+                .namespaces = namespaces,
+                .linux_ = ",\"uidMappings\":[{\"containerID\":0,\"hostID\":100000,\"size\":1000}],"
+                          "\"gidMappings\":[{\"containerID\":0,\"hostID\":100000,\"size\":1000}]",
+        };
+        char own[64] = "";
+        char *out;
+
+        box_host(&w->box, "chmod 755 . && chown -R 100000:100000 rootfs");
+        world_create(w, &c);
+        world_start(w);
+        assert_true(readlink("/proc/self/ns/net", own, sizeof(own) - 1) > 0);
+        assert_string_equal(
+                world_try_exec(w,
+                               "{\"user\":{\"uid\":0,\"gid\":0},\"cwd\":\"/\",\"env\":"
+                               "[\"PATH=/bin\"],\"args\":[\"readlink\",\"/proc/self/ns/net\"]}",
+                               false),
+                "");
+        world_await(w, &w->exec_exit.has_come);
+        out = world_output(w);
+        assert_int_equal(strncmp(out, own, strlen(own)), 0);
+        assert_int_equal(strncmp(strchr(out, '\n') + 1, own, strlen(own)), 0);
+        free(out);
+        free(namespaces);
+}
+
+/* Without noNewPrivileges the filter is on before the gate. */
+static void a_strict_seccomp_filter_does_not_shut_the_gate(void **state)
+{
+        struct world *w = *state;
+        const struct box_config c = {
+                .args = "[\"/bin/echo\",\"started\"]",
+                .linux_ = ",\"seccomp\":{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"syscalls\":["
+                          "{\"names\":[\"recvmsg\",\"sendmsg\",\"recvfrom\",\"sendto\","
+                          "\"rt_sigaction\"],\"action\":\"SCMP_ACT_KILL_PROCESS\"}]}",
+        };
+        char *out;
+
+        assert_int_equal(world_run(w, &c), 0);
+        out = world_output(w);
+        assert_string_equal(out, "started\n");
+        free(out);
+}
+
 /* ---- rootfs mounts ---- */
 
 static void the_rootfs_is_mounted_and_taken_away(void **state)
@@ -526,6 +579,8 @@ int main(void)
                 CASE(a_terminal_is_handed_over),
                 CASE(a_user_namespace_of_its_own_works),
                 CASE(a_pid_namespace_is_joined_by_path),
+                CASE(the_network_of_a_pod_is_joined_by_a_user_namespace_of_its_own),
+                CASE(a_strict_seccomp_filter_does_not_shut_the_gate),
                 CASE(the_rootfs_is_mounted_and_taken_away),
                 CASE(hooks_run_in_order_with_the_state_that_they_expect),
                 CASE(a_failing_poststart_hook_fails_start_and_ends_the_container),
