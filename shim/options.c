@@ -10,6 +10,7 @@
 
 #include "pkg/base/str.h"
 
+#include "containerd/linux/runc/options.pb-c.h"
 #include "containerd/runc/v1/options.pb-c.h"
 #include "runtimeoptions/v1/options.pb-c.h"
 #include "shim/log.h"
@@ -50,6 +51,43 @@ static int check_binary_name(const char *binary_name, struct error *err)
                          binary_name);
 }
 
+static int parse_current(const Google__Protobuf__Any *any, ProtobufCAllocator *allocator,
+                         struct create_options *ret, struct error *err)
+{
+        const Containerd__Runc__V1__Options *options =
+                containerd__runc__v1__options__unpack(allocator, any->value.len, any->value.data);
+
+        if (!options)
+                return error_set(err, STATUS_INVALID_ARGUMENT, "options are not a valid '%s'",
+                                 any->type_url);
+        if (check_binary_name(options->binary_name, err) < 0)
+                return -1;
+        ret->no_pivot_root = options->no_pivot_root;
+        ret->no_new_keyring = options->no_new_keyring;
+        ret->systemd_cgroup = options->systemd_cgroup;
+        ret->io_uid = options->io_uid;
+        ret->io_gid = options->io_gid;
+        return 0;
+}
+
+/* From clients before 2.0, for a runtime whose name does not begin with io.containerd.runc. */
+static int parse_old(const Google__Protobuf__Any *any, ProtobufCAllocator *allocator,
+                     struct create_options *ret, struct error *err)
+{
+        const Containerd__Linux__Runc__CreateOptions *options =
+                containerd__linux__runc__create_options__unpack(allocator, any->value.len,
+                                                                any->value.data);
+
+        if (!options)
+                return error_set(err, STATUS_INVALID_ARGUMENT, "options are not a valid '%s'",
+                                 any->type_url);
+        ret->no_pivot_root = options->no_pivot_root;
+        ret->no_new_keyring = options->no_new_keyring;
+        ret->io_uid = options->io_uid;
+        ret->io_gid = options->io_gid;
+        return 0;
+}
+
 int create_options_parse(const Google__Protobuf__Any *any, struct arena *arena,
                          struct create_options *ret, struct error *err)
 {
@@ -58,7 +96,6 @@ int create_options_parse(const Google__Protobuf__Any *any, struct arena *arena,
                 .free = release,
                 .allocator_data = arena,
         };
-        const Containerd__Runc__V1__Options *options;
         const char *name;
 
         *ret = (struct create_options){.io_uid = 0};
@@ -69,20 +106,10 @@ int create_options_parse(const Google__Protobuf__Any *any, struct arena *arena,
                 log_debug("options of type '%s' are passed over", any->type_url);
                 return 0;
         }
-        if (strcmp(name, containerd__runc__v1__options__descriptor.name) != 0)
-                return error_set(err, STATUS_INVALID_ARGUMENT, "options have the unknown type '%s'",
-                                 any->type_url);
-        options =
-                containerd__runc__v1__options__unpack(&allocator, any->value.len, any->value.data);
-        if (!options)
-                return error_set(err, STATUS_INVALID_ARGUMENT, "options are not a valid '%s'",
-                                 name);
-        if (check_binary_name(options->binary_name, err) < 0)
-                return -1;
-        ret->no_pivot_root = options->no_pivot_root;
-        ret->no_new_keyring = options->no_new_keyring;
-        ret->systemd_cgroup = options->systemd_cgroup;
-        ret->io_uid = options->io_uid;
-        ret->io_gid = options->io_gid;
-        return 0;
+        if (strcmp(name, containerd__runc__v1__options__descriptor.name) == 0)
+                return parse_current(any, &allocator, ret, err);
+        if (strcmp(name, containerd__linux__runc__create_options__descriptor.name) == 0)
+                return parse_old(any, &allocator, ret, err);
+        return error_set(err, STATUS_INVALID_ARGUMENT, "options have the unknown type '%s'",
+                         any->type_url);
 }

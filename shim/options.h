@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The options of a Create request: containerd.runc.v1.Options, as every containerd sends them.
+ * The options of a Create request: containerd.runc.v1.Options, or, from older clients, the
+ * containerd.linux.runc.CreateOptions of before.
  */
 #pragma once
 

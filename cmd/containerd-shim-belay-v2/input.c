@@ -5,6 +5,7 @@
  */
 #include "cmd/containerd-shim-belay-v2/input.h"
 
+#include <containerd/linux/runc/options.pb-c.h>
 #include <containerd/runc/v1/options.pb-c.h>
 #include <containerd/runtime/bootstrap/v1/bootstrap.pb-c.h>
 #include <errno.h>
@@ -20,6 +21,7 @@
 typedef Containerd__Runtime__Bootstrap__V1__BootstrapParams Params;
 typedef Containerd__Runtime__Bootstrap__V1__BootstrapResult Result;
 typedef Containerd__Runc__V1__Options RuncOptions;
+typedef Containerd__Linux__Runc__CreateOptions OldOptions;
 
 static void params_free(Params *params)
 {
@@ -39,6 +41,12 @@ static void runc_options_free(RuncOptions *options)
 }
 CLEANUP_DEFINE(RuncOptions, runc_options_free)
 
+static void old_options_free(OldOptions *options)
+{
+        containerd__linux__runc__create_options__free_unpacked(options, NULL);
+}
+CLEANUP_DEFINE(OldOptions, old_options_free)
+
 const char *any_type_name(const char *type_url)
 {
         const char *slash = strrchr(type_url, '/');
@@ -55,21 +63,35 @@ static int copy_string(char **ret, const char *s, struct error *err)
         return *ret ? 0 : error_errno(err, ENOMEM, "copy the caller's parameters");
 }
 
+static int set_shim_cgroup(struct input *input, const char *shim_cgroup, struct error *err)
+{
+        free(input->shim_cgroup);
+        input->shim_cgroup = NULL;
+        return copy_string(&input->shim_cgroup, shim_cgroup, err);
+}
+
 static int read_runtime_options(const Google__Protobuf__Any *any, struct input *input,
                                 struct error *err)
 {
+        _cleanup_(old_options_free_p) OldOptions *old = NULL;
         _cleanup_(runc_options_free_p) RuncOptions *options = NULL;
+        const char *type = any ? any_type_name(any->type_url) : "";
 
-        if (!any || !str_equal(any_type_name(any->type_url),
-                               containerd__runc__v1__options__descriptor.name))
+        if (str_equal(type, containerd__runc__v1__options__descriptor.name)) {
+                options = containerd__runc__v1__options__unpack(NULL, any->value.len,
+                                                                any->value.data);
+                if (options)
+                        return set_shim_cgroup(input, options->shim_cgroup, err);
+        } else if (str_equal(type, containerd__linux__runc__create_options__descriptor.name)) {
+                old = containerd__linux__runc__create_options__unpack(NULL, any->value.len,
+                                                                      any->value.data);
+                if (old)
+                        return set_shim_cgroup(input, old->shim_cgroup, err);
+        } else {
                 return 0;
-        options = containerd__runc__v1__options__unpack(NULL, any->value.len, any->value.data);
-        if (!options)
-                return error_set(err, STATUS_INVALID_ARGUMENT,
-                                 "decode the runtime options: malformed %s", any->type_url);
-        free(input->shim_cgroup);
-        input->shim_cgroup = NULL;
-        return copy_string(&input->shim_cgroup, options->shim_cgroup, err);
+        }
+        return error_set(err, STATUS_INVALID_ARGUMENT, "decode the runtime options: malformed %s",
+                         any->type_url);
 }
 
 static int read_params(const Params *params, struct input *input, struct error *err)

@@ -24,7 +24,8 @@ struct input {
 /*
  * Pure. Bytes that decode as BootstrapParams with the instance_id and namespace of the flags come
  * from a bootstrap caller; all others are a bare Any of runtime options, or nothing. Options of a
- * type that is not containerd.runc.v1.Options are not ours to read here, and no error.
+ * type other than containerd.runc.v1.Options and containerd.linux.runc.CreateOptions are not ours
+ * to read here, and no error.
  */
 int input_decode(const void *data, size_t len, const struct options *options, struct input *ret,
                  struct error *err);

@@ -2,6 +2,7 @@
  *
  * Standard input and answer of `start`: both kinds of callers.
  */
+#include <containerd/linux/runc/options.pb-c.h>
 #include <containerd/runc/v1/options.pb-c.h>
 #include <containerd/runtime/bootstrap/v1/bootstrap.pb-c.h>
 #include <google/protobuf/any.pb-c.h>
@@ -83,6 +84,25 @@ static void bare_runc_options_come_from_a_legacy_caller(void **state)
         assert_string_equal(input.shim_cgroup, "/shims");
         input_deinit(&input);
         input = decode_any("type.googleapis.com/containerd.runc.v1.Options");
+        assert_string_equal(input.shim_cgroup, "/shims");
+        input_deinit(&input);
+}
+
+static void options_of_older_clients_name_the_cgroup_too(void **state)
+{
+        Containerd__Linux__Runc__CreateOptions options =
+                CONTAINERD__LINUX__RUNC__CREATE_OPTIONS__INIT;
+        Google__Protobuf__Any any = GOOGLE__PROTOBUF__ANY__INIT;
+        uint8_t room[64];
+        uint8_t data[256];
+        struct input input;
+
+        (void)state;
+        options.shim_cgroup = (char *)"/shims";
+        any.type_url = (char *)"containerd.linux.runc.CreateOptions";
+        any.value.data = room;
+        any.value.len = containerd__linux__runc__create_options__pack(&options, room);
+        input = decode(data, google__protobuf__any__pack(&any, data));
         assert_string_equal(input.shim_cgroup, "/shims");
         input_deinit(&input);
 }
@@ -251,6 +271,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(no_input_is_a_legacy_caller_without_options),
                 cmocka_unit_test(bare_runc_options_come_from_a_legacy_caller),
+                cmocka_unit_test(options_of_older_clients_name_the_cgroup_too),
                 cmocka_unit_test(options_of_another_type_are_no_cgroup_path),
                 cmocka_unit_test(an_any_with_the_id_but_another_namespace_is_legacy),
                 cmocka_unit_test(params_of_this_container_come_from_a_bootstrap_caller),

@@ -25,6 +25,7 @@ GOGO = GOCODE + "/github.com/gogo/protobuf"
 FILES = [
     ("runtime/v2/task/shim.proto", [GOGO], "containerd/task/v2/task.proto"),
     ("runtime/v2/runc/options/oci.proto", [GOGO], "containerd/runc/v1/options.proto"),
+    ("runtime/linux/runctypes/runc.proto", [GOGO], "containerd/linux/runc/options.proto"),
     ("api/types/mount.proto", [GOGO], "containerd/types/mount.proto"),
     ("api/types/task/task.proto", [GOGO], "containerd/v1/types/task.proto"),
     ("api/events/task.proto", [GOGO], "containerd/events/task.proto"),
@@ -37,7 +38,8 @@ FILES = [
 MOVED = {"containerd.services.events.ttrpc.v1.Envelope": "containerd.types.Envelope"}
 
 # In their files, but never sent to a shim or by one.
-UNUSED = {"containerd.v1.types.Process"}
+UNUSED = {"containerd.v1.types.Process", "containerd.linux.runc.RuncOptions",
+          "containerd.linux.runc.CheckpointOptions", "containerd.linux.runc.ProcessDetails"}
 
 # What 1.6.20 lacks: message or enum: name=number type, ... Types as protoc names them.
 NEWER = """

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <string.h>
 
+#include "containerd/linux/runc/options.pb-c.h"
 #include "containerd/runc/v1/options.pb-c.h"
 #include "shim/options.h"
 #include "test/unit/unit.h"
@@ -71,11 +72,42 @@ static void a_type_that_is_not_known_is_refused_by_name(void **state)
 
         (void)state;
         o.no_pivot_root = true;
-        assert_int_equal(parse("containerd.linux.runc.CreateOptions", &o, &got, &err), -1);
+        assert_int_equal(parse("containerd.linux.runc.RuncOptions", &o, &got, &err), -1);
         assert_int_equal(err.code, STATUS_INVALID_ARGUMENT);
-        assert_non_null(strstr(err.msg, "containerd.linux.runc.CreateOptions"));
+        assert_non_null(strstr(err.msg, "containerd.linux.runc.RuncOptions"));
         assert_int_equal(parse("runtimeoptions.v1.Options", &o, &got, &err), 0);
         assert_false(got.no_pivot_root);
+}
+
+/* What `ctr run --uidmap` of 1.6 sends. */
+static void options_of_older_clients_are_read(void **state)
+{
+        Containerd__Linux__Runc__CreateOptions o = CONTAINERD__LINUX__RUNC__CREATE_OPTIONS__INIT;
+        struct arena *arena = arena_new(ARENA_BYTES);
+        Google__Protobuf__Any any = GOOGLE__PROTOBUF__ANY__INIT;
+        uint8_t room[64];
+        struct create_options got;
+        struct error err = ERROR_INIT;
+
+        (void)state;
+        assert_non_null(arena);
+        o.no_pivot_root = true;
+        o.no_new_keyring = true;
+        o.io_uid = 100000;
+        o.io_gid = 200000;
+        any.type_url = (char *)"containerd.linux.runc.CreateOptions";
+        any.value.len = containerd__linux__runc__create_options__pack(&o, room);
+        any.value.data = room;
+        assert_int_equal(create_options_parse(&any, arena, &got, &err), 0);
+        assert_true(got.no_pivot_root);
+        assert_true(got.no_new_keyring);
+        assert_false(got.systemd_cgroup);
+        assert_int_equal(got.io_uid, 100000);
+        assert_int_equal(got.io_gid, 200000);
+        any.value.len--; /* cut in the middle of a number */
+        assert_int_equal(create_options_parse(&any, arena, &got, &err), -1);
+        assert_int_equal(err.code, STATUS_INVALID_ARGUMENT);
+        arena_free(arena);
 }
 
 static void another_runtime_binary_is_refused_by_name(void **state)
@@ -128,6 +160,7 @@ int main(void)
                 cmocka_unit_test(options_are_read_with_and_without_a_host_in_the_type),
                 cmocka_unit_test(nothing_means_defaults),
                 cmocka_unit_test(a_type_that_is_not_known_is_refused_by_name),
+                cmocka_unit_test(options_of_older_clients_are_read),
                 cmocka_unit_test(another_runtime_binary_is_refused_by_name),
                 cmocka_unit_test(garbage_is_refused_within_the_memory_of_the_call),
         };
