@@ -22,11 +22,10 @@ static void call_free(struct ttrpc_call *call)
 
         loop_deferred_cancel(&call->cancel_late);
         loop_timer_free(call->deadline_timer);
-        if (call->server)
+        if (call->server) {
                 call->server->n_call_bytes -= call->n_bytes;
-        if (!list_is_empty(&call->detached)) {
+                call->server->n_detached -= !list_is_empty(&call->detached);
                 list_remove(&call->detached);
-                call->server->n_detached--;
         }
         ttrpc_pool_arena_give(pool, call->arena); /* the call itself goes with it */
         ttrpc_pool_unref(pool);

@@ -107,6 +107,7 @@ static void pending_on_timer(struct loop_timer *timer, void *userdata)
         _cleanup_(client_unref_p) struct ttrpc_client *client = client_ref(pending->client);
 
         (void)timer;
+        (void)client; /* only held */
         pending_fail(pending, STATUS_DEADLINE_EXCEEDED, "context deadline exceeded");
 }
 
@@ -197,6 +198,7 @@ static void client_on_lost(struct ttrpc_conn *conn, const struct error *err)
 }
 
 static const struct ttrpc_conn_ops client_conn_ops = {
+        .read_to_end = true,
         .on_frame = client_on_frame,
         .on_oversized = client_on_oversized,
         .on_lost = client_on_lost,

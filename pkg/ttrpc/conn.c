@@ -110,6 +110,18 @@ static void conn_sent(struct ttrpc_conn *conn, size_t n)
         }
 }
 
+/* Called by whoever sends, so what is left to read waits for the end of the round. */
+static void conn_send_failed(struct ttrpc_conn *conn, int errnum)
+{
+        if (errnum != EPIPE || !conn->ops->read_to_end || conn->half_closed) {
+                ttrpc_conn_doom(conn, "send", errnum);
+                return;
+        }
+        conn->draining = true;
+        conn_drop_queue(conn);
+        loop_defer(conn->loop, &conn->deferred);
+}
+
 /* Sends what the socket takes, and watches for room if that was not all. */
 static void conn_flush(struct ttrpc_conn *conn)
 {
@@ -132,7 +144,7 @@ static void conn_flush(struct ttrpc_conn *conn)
                 } else if (errno == EAGAIN) {
                         break;
                 } else if (errno != EINTR) {
-                        ttrpc_conn_doom(conn, "send", errno);
+                        conn_send_failed(conn, errno);
                         return;
                 }
         }
@@ -146,7 +158,7 @@ void ttrpc_conn_send_consume(struct ttrpc_conn *conn, struct ttrpc_out *out)
                 ttrpc_conn_doom(conn, "no memory for an answer", ENOMEM);
                 return;
         }
-        if (conn->doomed || conn->fd < 0) {
+        if (conn->doomed || conn->draining || conn->fd < 0) {
                 (void)ttrpc_out_free(out);
                 return;
         }
@@ -307,25 +319,26 @@ static void conn_read(struct ttrpc_conn *conn)
                 room = conn->frame.length - conn->n_body;
         }
         n = recv(conn->fd, buffer, room, MSG_DONTWAIT);
+        conn->reading = true;
         if (n == 0)
                 conn_on_eof(conn);
+        else if (n < 0 && errno == EAGAIN && conn->draining)
+                ttrpc_conn_doom(conn, "send", EPIPE);
         else if (n < 0 && errno != EAGAIN && errno != EINTR)
                 ttrpc_conn_doom(conn, "receive", errno);
         else if (n > 0 && direct)
                 conn_body_advance(conn, (size_t)n);
         else if (n > 0)
                 ttrpc_conn_feed(conn, buffer, (size_t)n);
+        conn->reading = false;
 }
 
 static void conn_on_io(struct loop_io *io, int fd, int what, void *userdata)
 {
         _cleanup_(ttrpc_conn_unref_p) struct ttrpc_conn *conn = ttrpc_conn_ref(userdata);
 
-        if (what & LOOP_READ && !conn->half_closed) {
-                conn->reading = true;
+        if (what & LOOP_READ && !conn->half_closed)
                 conn_read(conn);
-                conn->reading = false;
-        }
         if (conn->fd >= 0 && !conn->doomed)
                 conn_flush(conn);
 }
@@ -336,6 +349,12 @@ static void conn_on_deferred(struct loop_deferred *deferred)
         _cleanup_(ttrpc_conn_unref_p) struct ttrpc_conn *conn = ttrpc_conn_ref(ours);
         struct error err = ERROR_INIT;
 
+        if (conn->draining && !conn->doomed) {
+                conn_read(conn);
+                if (conn->fd >= 0)
+                        loop_defer(conn->loop, &conn->deferred);
+                return;
+        }
         if (!conn->doomed) {
                 conn_flush(conn);
                 return;

@@ -27,6 +27,9 @@ struct ttrpc_conn_ops {
         /* A peer that stops writing still gets the answers to its open streams. */
         bool half_close;
 
+        /* What the peer has said before it went away still counts, also when a send failed. */
+        bool read_to_end;
+
         /* A whole frame; body is good until it returns, and may be closed meanwhile. */
         void (*on_frame)(struct ttrpc_conn *conn, const struct ttrpc_frame *frame,
                          const uint8_t *body);
@@ -69,6 +72,7 @@ struct ttrpc_conn {
         struct loop_timer *hangup_timer;
         bool reading; /* conn_on_io is on the stack and will send what is queued */
         bool half_closed;
+        bool draining; /* cannot send any more, reads what is left */
         bool doomed;
         const char *doom_text;
         int doom_errnum;

@@ -481,6 +481,23 @@ static void a_lost_connection_is_told_after_its_calls(void **state)
         assert_non_null(strstr(t->err.msg, "ttrpc connection lost"));
 }
 
+static void an_answer_that_came_before_the_end_is_not_lost(void **state)
+{
+        struct test *t = *state;
+
+        must_call(t, t->raw, METHOD_ECHO, "");
+        harness_settle(&t->h);
+        answer_raw(t, 1, TTRPC_FRAME_RESPONSE, BYTES("\x12\x04\x0a\x02me"));
+        peer_deinit(&t->peer);
+        /* Sending this fails before the answer above is read. */
+        must_call(t, t->raw, METHOD_ECHO, "");
+        wait_for(t, 1);
+        assert_int_equal(t->n_done, 1);
+        assert_string_equal(t->text, "me");
+        wait_for(t, 2);
+        assert_int_equal(t->err.code, STATUS_UNAVAILABLE);
+}
+
 static void a_client_may_be_freed_when_its_connection_is_lost(void **state)
 {
         struct test *t = *state;
@@ -586,6 +603,7 @@ int main(void)
                 CLIENT_TEST(pending_calls_are_limited),
                 CLIENT_TEST(a_type_that_contains_itself_is_refused),
                 CLIENT_TEST(a_lost_connection_is_told_after_its_calls),
+                CLIENT_TEST(an_answer_that_came_before_the_end_is_not_lost),
                 CLIENT_TEST(a_client_may_be_freed_when_its_connection_is_lost),
                 CLIENT_TEST(a_client_may_be_freed_by_an_answer),
                 CLIENT_TEST(a_client_may_be_freed_by_a_timeout),
