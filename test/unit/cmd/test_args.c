@@ -37,19 +37,16 @@ static struct args parse_ok(int argc, const char *const *argv, const char *verb_
                 "belay", __VA_ARGS__, NULL                                          \
         }
 
-#define assert_refused(text, ...)                                                   \
-        do {                                                                        \
-                const char *argv[] = {"belay", __VA_ARGS__, NULL};                  \
-                const struct verb *verb = NULL;                                     \
-                struct error err = ERROR_INIT;                                      \
-                struct args args;                                                   \
-                                                                                    \
-                assert_int_equal(args_parse((int)UNIT_COUNT(argv) - 1, argv, verbs, \
-                                            UNIT_COUNT(verbs), &args, &verb, &err), \
-                                 -1);                                               \
-                assert_int_equal(err.code, STATUS_INVALID_ARGUMENT);                \
-                assert_non_null(strstr(err.msg, text));                             \
-        } while (0)
+static void assert_refused(const char *text, int argc, const char *const *argv)
+{
+        const struct verb *verb = NULL;
+        struct error err = ERROR_INIT;
+        struct args args;
+
+        assert_int_equal(args_parse(argc, argv, verbs, UNIT_COUNT(verbs), &args, &verb, &err), -1);
+        assert_int_equal(err.code, STATUS_INVALID_ARGUMENT);
+        assert_non_null(strstr(err.msg, text));
+}
 
 static void defaults_hold_when_nothing_is_given(void **state)
 {
@@ -115,17 +112,17 @@ static void help_and_version_need_nothing_else(void **state)
 static void mistakes_are_named(void **state)
 {
         (void)state;
-        assert_refused("unknown verb 'fly'", "fly");
-        assert_refused("unknown option --nope", "run", "--nope", "box");
-        assert_refused("unknown option -x", "run", "-x", "box");
-        assert_refused("kill does not take --rm", "kill", "--rm", "box");
-        assert_refused("without a verb does not take --rm", "--rm", "run", "box");
-        assert_refused("--rm takes no value", "run", "--rm=1", "box");
-        assert_refused("--root needs a value", "list", "--root");
-        assert_refused("which container?", "kill");
-        assert_refused("what is 'extra'?", "kill", "box", "TERM", "extra");
-        assert_refused("what is 'box'?", "list", "box");
-        assert_refused("'../box' is not an id", "kill", "../box");
+        assert_refused("unknown verb 'fly'", ARGV("fly"));
+        assert_refused("unknown option --nope", ARGV("run", "--nope", "box"));
+        assert_refused("unknown option -x", ARGV("run", "-x", "box"));
+        assert_refused("kill does not take --rm", ARGV("kill", "--rm", "box"));
+        assert_refused("without a verb does not take --rm", ARGV("--rm", "run", "box"));
+        assert_refused("--rm takes no value", ARGV("run", "--rm=1", "box"));
+        assert_refused("--root needs a value", ARGV("list", "--root"));
+        assert_refused("which container?", ARGV("kill"));
+        assert_refused("what is 'extra'?", ARGV("kill", "box", "TERM", "extra"));
+        assert_refused("what is 'box'?", ARGV("list", "box"));
+        assert_refused("'../box' is not an id", ARGV("kill", "../box"));
 }
 
 static void environment_variables_have_a_limit(void **state)
