@@ -125,7 +125,7 @@ int plan_write_id_maps(const struct plan *plan, pid_t child, struct error *err);
  * capabilities. A score that the host's own lack of CAP_SYS_RESOURCE forbids stays as it is. */
 int plan_apply_rlimits(const struct plan *plan, pid_t child, struct error *err);
 
-/* ---- in the child; each returns 0 or -1 with err ---- */
+/* ---- in the child; each returns 0 or -1 with err, which must not be NULL here ---- */
 
 int child_prepare(const struct plan *plan, struct error *err);
 

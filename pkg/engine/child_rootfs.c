@@ -47,7 +47,9 @@ int child_attach_rootfs(const struct plan *plan, struct error *err)
         target = open(p->rootfs_path, O_PATH | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
         if (target < 0 || fstat(target, &st) < 0)
                 return error_errno(err, errno, "rootfs: open '%s'", p->rootfs_path);
-        if (st.st_dev != p->rootfs_dev || st.st_ino != p->rootfs_ino)
+        /* in a mount namespace that was joined, this place may hold something else */
+        if (plan->join_fds[OCI_NS_MOUNT] < 0 &&
+            (st.st_dev != p->rootfs_dev || st.st_ino != p->rootfs_ino))
                 return error_set(err, STATUS_UNKNOWN,
                                  "rootfs: '%s' is not the directory that it was", p->rootfs_path);
         if (child_move_mount(plan->rootfs_fd, target) < 0)

@@ -89,10 +89,13 @@ static int set_ids(const struct oci_user *user, struct error *err)
         if (setgroups(user->n_additional_gids, user->additional_gids) < 0 &&
             !(errno == EPERM && user->n_additional_gids == 0))
                 return error_errno(err, errno, "set the additional groups");
+        /* EINVAL: the user namespace does not map it (setresuid(2)) */
         if (setresgid(user->gid, user->gid, user->gid) < 0)
-                return error_errno(err, errno, "set the group id to %u", user->gid);
+                return error_errno(err, errno, "set the group id to %u%s", user->gid,
+                                   errno == EINVAL ? " (not mapped?)" : "");
         if (setresuid(user->uid, user->uid, user->uid) < 0)
-                return error_errno(err, errno, "set the user id to %u", user->uid);
+                return error_errno(err, errno, "set the user id to %u%s", user->uid,
+                                   errno == EINVAL ? " (not mapped?)" : "");
         return 0;
 }
 

@@ -563,6 +563,27 @@ static void a_user_namespace_given_by_path_is_joined_with_those_it_owns(void **s
         assert_string_equal(r.out, "0\n         0     100000      65536\n1\nok\n");
 }
 
+static void a_mount_namespace_given_by_path_becomes_the_containers(void **state)
+{
+        char namespaces[512];
+        char want[64];
+        char path[64];
+        struct stat st;
+        pid_t pid = start_holder(CLONE_NEWNS, namespaces, sizeof(namespaces));
+
+        (void)snprintf(namespaces, sizeof(namespaces),
+                       "[{\"type\":\"pid\"},{\"type\":\"mount\",\"path\":\"/proc/%d/ns/mnt\"}]",
+                       pid);
+        (void)snprintf(path, sizeof(path), "/proc/%d/ns/mnt", pid);
+        assert_int_equal(stat(path, &st), 0);
+        run(.script = "readlink /proc/self/ns/mnt; ls -d /outside /bin 2>/dev/null",
+            .namespaces = namespaces, .mounts = "[" PROC "]");
+        stop_holder(pid);
+        (void)snprintf(want, sizeof(want), "mnt:[%lu]\n/bin\n", (unsigned long)st.st_ino);
+        assert_null(r.failed_at);
+        assert_non_null(strstr(r.out, want));
+}
+
 static void a_namespace_of_another_type_is_refused(void **state)
 {
         run(.namespaces = "[{\"type\":\"mount\"},{\"type\":\"network\",\"path\":"
@@ -672,7 +693,7 @@ static void container_hooks_run_before_the_pivot_and_before_execve(void **state)
 
 struct exec_job {
         const char *process;
-        bool terminal;
+        int namespaces; /* more than those of every container */
         bool with_capabilities;
 };
 
@@ -717,7 +738,8 @@ static void exec_inside(pid_t pid, int output, void *userdata)
         if (child == 0) {
                 int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
 
-                if (setns(pidfd, CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWNET) < 0)
+                if (setns(pidfd, job->namespaces | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWUTS |
+                                         CLONE_NEWNET) < 0)
                         _exit(2);
                 child = fork();
                 if (child == 0)
@@ -746,6 +768,26 @@ static void an_execd_process_is_in_the_container_with_its_capabilities(void **st
         run(.script = "touch /tmp/up; sleep 60", .while_running = exec_inside, .userdata = &job,
             .top = ",\"hostname\":\"inside\"");
         assert_out_has("CapBnd:\t0000000000000000\n");
+}
+
+#define KEYRING "awk '/_ses.box/ {print $1}' /proc/keys"
+
+static void an_execd_process_is_mapped_in_a_user_namespace(void **state)
+{
+        struct exec_job job = {
+                .process =
+                        "{\"cwd\":\"/tmp\",\"args\":[\"sh\",\"-c\",\"id -u; touch x; stat -c %u x;"
+                        " test $(cat k) = $(" KEYRING ") && echo same keyring\"],\"env\":["
+                        "\"PATH=/bin\"],\"user\":{\"uid\":0,\"gid\":0}}",
+                .namespaces = CLONE_NEWUSER,
+        };
+
+        box_host(*state, "chown -hR 100000:200000 rootfs");
+        run(.script = KEYRING " > /tmp/k; touch /tmp/up; sleep 60", .namespaces = USERNS,
+            .linux_ = MAPS, .while_running = exec_inside, .userdata = &job);
+        assert_null(r.failed_at);
+        assert_string_equal(r.out, "0\n0\nsame keyring\n");
+        box_host(*state, "test $(stat -c %u rootfs/tmp/x) = 100000");
 }
 
 static void an_execd_process_is_told_what_is_missing(void **state)
@@ -805,6 +847,7 @@ int main(void)
                 boxed(ids_that_the_user_namespace_lacks_are_named),
                 boxed(namespaces_given_by_path_are_joined),
                 boxed(a_user_namespace_given_by_path_is_joined_with_those_it_owns),
+                boxed(a_mount_namespace_given_by_path_becomes_the_containers),
                 boxed(a_namespace_of_another_type_is_refused),
                 boxed(without_a_mount_namespace_it_is_a_chroot),
                 boxed(without_pivot_root_the_hosts_proc_and_sys_are_gone),
@@ -813,6 +856,7 @@ int main(void)
                 boxed(a_filter_that_denies_what_the_set_up_needs_still_starts),
                 boxed(container_hooks_run_before_the_pivot_and_before_execve),
                 boxed(an_execd_process_is_in_the_container_with_its_capabilities),
+                boxed(an_execd_process_is_mapped_in_a_user_namespace),
                 boxed(an_execd_process_is_told_what_is_missing),
         };
 
