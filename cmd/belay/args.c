@@ -72,11 +72,19 @@ struct parser {
         struct args *args;
 };
 
-static const struct flag *flag_find(const char *name, size_t len, char letter)
+static const struct flag *flag_by_name(const char *name, size_t len)
 {
         for (size_t i = 0; i < _ARG_FLAG_MAX; i++) {
-                if (letter ? flags[i].letter == letter
-                           : strlen(flags[i].name) == len && memcmp(flags[i].name, name, len) == 0)
+                if (strlen(flags[i].name) == len && memcmp(flags[i].name, name, len) == 0)
+                        return &flags[i];
+        }
+        return NULL;
+}
+
+static const struct flag *flag_by_letter(char letter)
+{
+        for (size_t i = 0; i < _ARG_FLAG_MAX; i++) {
+                if (flags[i].letter == letter)
                         return &flags[i];
         }
         return NULL;
@@ -121,7 +129,7 @@ static int flag_set(struct parser *p, const struct flag *flag, const char *value
 static int read_long(struct parser *p, const char *name, struct error *err)
 {
         size_t len = strcspn(name, "=");
-        const struct flag *flag = flag_find(name, len, 0);
+        const struct flag *flag = flag_by_name(name, len);
 
         if (!flag)
                 return error_set(err, STATUS_INVALID_ARGUMENT, "unknown option --%.*s", (int)len,
@@ -133,7 +141,7 @@ static int read_long(struct parser *p, const char *name, struct error *err)
 static int read_letters(struct parser *p, const char *letters, struct error *err)
 {
         for (; *letters; letters++) {
-                const struct flag *flag = flag_find(NULL, 0, *letters);
+                const struct flag *flag = flag_by_letter(*letters);
 
                 if (!flag)
                         return error_set(err, STATUS_INVALID_ARGUMENT, "unknown option -%c",
@@ -215,9 +223,9 @@ static void print_flag(const struct flag *flag)
 {
         char left[40];
 
-        snprintf(left, sizeof(left), "%c%c%s--%s%s%s", flag->letter ? '-' : ' ',
-                 flag->letter ? flag->letter : ' ', flag->letter ? ", " : "  ", flag->name,
-                 flag->meta ? " " : "", flag->meta ? flag->meta : "");
+        (void)snprintf(left, sizeof(left), "%c%c%s--%s%s%s", flag->letter ? '-' : ' ',
+                       flag->letter ? flag->letter : ' ', flag->letter ? ", " : "  ", flag->name,
+                       flag->meta ? " " : "", flag->meta ? flag->meta : "");
         printf("  %-26s  %s\n", left, flag->help);
 }
 

@@ -123,8 +123,8 @@ int main(int argc, char **argv)
 
         (void)sigaction(SIGPIPE, &ignore, NULL);
         if (args_parse(argc, (const char *const *)argv, verbs, N_VERBS, &args, &verb, &err) < 0) {
-                fprintf(stderr, "belay: %s\n(`belay %s%s--help` helps)\n", err.msg,
-                        verb ? verb->name : "", verb ? " " : "");
+                (void)fprintf(stderr, "belay: %s\n(`belay %s%s--help` helps)\n", err.msg,
+                              verb ? verb->name : "", verb ? " " : "");
                 return EXIT_USAGE;
         }
         if (args.version) {
@@ -139,7 +139,7 @@ int main(int argc, char **argv)
                 return verb || args.help ? EXIT_SUCCESS : EXIT_USAGE;
         }
         if (verb->run(&args, &status, &err) < 0) {
-                fprintf(stderr, "belay: %s\n", err.msg);
+                (void)fprintf(stderr, "belay: %s\n", err.msg);
                 return verb->failure;
         }
         return fflush(stdout) == 0 ? status : verb->failure;

@@ -119,18 +119,18 @@ static void list_json(const struct out_row *rows, size_t n)
         struct json_object *array = json_object_new_array();
 
         for (size_t i = 0; i < n; i++) {
-                struct json_object *object = json_object_new_object();
+                struct json_object *row = json_object_new_object();
 
-                add_string(object, "id", rows[i].id);
-                json_object_object_add(object, "pid", json_object_new_int64(rows[i].pid));
-                add_string(object, "status", rows[i].status);
+                add_string(row, "id", rows[i].id);
+                json_object_object_add(row, "pid", json_object_new_int64(rows[i].pid));
+                add_string(row, "status", rows[i].status);
                 if (rows[i].exited)
-                        json_object_object_add(object, "exit_status",
+                        json_object_object_add(row, "exit_status",
                                                json_object_new_int64(rows[i].exit_status));
-                add_string(object, "bundle", rows[i].bundle);
-                add_time(object, "created_at", rows[i].created_at.tv_sec,
+                add_string(row, "bundle", rows[i].bundle);
+                add_time(row, "created_at", rows[i].created_at.tv_sec,
                          (int32_t)rows[i].created_at.tv_nsec);
-                json_object_array_add(array, object);
+                json_object_array_add(array, row);
         }
         print(array);
 }

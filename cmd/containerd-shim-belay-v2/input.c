@@ -75,8 +75,11 @@ static int read_runtime_options(const Google__Protobuf__Any *any, struct input *
 {
         _cleanup_(old_options_free_p) OldOptions *old = NULL;
         _cleanup_(runc_options_free_p) RuncOptions *options = NULL;
-        const char *type = any ? any_type_name(any->type_url) : "";
+        const char *type;
 
+        if (!any)
+                return 0;
+        type = any_type_name(any->type_url);
         if (str_equal(type, containerd__runc__v1__options__descriptor.name)) {
                 options = containerd__runc__v1__options__unpack(NULL, any->value.len,
                                                                 any->value.data);

@@ -57,24 +57,28 @@ static int run(const struct options *options, struct error *err)
         return action_serve(options, err);
 }
 
+static int fail(const char *name, const struct error *err)
+{
+        dprintf(STDERR_FILENO, "%s: %s", name, err->msg);
+        return EXIT_FAILURE;
+}
+
 int main(int argc, char **argv)
 {
-        struct options options;
-        struct error err = ERROR_INIT;
         const char *name = argc > 0 ? path_basename(argv[0]) : "containerd-shim-belay-v2";
+        struct error err = ERROR_INIT;
+        struct options options;
 
-        if (open_stdio(&err) == 0 &&
-            options_parse(argc, (const char *const *)argv, &options, &err) < 0) {
+        if (open_stdio(&err) < 0)
+                return fail(name, &err);
+        if (options_parse(argc, (const char *const *)argv, &options, &err) < 0) {
                 dprintf(STDERR_FILENO, "%s\n", err.msg);
                 options_print_usage(STDERR_FILENO, name);
                 return EXIT_USAGE;
         }
-        if (err.code == STATUS_OK && options.help) {
+        if (options.help) {
                 options_print_usage(STDERR_FILENO, name);
                 return EXIT_SUCCESS;
         }
-        if (err.code == STATUS_OK && run(&options, &err) == 0)
-                return EXIT_SUCCESS;
-        dprintf(STDERR_FILENO, "%s: %s", name, err.msg);
-        return EXIT_FAILURE;
+        return run(&options, &err) < 0 ? fail(name, &err) : EXIT_SUCCESS;
 }

@@ -56,14 +56,14 @@ int place_oom_score(pid_t pid, struct error *err)
         int score = 0;
         int r;
 
-        snprintf(path, sizeof(path), "/proc/%d/oom_score_adj", (int)getppid());
+        (void)snprintf(path, sizeof(path), "/proc/%d/oom_score_adj", (int)getppid());
         r = file_read(AT_FDCWD, path, LIMIT_PROC_BYTES, &text, NULL);
         if (r < 0)
                 return error_errno(err, -r, "read '%s'", path);
         if (place_oom_score_next(text, &score, err) < 0)
                 return -1;
-        snprintf(path, sizeof(path), "/proc/%d/oom_score_adj", (int)pid);
-        snprintf(score_text, sizeof(score_text), "%d", score);
+        (void)snprintf(path, sizeof(path), "/proc/%d/oom_score_adj", (int)pid);
+        (void)snprintf(score_text, sizeof(score_text), "%d", score);
         r = file_write(AT_FDCWD, path, score_text);
         if (r < 0 && r != -EPERM && r != -EACCES)
                 return error_errno(err, -r, "write '%s'", path);
@@ -80,7 +80,7 @@ static int cgroup_enter(const char *mountpoint, const char *path, pid_t pid, boo
 
         if (!file)
                 return error_errno(err, ENOMEM, "join shim_cgroup");
-        snprintf(text, sizeof(text), "%d", (int)pid);
+        (void)snprintf(text, sizeof(text), "%d", (int)pid);
         r = file_write(AT_FDCWD, file, text);
         if (r == -ENOENT)
                 return 0;
