@@ -2,17 +2,13 @@
  *
  * Images and configurations that try to reach the host. Each test makes the trap as an attacker
  * would and then looks whether the host is as it was; where an attack is refused, the refusal is
- * checked, too, so that a test cannot pass because something else went wrong.
+ * checked, too, so that a test cannot pass because something else went wrong. Long, but a list.
  */
 #include <fcntl.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/mount.h>
 #include <sys/prctl.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
