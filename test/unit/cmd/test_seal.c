@@ -9,6 +9,8 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,7 +26,7 @@
 #include "cmd/containerd-shim-belay-v2/seal.h"
 #include "test/unit/unit.h"
 
-enum { BINARY_BYTES_MAX = 64 << 20 };
+enum { BINARY_BYTES_MAX = 64 << 20, NOBODY = 65534 };
 
 struct fixture {
         char dir[32];
@@ -35,14 +37,17 @@ struct fixture {
         int hold;  /* closing it ends that process */
 };
 
-/* `seal`: standard input and output go on to the sealed child. */
-static int seal_and_end(void)
+/* `seal` and `seal-unprivileged`: standard input and output go on to the sealed child. */
+static int seal_and_end(bool unprivileged)
 {
         const char *const argv[] = {"sealed", "hold", NULL};
         struct error err = ERROR_INIT;
         int image = -1;
         pid_t pid;
 
+        if (unprivileged && (setgroups(0, NULL) < 0 || setresgid(NOBODY, NOBODY, NOBODY) < 0 ||
+                             setresuid(NOBODY, NOBODY, NOBODY) < 0))
+                return 1;
         if (seal_open(&image, &err) < 0)
                 return 1;
         pid = fork();
@@ -74,7 +79,7 @@ static int copy_self(struct fixture *f)
         return file_write_atomic(AT_FDCWD, f->copy, f->text, f->len, 0755);
 }
 
-static int start_sealed(void **state)
+static int start(void **state, const char *how)
 {
         static struct fixture f;
         int in[2];
@@ -92,7 +97,7 @@ static int start_sealed(void **state)
         if (helper == 0) {
                 if (dup2(in[0], STDIN_FILENO) < 0 || dup2(out[1], STDOUT_FILENO) < 0)
                         _exit(1);
-                execl(f.copy, f.copy, "seal", (char *)NULL);
+                execl(f.copy, f.copy, how, (char *)NULL);
                 _exit(1);
         }
         fd_close(in[0]);
@@ -105,6 +110,16 @@ static int start_sealed(void **state)
         fd_close(out[0]);
         *state = &f;
         return 0;
+}
+
+static int start_sealed(void **state)
+{
+        return start(state, "seal");
+}
+
+static int start_sealed_unprivileged(void **state)
+{
+        return start(state, "seal-unprivileged");
 }
 
 /* Idempotent; the sealed process is ours since this program is a subreaper. */
@@ -146,6 +161,14 @@ static void assert_not_writable(struct fixture *f, const char *path, int expecte
         assert_memory_equal(text, f->text, len);
 }
 
+/* The sealed copy as it is now; a link of procfs, which file_read() would not follow. */
+static int file_read_through(const char *path, char **ret_text, size_t *ret_len)
+{
+        _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+        return fd_read_all(fd, BINARY_BYTES_MAX, ret_text, ret_len);
+}
+
 static void the_image_cannot_be_written_to_while_it_runs(void **state)
 {
         struct fixture *f = *state;
@@ -179,6 +202,28 @@ static void the_image_is_the_file_itself_and_not_a_copy(void **state)
         assert_int_equal(file.st_ino, image.st_ino);
 }
 
+static void without_privileges_it_is_a_copy_that_cannot_be_written_to_either(void **state)
+{
+        struct fixture *f = *state;
+        _cleanup_free_ char *exe = str_printf("/proc/%d/exe", (int)f->pid);
+        _cleanup_close_ int kept = open(exe, O_PATH | O_CLOEXEC);
+        _cleanup_free_ char *again = str_printf("/proc/self/fd/%d", kept);
+        _cleanup_free_ char *text = NULL;
+        struct stat file;
+        struct stat image;
+        size_t len = 0;
+
+        assert_int_equal(stat(f->copy, &file), 0);
+        assert_int_equal(stat(exe, &image), 0);
+        assert_int_not_equal(file.st_ino, image.st_ino);
+        assert_not_writable(f, exe, ETXTBSY);
+        end_sealed(f);
+        assert_not_writable(f, again, EPERM);
+        assert_int_equal(file_read_through(again, &text, &len), 0);
+        assert_int_equal(len, f->len);
+        assert_memory_equal(text, f->text, len);
+}
+
 int main(int argc, char **argv)
 {
         const struct CMUnitTest tests[] = {
@@ -188,10 +233,15 @@ int main(int argc, char **argv)
                                                 start_sealed, remove_all),
                 cmocka_unit_test_setup_teardown(the_image_is_the_file_itself_and_not_a_copy,
                                                 start_sealed, remove_all),
+                cmocka_unit_test_setup_teardown(
+                        without_privileges_it_is_a_copy_that_cannot_be_written_to_either,
+                        start_sealed_unprivileged, remove_all),
         };
 
         if (argc == 2 && strcmp(argv[1], "seal") == 0)
-                return seal_and_end();
+                return seal_and_end(false);
+        if (argc == 2 && strcmp(argv[1], "seal-unprivileged") == 0)
+                return seal_and_end(true);
         if (argc == 2 && strcmp(argv[1], "hold") == 0)
                 return hold();
         if (geteuid() != 0)
