@@ -53,7 +53,9 @@ typedef void (*ttrpc_handler)(struct ttrpc_call *call, const ProtobufCMessage *r
 
 /*
  * Serves a service. handlers is parallel to descriptor->methods (n_methods of them); a NULL entry
- * answers Unimplemented. Both arrays must outlive the server.
+ * answers Unimplemented. Both arrays must outlive the server. ALREADY_EXISTS for a second service
+ * of that name; UNIMPLEMENTED for a request type that contains itself, since a peer could then
+ * nest a message as deep as it likes.
  */
 int ttrpc_server_register(struct ttrpc_server *server, const ProtobufCServiceDescriptor *descriptor,
                           const ttrpc_handler *handlers, void *userdata, struct error *err);
@@ -134,7 +136,8 @@ struct ttrpc_call_options {
 
 /*
  * Starts a unary call of service->methods[method]. The request is packed before it returns. fn runs
- * once, never before this function has returned, unless this function fails. options may be NULL.
+ * once, never before this function has returned; when it fails fn does not run. options may be
+ * NULL. UNAVAILABLE when the connection is lost, RESOURCE_EXHAUSTED beyond a limit (limits.h).
  */
 int ttrpc_client_call(struct ttrpc_client *client, const ProtobufCServiceDescriptor *service,
                       unsigned method, const ProtobufCMessage *request,
