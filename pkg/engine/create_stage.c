@@ -292,8 +292,8 @@ static int run_stage_hooks(struct create_stage *cs, struct error *err)
         return run_hooks(cs, &cs->spec->hooks.create_runtime, "createRuntime", "creating", err);
 }
 
-/* The time between GO and PREPARED is init's; so the state is written then. */
-static int write_state(struct create_stage *cs, struct error *err)
+/* Before GO: afterwards init may fail, end and be reaped at any time. */
+static int note_init(struct create_stage *cs, struct error *err)
 {
         bool zombie;
         int r = process_start_time(cs->pid, &cs->state.start_time, &zombie);
@@ -302,14 +302,17 @@ static int write_state(struct create_stage *cs, struct error *err)
                 return error_errno(err, -r, "read the start time of init");
         cs->state.pid = cs->pid;
         cs->state.poststop_due = true;
-        return engine_state_write(cs->bundle_fd, &cs->state, cs->stage->arena, err);
+        return 0;
 }
 
 static int converse(struct create_stage *cs, struct error *err)
 {
         if (plan_has_new_userns(cs->plan) && plan_write_id_maps(cs->plan, cs->pid, err) < 0)
                 return -1;
-        if (stage_send_go(cs->gate, err) < 0 || write_state(cs, err) < 0 ||
+        if (note_init(cs, err) < 0 || stage_send_go(cs->gate, err) < 0)
+                return -1;
+        /* While init is busy. */
+        if (engine_state_write(cs->bundle_fd, &cs->state, cs->stage->arena, err) < 0 ||
             stage_await(cs->stage, cs->gate, MESSAGE_PREPARED, err) < 0)
                 return -1;
         if (has_stage_hooks(cs) &&

@@ -55,7 +55,13 @@ static int message_check(const struct message *msg, ssize_t n)
 int message_recv(int sock, struct message *ret, int *fds, size_t *n_fds)
 {
         ssize_t n = fd_recv(sock, ret, sizeof(*ret), fds, n_fds);
-        int r = message_check(ret, n);
+        int r;
+
+        /* Said once, before what is still queued, when the peer has closed without having read all:
+         * unix(7) sockets. What comes next is the peer's last words, or EOF. */
+        if (n == -ECONNRESET)
+                n = fd_recv(sock, ret, sizeof(*ret), fds, n_fds);
+        r = message_check(ret, n);
 
         if (r < 0 && n >= 0 && n_fds) {
                 while (*n_fds > 0)

@@ -378,7 +378,7 @@ static void the_network_of_a_pod_is_joined_by_a_user_namespace_of_its_own(void *
                                       "{\"type\":\"network\",\"path\":\"/proc/%d/ns/net\"}]",
                                       (int)getpid());
         const struct box_config c = {
-                .script = "readlink /proc/self/ns/net; exec sleep 1000",
+                .args = "[\"/bin/sleep\",\"1000\"]",
                 .mounts = "[{\"destination\":\"/proc\",\"type\":\"proc\",\"source\":\"proc\"}]",
                 .namespaces = namespaces,
                 .linux_ = ",\"uidMappings\":[{\"containerID\":0,\"hostID\":100000,\"size\":1000}],"
@@ -391,12 +391,12 @@ static void the_network_of_a_pod_is_joined_by_a_user_namespace_of_its_own(void *
         world_create(w, &c);
         world_start(w);
         assert_true(readlink("/proc/self/ns/net", own, sizeof(own) - 1) > 0);
-        assert_string_equal(
-                world_try_exec(w,
-                               "{\"user\":{\"uid\":0,\"gid\":0},\"cwd\":\"/\",\"env\":"
-                               "[\"PATH=/bin\"],\"args\":[\"readlink\",\"/proc/self/ns/net\"]}",
-                               false),
-                "");
+        assert_string_equal(world_try_exec(w,
+                                           "{\"user\":{\"uid\":0,\"gid\":0},\"cwd\":\"/\",\"env\":"
+                                           "[\"PATH=/bin\"],\"args\":[\"sh\",\"-c\",\"readlink "
+                                           "/proc/1/ns/net; readlink /proc/self/ns/net\"]}",
+                                           false),
+                            "");
         world_await(w, &w->exec_exit.has_come);
         out = world_output(w);
         assert_int_equal(strncmp(out, own, strlen(own)), 0);

@@ -96,6 +96,21 @@ static void a_peer_that_is_gone_is_an_error_and_no_signal(void **state)
         close(socks[0]);
 }
 
+static void last_words_are_heard_of_a_peer_that_did_not_listen(void **state)
+{
+        struct message msg;
+        int socks[2];
+
+        make_pair(socks);
+        assert_int_equal(message_send_simple(socks[0], MESSAGE_GO, 0), 0);
+        assert_int_equal(message_send_simple(socks[1], MESSAGE_READY, 7), 0);
+        close(socks[1]); /* with GO unread */
+        assert_int_equal(message_recv(socks[0], &msg, NULL, NULL), 1);
+        assert_int_equal(msg.value, 7);
+        assert_int_equal(message_recv(socks[0], &msg, NULL, NULL), 0);
+        close(socks[0]);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -103,6 +118,7 @@ int main(void)
                 cmocka_unit_test(an_error_without_a_code_is_still_an_error),
                 cmocka_unit_test(a_descriptor_travels_beside_the_message),
                 cmocka_unit_test(nonsense_is_told_from_a_message),
+                cmocka_unit_test(last_words_are_heard_of_a_peer_that_did_not_listen),
                 cmocka_unit_test(a_peer_that_is_gone_is_an_error_and_no_signal),
         };
 
