@@ -101,19 +101,37 @@ static int view_record(const struct container *c, const char *exec_id, struct vi
         return 0;
 }
 
+/* The task API has no word for how a process ended; the shim's record in the bundle has. */
+static void view_reason(struct view *view)
+{
+        _cleanup_close_ int fd = open(view->state.bundle, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        struct shim_record record;
+
+        if (fd >= 0 && shim_record_read(fd, view->exec_id, &record, NULL) == 0 && record.exited)
+                view->reason = record_reason_name(record.reason);
+}
+
+/* The shim is there: what it says. */
+static int view_task(const struct container *c, const struct args *args, struct view *view,
+                     struct error *err)
+{
+        if (task_state(c->task, args->id, args->exec_id, &view->state, err) < 0 ||
+            task_shim_pid(c->task, args->id, &view->shim_pid, err) < 0)
+                return -1;
+        view->status = task_status_name(view->state.status);
+        view->exited = view->state.status == CONTAINERD__V1__TYPES__STATUS__STOPPED;
+        if (view->exited)
+                view_reason(view);
+        return 0;
+}
+
 int container_view(struct container *c, const struct args *args, struct view *ret,
                    struct error *err)
 {
         struct view view = {.id = args->id, .exec_id = args->exec_id};
-        int r;
+        int r = c->task ? view_task(c, args, &view, err)
+                        : view_record(c, args->exec_id, &view, err);
 
-        if (c->task) {
-                r = task_state(c->task, args->id, args->exec_id, &view.state, err);
-                view.status = task_status_name(view.state.status);
-                view.exited = view.state.status == CONTAINERD__V1__TYPES__STATUS__STOPPED;
-        } else {
-                r = view_record(c, args->exec_id, &view, err);
-        }
         if (r < 0) {
                 view_deinit(&view);
                 return -1;

@@ -37,7 +37,8 @@ struct view {
                 *status; /* "created", "running", ...; "lost": no shim, and no record of an end */
         struct task_state state;
         bool exited;
-        const char *reason; /* only from a record, else NULL */
+        const char *reason; /* how it ended, from its record; NULL without one */
+        uint32_t shim_pid;  /* 0: there is no shim */
 };
 int container_view(struct container *c, const struct args *args, struct view *ret,
                    struct error *err);

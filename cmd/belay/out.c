@@ -53,6 +53,8 @@ static void state_json(const struct view *view)
                 add_string(object, "exec_id", view->exec_id);
         add_string(object, "status", view->status);
         json_object_object_add(object, "pid", json_object_new_int64(s->pid));
+        if (view->shim_pid)
+                json_object_object_add(object, "shim_pid", json_object_new_int64(view->shim_pid));
         if (view->exited) {
                 json_object_object_add(object, "exit_status",
                                        json_object_new_int64(s->exit_status));
@@ -87,6 +89,8 @@ void out_state(const struct view *view, bool json)
         line("status", view->status);
         if (view->state.pid)
                 printf("%-12s %u\n", "pid", view->state.pid);
+        if (view->shim_pid)
+                printf("%-12s %u\n", "shim", view->shim_pid);
         if (view->exited) {
                 out_format_time(time_text, view->state.exited_at, view->state.exited_at_nanos);
                 printf("%-12s %u\n", "exit status", view->state.exit_status);

@@ -244,6 +244,19 @@ const char *task_status_name(int status)
         return status > 0 && (size_t)status < n ? names[status] : "unknown";
 }
 
+int task_shim_pid(struct task *task, const char *id, uint32_t *ret, struct error *err)
+{
+        Containerd__Task__V2__ConnectRequest request = CONTAINERD__TASK__V2__CONNECT_REQUEST__INIT;
+        ProtobufCMessage *response = NULL;
+
+        request.id = (char *)id;
+        if (task_call(task, "Connect", &request.base, TASK_QUICK_NS, &response, err) < 0)
+                return -1;
+        *ret = ((const Containerd__Task__V2__ConnectResponse *)response)->shim_pid;
+        protobuf_c_message_free_unpacked(response, NULL);
+        return 0;
+}
+
 int task_kill(struct task *task, const char *id, const char *exec_id, int signo, bool all,
               struct error *err)
 {

@@ -59,6 +59,9 @@ int task_state(struct task *task, const char *id, const char *exec_id, struct ta
                struct error *err);
 void task_state_deinit(struct task_state *state);
 
+/* The shim's own pid, from Connect. */
+int task_shim_pid(struct task *task, const char *id, uint32_t *ret, struct error *err);
+
 /* "created", "running" and so on; "unknown" for a number that is none. */
 const char *task_status_name(int status);
 

@@ -197,6 +197,15 @@ def test_a_bundle_of_the_users_own_is_not_written_to(belay):
     assert sorted(os.listdir(c.bundle.path)) == before
 
 
+def test_state_names_the_shim_and_how_the_container_ended(belay):
+    belay.run("a", "sleep", "1000", flags=["-d"])
+    state = belay.state("a")
+    assert state["shim_pid"] == belay.shim_pid("a") and "reason" not in state
+    belay("kill", belay.id("a"), "KILL")
+    belay("wait", belay.id("a"), status=137)
+    assert belay.state("a")["reason"] == "signal"
+
+
 def test_shims_that_containerd_started_are_spoken_to(belay):
     c = belay.lab.container("sleep", "1000")
     c.pipes("stdout").run()
