@@ -164,7 +164,7 @@ static int replace_symlink(int parent, char *path, size_t at, size_t name_len, c
 static int make_missing(int root, char *path, char *scratch, bool is_directory, bool *ret_made,
                         int *ret)
 {
-        const char *p = NULL;
+        const char *p = "";
         _cleanup_close_ int dir = open_parent(root, path, &p);
 
         if (dir < 0)

@@ -89,7 +89,7 @@ static bool find_in(int fd, uint32_t uid, char *ret, size_t size)
                         len = 0;
                 }
         }
-        if (str_is_empty(home) || home[0] != '/' || strlen(home) >= size)
+        if (!home || home[0] != '/' || strlen(home) >= size)
                 return false;
         memcpy(ret, home, strlen(home) + 1);
         return true;

@@ -234,7 +234,7 @@ static int add_hide_paths(struct plan *plan, struct error *err)
 
         if (!plan->options.no_pivot_root || !p->has_mount_namespace)
                 return 0;
-        r = file_read(AT_FDCWD, "/proc/self/mountinfo", LIMIT_PROC_BYTES * 16, &text, NULL);
+        r = file_read(AT_FDCWD, "/proc/self/mountinfo", (size_t)LIMIT_PROC_BYTES * 16, &text, NULL);
         if (r < 0)
                 return error_errno(err, -r, "read /proc/self/mountinfo");
         for (const char *s = text; *s; s++)

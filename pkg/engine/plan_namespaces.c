@@ -39,7 +39,8 @@ static int open_namespace(size_t kind, const char *path, int *ret, struct error 
 {
         /* setns(2) refuses O_PATH; O_NONBLOCK is for a path that is a FIFO */
         _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-        struct stat theirs, ours;
+        struct stat theirs;
+        struct stat ours;
         int type;
 
         if (fd < 0)

@@ -143,13 +143,15 @@ void ttrpc_server_conn_lost(struct ttrpc_server *server, struct ttrpc_conn *conn
 
 struct ttrpc_server *ttrpc_server_free(struct ttrpc_server *server)
 {
+        struct ttrpc_conn *conn;
+
         if (!server)
                 return NULL;
         assert(!server->freed);
         server->freed = true;
         ttrpc_server_stop_listening(server);
-        while (!list_is_empty(&server->conns))
-                server_drop(server, list_first(&server->conns, struct ttrpc_conn, node));
+        while ((conn = list_first(&server->conns, struct ttrpc_conn, node)))
+                server_drop(server, conn);
         while (!list_is_empty(&server->detached)) {
                 struct ttrpc_call *call =
                         list_first(&server->detached, struct ttrpc_call, detached);
@@ -302,9 +304,11 @@ int ttrpc_server_listen_take(struct ttrpc_server *server, int fd, struct error *
 
 void ttrpc_server_stop_listening(struct ttrpc_server *server)
 {
+        struct listener *listener;
+
         server->n_stops++;
-        while (!list_is_empty(&server->listeners))
-                listener_free(list_first(&server->listeners, struct listener, node));
+        while ((listener = list_first(&server->listeners, struct listener, node)))
+                listener_free(listener);
 }
 
 size_t ttrpc_server_n_connections(const struct ttrpc_server *server)
