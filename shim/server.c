@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The root object: made in one order, destroyed in the other. A stop waits, within a bound, until a
- * Create under way is undone, containerd has the events, and clients have their answers; the
- * listener stays open until then, so that nobody finds a socket that nobody serves.
+ * Create under way is undone, containerd has the events, and clients have their answers. The
+ * listener goes as soon as nothing is done to the container any more: its id may be used again at
+ * once, and must not find a shim that refuses to create.
  */
 #include "shim/server.h"
 
@@ -45,11 +46,21 @@ void server_bury_container(struct shim_server *server, struct container *c)
 
 /* ---- The end ---- */
 
+static void close_listeners(struct shim_server *server)
+{
+        if (server->closed)
+                return;
+        server->closed = true;
+        if (server->on_closing)
+                server->on_closing(server->userdata);
+        ttrpc_server_stop_listening(server->ttrpc);
+}
+
 static void on_finish(struct loop_deferred *deferred)
 {
         struct shim_server *server = container_of(deferred, struct shim_server, finish);
 
-        ttrpc_server_stop_listening(server->ttrpc);
+        close_listeners(server);
         server->on_finished(server->userdata);
 }
 
@@ -69,6 +80,7 @@ static bool has_unfinished(struct shim_server *server)
 {
         if (server->creating || n_jobs(server) > 0)
                 return true;
+        close_listeners(server);
         if (publisher_n_queued(server->publisher) > 0) {
                 publisher_on_idle(server->publisher, on_idle_publisher, server);
                 return true;
@@ -193,6 +205,7 @@ int shim_server_new(struct shim_server **ret, const struct shim_server_options *
                 return error_set(err, STATUS_RESOURCE_EXHAUSTED, "create server: no memory");
         server->loop = options->loop;
         server->executor = options->executor;
+        server->on_closing = options->on_closing;
         server->on_finished = options->on_finished;
         server->userdata = options->userdata;
         set_times(&server->times, &options->times);

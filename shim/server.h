@@ -5,7 +5,7 @@
  * executor runs the container.
  *
  * It never ends the process: it tells its owner through on_finished, once, that nothing is left to
- * be served. The owner then leaves its loop, frees the server, and unlinks the sockets.
+ * be served. The owner then leaves its loop and frees the server.
  */
 #pragma once
 
@@ -51,6 +51,12 @@ struct shim_server_options {
         const char *bundle;              /* absolute; likewise */
         const char *ttrpc_address;       /* containerd's, for events; "" or NULL: none; copied */
         struct shim_times times;
+
+        /*
+         * Runs once, before the server stops listening: the owner removes the sockets' names, while
+         * nobody else can have them. May be NULL. Not at the server's free.
+         */
+        void (*on_closing)(void *userdata);
 
         /*
          * Runs once, from the loop, when the server has come to its end: after Shutdown, after

@@ -19,6 +19,7 @@ struct shim_server {
         char *id;
         char *bundle;
         struct shim_times times;
+        void (*on_closing)(void *userdata);
         void (*on_finished)(void *userdata);
         void *userdata;
 
@@ -39,6 +40,7 @@ struct shim_server {
 
         bool stopping;
         bool stop_time_over;
+        bool closed;   /* no listener any more */
         bool finished; /* on_finished has run, or will at the end of the round */
         struct loop_timer *stop_timer;
         struct loop_deferred finish;

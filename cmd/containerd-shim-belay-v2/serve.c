@@ -13,7 +13,6 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "pkg/base/cleanup.h"
@@ -45,7 +44,7 @@
 /* Everything that lives as long as the daemon. */
 struct daemon {
         char *bundle;
-        char *socket_path; /* what to unlink at the end; NULL when the socket has no name */
+        struct socket_name socket_name;
         struct loop *loop;
         struct reaper *reaper;
         struct engine *engine;
@@ -96,14 +95,11 @@ static int take_socket(const struct options *options, int *ret_fd, struct error 
         return 0;
 }
 
-static char *socket_name(int fd)
+static void on_closing(void *userdata)
 {
-        struct sockaddr_un sa = {0};
-        socklen_t len = sizeof(sa) - 1; /* so that sun_path is terminated */
+        struct daemon *d = userdata;
 
-        if (getsockname(fd, (struct sockaddr *)&sa, &len) < 0 || sa.sun_path[0] != '/')
-                return NULL;
-        return strdup(sa.sun_path);
+        socket_name_remove(&d->socket_name);
 }
 
 static void on_finished(void *userdata)
@@ -146,6 +142,7 @@ static int daemon_init(struct daemon *d, const struct options *options, struct e
                 .runtime_namespace = options->runtime_namespace,
                 .id = options->id,
                 .ttrpc_address = getenv("TTRPC_ADDRESS"),
+                .on_closing = on_closing,
                 .on_finished = on_finished,
                 .userdata = d,
         };
@@ -164,7 +161,7 @@ static int daemon_init(struct daemon *d, const struct options *options, struct e
                 return -1;
         if (take_socket(options, &fd, err) < 0)
                 return -1;
-        d->socket_path = socket_name(fd);
+        socket_name_init(&d->socket_name, fd);
         if (shim_server_listen_take(d->server, fd, err) < 0)
                 return -1;
         fd = -1;
@@ -175,9 +172,7 @@ static void daemon_deinit(struct daemon *d)
 {
         bool busy = d->server && shim_server_is_busy(d->server);
 
-        /* While it is still ours: once we have stopped listening, a new shim may bind this name. */
-        if (d->socket_path)
-                (void)unlink(d->socket_path);
+        socket_name_remove(&d->socket_name);
         shim_server_free(d->server);
         if (!busy) {
                 engine_free(d->engine);
@@ -187,7 +182,6 @@ static void daemon_deinit(struct daemon *d)
                 loop_signal_free(d->sigterm);
                 loop_free(d->loop);
         }
-        free(d->socket_path);
         free(d->bundle);
 }
 

@@ -3,14 +3,20 @@
  * The name of a shim's socket is a hash, so that its length does not depend on the id's, and equal
  * to the stock shim's, so that containerd's tools and tests find it. Only `start` binds; only a
  * socket that refuses connections is ever unlinked by another process than its own.
+ *
+ * Between bind(2) and listen(2) a socket refuses connections although it is no stale one, so these
+ * two and every removal of another's socket are done under a lock on the directory, which is held
+ * for some microseconds.
  */
 #include "cmd/containerd-shim-belay-v2/socket.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <sha2.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -66,12 +72,38 @@ bool socket_is_live(const char *path)
         return connect(fd, (struct sockaddr *)&sa, sizeof(sa)) == 0 || errno == EAGAIN;
 }
 
-void socket_remove_stale(const char *path)
+/* The lock goes with the descriptor; -1 without one. */
+static int lock_directory(const char *path)
+{
+        char dir[SOCKET_PATH_MAX + 1] = ".";
+        const char *slash = strrchr(path, '/');
+        size_t len = slash > path ? (size_t)(slash - path) : 1;
+        _cleanup_close_ int fd = -1;
+
+        if (len > SOCKET_PATH_MAX)
+                return -1;
+        if (slash)
+                memcpy(dir, path, len);
+        fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (fd < 0 || flock(fd, LOCK_EX) < 0)
+                return -1;
+        return TAKE_FD(fd);
+}
+
+static void remove_stale_locked(const char *path)
 {
         struct stat st;
 
         if (lstat(path, &st) == 0 && S_ISSOCK(st.st_mode) && !socket_is_live(path))
                 (void)unlink(path);
+}
+
+void socket_remove_stale(const char *path)
+{
+        _cleanup_close_ int lock = lock_directory(path);
+
+        if (lock >= 0)
+                remove_stale_locked(path);
 }
 
 /* mkdir -p of the directory of path. */
@@ -91,6 +123,7 @@ static int make_parents(const char *path, struct error *err)
 int socket_listen(const char *path, int *ret_fd, struct error *err)
 {
         _cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        _cleanup_close_ int lock = -1;
         struct sockaddr_un sa;
         int r;
 
@@ -101,6 +134,9 @@ int socket_listen(const char *path, int *ret_fd, struct error *err)
                 return error_errno(err, errno, "make a socket");
         if (make_parents(path, err) < 0)
                 return -1;
+        lock = lock_directory(path);
+        if (lock < 0)
+                return error_errno(err, errno, "lock the directory of '%s'", path);
         /* Linux gives the name the mode of the unbound socket (unix_bind_bsd), so there is no
          * moment in which it is wider. */
         if (fchmod(fd, 0600) < 0)
@@ -111,7 +147,7 @@ int socket_listen(const char *path, int *ret_fd, struct error *err)
                         *ret_fd = -1;
                         return 0;
                 }
-                socket_remove_stale(path);
+                remove_stale_locked(path);
                 r = bind(fd, (struct sockaddr *)&sa, sizeof(sa));
         }
         if (r < 0)
@@ -123,4 +159,35 @@ int socket_listen(const char *path, int *ret_fd, struct error *err)
         }
         *ret_fd = TAKE_FD(fd);
         return 0;
+}
+
+void socket_name_init(struct socket_name *name, int fd)
+{
+        struct sockaddr_un sa = {0};
+        socklen_t len = sizeof(sa) - 1; /* so that sun_path is terminated */
+        struct stat st;
+
+        *name = (struct socket_name){.path = NULL};
+        if (getsockname(fd, (struct sockaddr *)&sa, &len) < 0 || sa.sun_path[0] != '/' ||
+            lstat(sa.sun_path, &st) < 0)
+                return;
+        name->path = strdup(sa.sun_path);
+        name->dev = st.st_dev;
+        name->ino = st.st_ino;
+}
+
+void socket_name_remove(struct socket_name *name)
+{
+        struct stat st;
+
+        if (name->path && lstat(name->path, &st) == 0 && st.st_dev == name->dev &&
+            st.st_ino == name->ino)
+                (void)unlink(name->path);
+        socket_name_deinit(name);
+}
+
+void socket_name_deinit(struct socket_name *name)
+{
+        free(name->path);
+        name->path = NULL;
 }

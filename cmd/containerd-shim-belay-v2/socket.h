@@ -6,6 +6,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <sys/types.h>
 
 #include "pkg/base/error.h"
 
@@ -22,7 +23,8 @@ int socket_path(const char *dir, const char *address, const char *runtime_namesp
 
 /*
  * Binds and listens. When the name is taken by a socket on which nobody listens, that is replaced;
- * when somebody does, 0 and *ret_fd == -1. The descriptor is CLOEXEC and non-blocking.
+ * when somebody does, 0 and *ret_fd == -1. The descriptor is CLOEXEC and non-blocking. Of several
+ * that do this at once one gets the name, and the others find it live.
  */
 int socket_listen(const char *path, int *ret_fd, struct error *err);
 
@@ -32,3 +34,18 @@ bool socket_is_live(const char *path);
 /* Removes the socket of a process that is gone; nothing happens if somebody listens, or if path is
  * no socket. */
 void socket_remove_stale(const char *path);
+
+/* The name of a socket that listens, and what it names: another one may come to have the name. */
+struct socket_name {
+        char *path; /* NULL: it has no name */
+        dev_t dev;
+        ino_t ino;
+};
+
+/* Of a listening socket that nobody can have replaced yet. */
+void socket_name_init(struct socket_name *name, int fd);
+
+/* Removes the name if it is still ours; to be called while the socket still listens, since the name
+ * is anybody's afterwards. Frees the path; idempotent. */
+void socket_name_remove(struct socket_name *name);
+void socket_name_deinit(struct socket_name *name);

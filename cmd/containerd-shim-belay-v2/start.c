@@ -93,6 +93,7 @@ int action_start(const struct options *options, struct error *err)
 {
         _cleanup_(input_deinit) struct input input = {0};
         _cleanup_free_ char *path = NULL;
+        _cleanup_(socket_name_deinit) struct socket_name name = {.path = NULL};
         _cleanup_close_ int socket_fd = -1;
 
         /* To die between the fork and the answer would leave a daemon that nobody knows. */
@@ -108,6 +109,8 @@ int action_start(const struct options *options, struct error *err)
                 return -1;
         if (socket_listen(path, &socket_fd, err) < 0)
                 return -1;
+        if (socket_fd >= 0)
+                socket_name_init(&name, socket_fd);
         /* Before the daemon is there: it may end, and must find what to clean up, at any time. */
         if (write_address(path, err) == 0) {
                 if (socket_fd < 0)
@@ -116,7 +119,6 @@ int action_start(const struct options *options, struct error *err)
                         return 0;
                 (void)unlink(ADDRESS_FILE);
         }
-        if (socket_fd >= 0)
-                (void)unlink(path);
+        socket_name_remove(&name);
         return -1;
 }

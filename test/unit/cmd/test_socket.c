@@ -136,6 +136,26 @@ static void a_live_socket_is_left_alone(void **state)
         assert_int_equal(access(f->path, F_OK), 0);
 }
 
+static void a_name_is_removed_only_from_the_socket_that_has_it(void **state)
+{
+        struct fixture *f = *state;
+        _cleanup_close_ int first = listen_ok(f->path);
+        _cleanup_close_ int second = -1;
+        struct socket_name first_name;
+        struct socket_name second_name;
+
+        socket_name_init(&first_name, first);
+        assert_string_equal(first_name.path, f->path);
+        assert_int_equal(unlink(f->path), 0);
+        second = listen_ok(f->path);
+        socket_name_init(&second_name, second);
+        socket_name_remove(&first_name);
+        assert_int_equal(access(f->path, F_OK), 0);
+        socket_name_remove(&second_name);
+        assert_int_equal(access(f->path, F_OK), -1);
+        socket_name_remove(&second_name);
+}
+
 static void a_socket_with_a_full_backlog_counts_as_live(void **state)
 {
         struct fixture *f = *state;
@@ -197,6 +217,8 @@ int main(void)
                 cmocka_unit_test_setup_teardown(directory_and_socket_are_private, make_dir,
                                                 remove_dir),
                 cmocka_unit_test_setup_teardown(a_live_socket_is_left_alone, make_dir, remove_dir),
+                cmocka_unit_test_setup_teardown(a_name_is_removed_only_from_the_socket_that_has_it,
+                                                make_dir, remove_dir),
                 cmocka_unit_test_setup_teardown(a_socket_with_a_full_backlog_counts_as_live,
                                                 make_dir, remove_dir),
                 cmocka_unit_test_setup_teardown(a_stale_socket_is_replaced, make_dir, remove_dir),
