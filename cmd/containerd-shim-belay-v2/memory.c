@@ -22,8 +22,9 @@ enum {
         STACK_BYTES = 256 * 1024 /* as deep as the stack may have been */
 };
 
-/* Made by the linker: the ELF header of this executable, where it is mapped. */
-extern const ElfW(Ehdr) __ehdr_start __attribute__((visibility("hidden")));
+/* Made by the linker: this executable's ELF header, where it is mapped. An array without a size,
+ * since program headers and more follow. */
+extern const char __ehdr_start[] __attribute__((visibility("hidden")));
 
 void memory_tune(void)
 {
@@ -37,16 +38,16 @@ void memory_tune(void)
  * only the others are as in the file. */
 static void drop_text(uintptr_t page)
 {
-        const char *base = (const char *)&__ehdr_start;
-        const ElfW(Phdr) *phdr = (const void *)(base + __ehdr_start.e_phoff);
+        const ElfW(Ehdr) *ehdr = (const void *)__ehdr_start;
+        const ElfW(Phdr) *phdr = (const void *)(__ehdr_start + ehdr->e_phoff);
         uintptr_t bias = 0;
 
-        for (int i = 0; i < __ehdr_start.e_phnum; i++) {
+        for (int i = 0; i < ehdr->e_phnum; i++) {
                 if (phdr[i].p_type == PT_LOAD && phdr[i].p_offset == 0)
-                        bias = (uintptr_t)base - phdr[i].p_vaddr;
+                        bias = (uintptr_t)__ehdr_start - phdr[i].p_vaddr;
         }
         /* From the last one to the first, which holds these headers. */
-        for (int i = __ehdr_start.e_phnum - 1; i >= 0; i--) {
+        for (int i = ehdr->e_phnum - 1; i >= 0; i--) {
                 uintptr_t start = (bias + phdr[i].p_vaddr) & ~(page - 1);
                 uintptr_t end = bias + phdr[i].p_vaddr + phdr[i].p_filesz;
 

@@ -9,7 +9,7 @@ import subprocess
 import host
 from bundle import Bundle
 from events import Containerd
-from shim import Container, Result
+from shim import Container
 
 _numbers = itertools.count(1)
 
@@ -32,6 +32,7 @@ class Lab:
         self.containers = []
         self.paths = itertools.count(1)
         self.stale_sockets = False
+        self.log = ""
 
     def new_path(self, name):
         """A path that nothing else has used."""
@@ -91,9 +92,12 @@ class Lab:
             c.finish()
         left = self.leftovers()
         assert not left, "left behind:\n" + "\n".join(left)
+        check_for_sanitizers(self.logs())
 
     def logs(self):
-        return "".join(f"--- log of {c.id}\n{c.shim.read_log()}" for c in self.containers)
+        """All that the shims have logged."""
+        self.log += "".join(f"--- log of {c.id}\n{c.shim.read_log()}" for c in self.containers)
+        return self.log
 
     def clean(self):
         """Whatever happened: nothing may disturb the next test."""
@@ -108,6 +112,11 @@ class Lab:
             host.wait_for(lambda p=path: _rmdir(p), f"rmdir {path}", timeout=3)
         shutil.rmtree("/run/containerd/s", ignore_errors=True)
         shutil.rmtree(self.dir, ignore_errors=True)
+
+
+def check_for_sanitizers(text):
+    """A report of ASan, LSan or UBSan fails the test, also when the shim has done its work."""
+    assert "Sanitizer:" not in text and "runtime error:" not in text, text
 
 
 def _rmdir(path):
@@ -132,5 +141,3 @@ def find_shim(option):
     version = subprocess.run([path, "-v"], capture_output=True, text=True, timeout=20)
     return path, "Go version" in version.stdout and "belay" not in version.stdout
 
-
-__all__ = ["Lab", "Result", "find_shim", "CGROUP"]

@@ -18,6 +18,7 @@ import pytest
 
 import host
 from daemon import Daemon, write_image
+from harness import check_for_sanitizers
 
 WAIT_FOR_STOP = "while [ ! -e /stop ]; do sleep 0.05; done; exit {}"
 
@@ -32,6 +33,7 @@ def the_daemon(request):
     try:
         daemon.import_image(image)
         yield daemon
+        check_for_sanitizers(daemon.log_text())
     finally:
         daemon.stop()
 

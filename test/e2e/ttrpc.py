@@ -189,6 +189,7 @@ class Server:
         self.path = path
         self.handlers = handlers
         self.connections = set()
+        self.answering = threading.Lock()
         self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         self.listener.bind(path)
         self.listener.listen(64)
@@ -210,25 +211,33 @@ class Server:
                 stream, kind, _, payload = read_frame(sock)
                 if kind != REQUEST:
                     continue
-                request = envelope.Request.FromString(payload)
-                response = envelope.Response()
-                try:
-                    handler = self.handlers[request.service, request.method]
-                    response.payload = handler(request.payload)
-                except KeyError:
-                    response.status.code = UNIMPLEMENTED
-                    response.status.message = f"method {request.service}/{request.method}"
-                except Error as error:
-                    response.status.code, response.status.message = error.code, error.message
-                sock.sendall(frame(stream, RESPONSE, response.SerializeToString()))
+                with self.answering:
+                    self._answer(sock, stream, envelope.Request.FromString(payload))
         except (Closed, OSError):
             pass
         finally:
             self.connections.discard(sock)
             sock.close()
 
+    def _answer(self, sock, stream, request):
+        response = envelope.Response()
+        try:
+            handler = self.handlers[request.service, request.method]
+            response.payload = handler(request.payload)
+        except KeyError:
+            response.status.code = UNIMPLEMENTED
+            response.status.message = f"method {request.service}/{request.method}"
+        except Error as error:
+            response.status.code, response.status.message = error.code, error.message
+        sock.sendall(frame(stream, RESPONSE, response.SerializeToString()))
+
     def close(self):
-        """Drops everything; the path is free to be bound again."""
+        """Drops everything, but no call that has been handled and not answered yet (its peer would send it
+        again); the path is free to be bound again."""
+        with self.answering:
+            self._drop()
+
+    def _drop(self):
         self.listener.shutdown(socket.SHUT_RDWR)
         self.listener.close()
         self.thread.join()
