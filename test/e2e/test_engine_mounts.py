@@ -2,6 +2,7 @@
 """config.json, `root` and `mounts`, and the rootfs mounts of the Create request."""
 import os
 import pathlib
+import time
 
 import pytest
 
@@ -267,6 +268,20 @@ def test_two_rootfs_mounts_are_stacked(lab, stock):
     c.wait()
     assert c.stdout.read_all() == b"second\n"
     c.delete()
+    assert not host.mounts_below(c.bundle.path)
+
+
+def test_delete_unmounts_a_rootfs_that_somebody_still_looks_into(lab):
+    """R43: a scanner, or a shell of an administrator, has a file of it open for a while."""
+    c = lab.container("true")
+    c.create(rootfs=[{"type": "bind", "source": str(lab.template), "options": ["rbind", "ro"]}])
+    c.start()
+    c.wait()
+    with open(c.bundle.rootfs / "etc/passwd"):
+        delete = c.task.start.Delete()
+        time.sleep(0.2)  # not a wait for something: this is how long it is busy
+    delete.result(10)
+    c.deleted = True
     assert not host.mounts_below(c.bundle.path)
 
 

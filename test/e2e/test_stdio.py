@@ -199,6 +199,19 @@ def test_close_io_without_stdin_is_fine(lab):
     c.task.CloseIO(stdin=True)
 
 
+@needs_single_streams
+def test_a_client_that_never_opens_its_streams_blocks_nothing(lab):
+    """R51: there it fails after 30 s; here nothing waits for a reader, and what is written stays for one."""
+    c = lab.container("sh", "-c", "echo hello; exit 3").pipes("stdin", "stdout", "stderr")
+    for stream in (c.stdout, c.stderr):
+        stream.close()
+    c.run()
+    assert c.wait().status == 3
+    c.stdout.open()
+    assert os.read(c.stdout.fd, 100) == b"hello\n"
+    c.stderr.open()
+
+
 def test_a_client_that_never_opens_stdin_blocks_nothing(lab):
     """R50"""
     c = lab.container("sh", "-c", "exit 3").pipes("stdin", "stdout", "stderr").run()
@@ -218,6 +231,15 @@ def test_the_process_may_reopen_its_streams(lab):
     """R59 in part: scripts write to /dev/stderr."""
     r = lab.sh("echo a > /dev/stdout; echo b > /dev/stderr; echo c > /proc/self/fd/1")
     assert (r.out, r.err) == ("a\nc\n", "b\n")
+
+
+def test_a_process_that_is_not_root_may_reopen_its_streams(lab):
+    """R59"""
+    def edit(c):
+        c.config["process"]["user"] = {"uid": 1000, "gid": 1000}
+
+    r = lab.sh("echo a > /dev/stdout; echo b > /dev/stderr", edit)
+    assert (r.out, r.err) == ("a\n", "b\n")
 
 
 def test_a_regular_file_is_appended_to(lab):

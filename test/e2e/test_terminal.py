@@ -110,6 +110,19 @@ def test_no_pty_is_left_in_the_shim(lab):
     assert not ptys_of_shim(c)
 
 
+def test_delete_does_not_wait_for_ever_for_a_grandchild_on_the_terminal(lab):
+    """R54, and nobody else waits meanwhile."""
+    c = lab.container("sleep", "1000").run()
+    e = terminal(c.exec("sh", "-c", "(trap '' HUP; exec setsid sleep 1000) & sleep 0.1; echo done")).add()
+    e.start()
+    e.stdout.read_until(b"done\r\n")
+    assert e.wait().status == 0
+    delete = c.task.start.Delete(exec_id=e.exec_id)
+    assert c.status() == "RUNNING"
+    assert delete.result(20).exit_status == 0
+    assert not ptys_of_shim(c) or lab.stock
+
+
 def test_an_exec_has_a_terminal_of_the_containers_devpts(lab):
     c = lab.container("sleep", "1000").run()
     e = terminal(c.exec("sh", "-c", "tty; test -t 2 && echo yes")).add()
