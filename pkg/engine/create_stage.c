@@ -102,7 +102,9 @@ static int make_plan(struct create_stage *cs, struct error *err)
 
 /* ---- what the shim must know ---- */
 
-static uint64_t namespace_flags(const struct oci_spec *spec)
+/* What an exec has to join: not what the runtime is in itself (a user namespace cannot be joined
+ * twice). */
+static uint64_t namespace_flags(const struct oci_spec *spec, const struct plan *plan)
 {
         static const uint64_t flags[_OCI_NS_MAX] = {
                 [OCI_NS_PID] = CLONE_NEWPID,       [OCI_NS_NETWORK] = CLONE_NEWNET,
@@ -113,7 +115,9 @@ static uint64_t namespace_flags(const struct oci_spec *spec)
         uint64_t result = 0;
 
         for (size_t i = 0; i < _OCI_NS_MAX; i++) {
-                if (spec->linux_.namespaces[i].present)
+                const struct oci_namespace *ns = &spec->linux_.namespaces[i];
+
+                if (ns->present && (!ns->path || plan->join_fds[i] >= 0))
                         result |= flags[i];
         }
         return result;
@@ -125,7 +129,7 @@ static int send_facts(struct create_stage *cs, struct error *err)
         const struct oci_hooks *hooks = &cs->spec->hooks;
         const struct oci_namespace *pid_ns = &cs->spec->linux_.namespaces[OCI_NS_PID];
         struct container_facts facts = {
-                .namespaces = namespace_flags(cs->spec),
+                .namespaces = namespace_flags(cs->spec, plan),
                 .seccomp_flags = plan->seccomp.flags,
                 .has_seccomp = plan->seccomp.prog.len > 0,
                 .has_poststart = hooks->poststart.n > 0,

@@ -156,7 +156,7 @@ static int add_sysctl(struct plan *plan, struct error *err)
 
                 s->key = l->sysctl[i].key;
                 s->value = l->sysctl[i].value ? l->sysctl[i].value : "";
-                if (plan_sysctl_path(plan->spec, s->key, p->arena, &s->path, err) < 0)
+                if (plan_sysctl_path(plan->spec, s->key, p->arena, &s->path, &s->type, err) < 0)
                         return -1;
         }
         p->n_sysctl = l->n_sysctl;

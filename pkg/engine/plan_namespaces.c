@@ -14,6 +14,7 @@
 
 #include "pkg/base/cleanup.h"
 #include "pkg/base/error.h"
+#include "pkg/base/str.h"
 #include "pkg/engine/plan_private.h"
 
 #ifndef CLONE_NEWTIME
@@ -35,7 +36,8 @@ static const struct {
         [OCI_NS_TIME] = {"time", CLONE_NEWTIME, "/proc/self/ns/time"},
 };
 
-static int open_namespace(size_t kind, const char *path, int *ret, struct error *err)
+static int open_namespace(size_t kind, const char *path, int *ret, bool *ret_is_own,
+                          struct error *err)
 {
         /* setns(2) refuses O_PATH; O_NONBLOCK is for a path that is a FIFO */
         _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
@@ -55,9 +57,44 @@ static int open_namespace(size_t kind, const char *path, int *ret, struct error 
                                  kinds[kind].name);
         /* Joining what one is in already is nothing to do, and for a user namespace EINVAL. */
         if (fstat(fd, &theirs) == 0 && stat(kinds[kind].own, &ours) == 0 &&
-            theirs.st_dev == ours.st_dev && theirs.st_ino == ours.st_ino)
+            theirs.st_dev == ours.st_dev && theirs.st_ino == ours.st_ino) {
+                *ret_is_own = true;
                 return 0;
+        }
         *ret = TAKE_FD(fd);
+        return 0;
+}
+
+/*
+ * A namespace that is the runtime's own gives the container nothing of its own, whatever the
+ * configuration calls it: what is set in it is set on the host. A rootfs there would take the place
+ * of the host's root.
+ */
+static int check_own(const struct plan *plan, struct error *err)
+{
+        const struct plan_private *p = plan->private_;
+        const struct oci_spec *spec = plan->spec;
+
+        if (p->is_own[OCI_NS_MOUNT])
+                return error_set(err, STATUS_INVALID_ARGUMENT,
+                                 "linux.namespaces: the mount namespace '%s' is the runtime's own",
+                                 spec->linux_.namespaces[OCI_NS_MOUNT].path);
+        if (p->is_own[OCI_NS_UTS] &&
+            (!str_is_empty(spec->hostname) || !str_is_empty(spec->domainname)))
+                return error_set(err, STATUS_INVALID_ARGUMENT,
+                                 "%s: the uts namespace '%s' is the runtime's own",
+                                 str_is_empty(spec->hostname) ? "domainname" : "hostname",
+                                 spec->linux_.namespaces[OCI_NS_UTS].path);
+        for (size_t i = 0; i < p->n_sysctl; i++) {
+                enum oci_namespace_type type = p->sysctl[i].type;
+
+                if (p->is_own[type])
+                        return error_set(err, STATUS_INVALID_ARGUMENT,
+                                         "linux.sysctl: '%s': the %s namespace '%s' is the "
+                                         "runtime's own",
+                                         p->sysctl[i].key, kinds[type].name,
+                                         spec->linux_.namespaces[type].path);
+        }
         return 0;
 }
 
@@ -71,13 +108,15 @@ int plan_add_namespaces(struct plan *plan, struct error *err)
                         continue;
                 if (!ns[i].path)
                         plan->clone_flags |= kinds[i].flag;
-                else if (open_namespace(i, ns[i].path, &plan->join_fds[i], err) < 0)
+                else if (open_namespace(i, ns[i].path, &plan->join_fds[i], &p->is_own[i], err) < 0)
                         return -1;
         }
+        if (check_own(plan, err) < 0)
+                return -1;
         /* It is rooted at the cgroup of its maker, who is in the container's only later. */
         p->new_cgroup_namespace = (plan->clone_flags & CLONE_NEWCGROUP) != 0;
         plan->clone_flags &= ~(uint64_t)CLONE_NEWCGROUP;
-        p->has_cgroup_namespace = ns[OCI_NS_CGROUP].present;
+        p->has_cgroup_namespace = ns[OCI_NS_CGROUP].present && !p->is_own[OCI_NS_CGROUP];
         p->has_mount_namespace = ns[OCI_NS_MOUNT].present;
         p->has_user_namespace =
                 (plan->clone_flags & CLONE_NEWUSER) || plan->join_fds[OCI_NS_USER] >= 0;

@@ -58,6 +58,7 @@ struct plan_sysctl {
         const char *key;
         const char *path; /* below procfs: "sys/net/ipv4/ip_forward" */
         const char *value;
+        enum oci_namespace_type type; /* whose it is */
 };
 
 struct plan_private {
@@ -71,7 +72,8 @@ struct plan_private {
         bool root_propagation_recursive;
 
         bool has_mount_namespace;
-        bool has_user_namespace; /* a new one or one to join */
+        bool is_own[_OCI_NS_MAX]; /* to be joined, but the runtime itself is in it */
+        bool has_user_namespace;  /* a new one or one to join */
         bool new_cgroup_namespace;
         bool has_cgroup_namespace;
         bool bring_up_loopback;
@@ -118,10 +120,10 @@ struct plan_private {
 int plan_check(const struct oci_spec *spec, const struct plan_options *options, struct error *err);
 int plan_check_process(const struct oci_process *process, struct error *err);
 
-/* plan_sysctl.c: the path below /proc/sys of a key, if the container's namespaces make it its own.
- * Pure. */
+/* plan_sysctl.c: the path below /proc/sys of a key and the namespace that it belongs to, if the
+ * container's namespaces make it its own. Pure. */
 int plan_sysctl_path(const struct oci_spec *spec, const char *key, struct arena *arena,
-                     const char **ret, struct error *err);
+                     const char **ret, enum oci_namespace_type *ret_type, struct error *err);
 
 /* plan_mounts.c: decides and opens what mounts[] and the rootfs ask for. */
 int plan_open_rootfs(struct plan *plan, struct error *err);

@@ -55,12 +55,13 @@ static bool is_plain(const char *path)
 }
 
 int plan_sysctl_path(const struct oci_spec *spec, const char *key, struct arena *arena,
-                     const char **ret, struct error *err)
+                     const char **ret, enum oci_namespace_type *ret_type, struct error *err)
 {
         const struct oci_namespace *ns = spec->linux_.namespaces;
         char *path = arena_printf(arena, "sys/%s", key);
         const char *below;
-        const char *needs = NULL;
+        const char *name;
+        enum oci_namespace_type type;
 
         if (!path)
                 return plan_no_memory(err);
@@ -69,24 +70,30 @@ int plan_sysctl_path(const struct oci_spec *spec, const char *key, struct arena 
         if (!is_plain(below))
                 return error_set(err, STATUS_INVALID_ARGUMENT,
                                  "linux.sysctl: '%s' is not a kernel parameter", key);
-        if (is_ipc_key(below))
-                needs = ns[OCI_NS_IPC].present ? NULL : "ipc";
-        else if (str_has_prefix(below, "net/"))
-                needs = ns[OCI_NS_NETWORK].present ? NULL : "network";
-        else if (strcmp(below, "kernel/hostname") == 0 || strcmp(below, "kernel/domainname") == 0)
-                needs = ns[OCI_NS_UTS].present ? NULL : "uts";
-        else
+        if (is_ipc_key(below)) {
+                type = OCI_NS_IPC;
+                name = "ipc";
+        } else if (str_has_prefix(below, "net/")) {
+                type = OCI_NS_NETWORK;
+                name = "network";
+        } else if (strcmp(below, "kernel/hostname") == 0 ||
+                   strcmp(below, "kernel/domainname") == 0) {
+                type = OCI_NS_UTS;
+                name = "uts";
+        } else {
                 return error_set(err, STATUS_INVALID_ARGUMENT,
                                  "linux.sysctl: '%s' is not in a namespace of its own: it would "
                                  "change the host",
                                  key);
-        if (needs)
+        }
+        if (!ns[type].present)
                 return error_set(err, STATUS_INVALID_ARGUMENT,
-                                 "linux.sysctl: '%s' needs a %s namespace", key, needs);
+                                 "linux.sysctl: '%s' needs a %s namespace", key, name);
         if ((strcmp(below, "kernel/hostname") == 0 && spec->hostname) ||
             (strcmp(below, "kernel/domainname") == 0 && spec->domainname))
                 return error_set(err, STATUS_INVALID_ARGUMENT,
                                  "linux.sysctl: '%s' is set by '%s' already", key, below + 7);
         *ret = path;
+        *ret_type = type;
         return 0;
 }

@@ -101,8 +101,8 @@ static int parse_device(const struct json_at *at, struct oci_device *ret)
         if (json_get_i64(at, "major", 0, UINT32_MAX, NULL, &ret->major) < 0 ||
             json_get_i64(at, "minor", 0, UINT32_MAX, NULL, &ret->minor) < 0 ||
             json_get_u32(at, "fileMode", UINT32_MAX, &ret->has_file_mode, &ret->file_mode) < 0 ||
-            json_get_u32(at, "uid", UINT32_MAX, NULL, &ret->uid) < 0 ||
-            json_get_u32(at, "gid", UINT32_MAX, NULL, &ret->gid) < 0)
+            json_get_u32(at, "uid", ID_MAX, NULL, &ret->uid) < 0 ||
+            json_get_u32(at, "gid", ID_MAX, NULL, &ret->gid) < 0)
                 return -1;
         ret->file_mode &= 07777; /* some callers add the file's type */
         return 0;

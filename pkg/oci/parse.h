@@ -8,6 +8,10 @@
 #include "pkg/oci/json.h"
 #include "pkg/oci/spec.h"
 
+/* The greatest user or group: (uid_t)-1 tells setresuid(2) and chown(2) to change nothing, so a
+ * process would stay root. */
+#define ID_MAX (UINT32_MAX - 1)
+
 #define WORD_COUNT(words) (sizeof(words) / sizeof((words)[0]))
 
 /* process.c: `at` is the process object itself. */

@@ -18,8 +18,8 @@ static int parse_user(const struct json_at *process, struct oci_user *ret)
         size_t n = 0;
 
         if (json_get_object(process, "user", &user) < 0 ||
-            json_get_u32(&user, "uid", UINT32_MAX, NULL, &ret->uid) < 0 ||
-            json_get_u32(&user, "gid", UINT32_MAX, NULL, &ret->gid) < 0 ||
+            json_get_u32(&user, "uid", ID_MAX, NULL, &ret->uid) < 0 ||
+            json_get_u32(&user, "gid", ID_MAX, NULL, &ret->gid) < 0 ||
             json_get_u32(&user, "umask", 0777, &ret->has_umask, &ret->umask) < 0 ||
             json_get_list(&user, "additionalGids", &groups, &n) < 0 ||
             json_alloc(&user, n, sizeof(*ret->additional_gids), &ret->additional_gids) < 0)
@@ -27,7 +27,7 @@ static int parse_user(const struct json_at *process, struct oci_user *ret)
         ret->has_additional_gids = groups.value != NULL;
         ret->n_additional_gids = n;
         for (size_t i = 0; i < n; i++)
-                if (json_item_u32(&groups, i, UINT32_MAX, &ret->additional_gids[i]) < 0)
+                if (json_item_u32(&groups, i, ID_MAX, &ret->additional_gids[i]) < 0)
                         return -1;
         return 0;
 }

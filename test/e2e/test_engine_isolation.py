@@ -122,6 +122,13 @@ def test_another_user_in_a_user_namespace(lab):
     assert c.stdout.read_all().split() == [b"1000", b"1000", b"50", b"CapEff:", b"0" * 16]
 
 
+def test_the_runtimes_own_user_namespace_by_its_path_is_none(lab):
+    c = lab.container("sleep", "100")
+    c.config["linux"]["namespaces"].append({"type": "user", "path": "/proc/self/ns/user"})
+    c.run()
+    assert c.exec("readlink", "/proc/self/ns/user").run().out.strip() == ns("self", "user")
+
+
 def test_a_user_that_is_not_mapped_is_refused(lab):
     c = lab.container("true")
     user_namespace(c, size=1000)

@@ -111,6 +111,37 @@ static void a_namespace_that_is_ours_already_is_not_joined(void **state)
         assert_false(plan_joins_early(f->plan));
 }
 
+/* Whoever names the runtime's own namespaces gets nothing set in them: it would be set on the host.
+ */
+static void what_would_change_our_own_namespaces_is_refused(void **state)
+{
+        static const struct {
+                const char *linux_, *top, *text;
+        } cases[] = {
+                {"\"namespaces\":[{\"type\":\"mount\",\"path\":\"/proc/self/ns/mnt\"}]", "",
+                 "the mount namespace '/proc/self/ns/mnt' is the runtime's own"},
+                {NS(",{\"type\":\"uts\",\"path\":\"/proc/self/ns/uts\"}"), ",\"hostname\":\"h\"",
+                 "hostname: the uts namespace '/proc/self/ns/uts' is the runtime's own"},
+                {NS(",{\"type\":\"uts\",\"path\":\"/proc/self/ns/uts\"}"), ",\"domainname\":\"h\"",
+                 "domainname: the uts namespace"},
+                {NS(",{\"type\":\"network\",\"path\":\"/proc/self/ns/net\"}") ",\"sysctl\":{\"net.ipv4.ip_forward\":\"1\"}",
+                 "", "'net.ipv4.ip_forward': the network namespace '/proc/self/ns/net' is"},
+                {NS(",{\"type\":\"ipc\",\"path\":\"/proc/self/ns/ipc\"}") ",\"sysctl\":{\"kernel.shmmax\":\"1\"}",
+                 "", "'kernel.shmmax': the ipc namespace '/proc/self/ns/ipc' is"},
+        };
+        struct fixture *f = *state;
+
+        for (size_t i = 0; i < UNIT_COUNT(cases); i++) {
+                assert_int_equal(plan_of(f, "", cases[i].linux_, "", cases[i].top), -1);
+                assert_refused(f, STATUS_INVALID_ARGUMENT, cases[i].text);
+        }
+        assert_int_equal(plan_of(f, "",
+                                 NS(",{\"type\":\"cgroup\",\"path\":\"/proc/self/ns/cgroup\"}"), "",
+                                 ""),
+                         0);
+        assert_false(f->plan->private_->has_cgroup_namespace);
+}
+
 static void namespaces_to_be_joined_before_a_new_user_namespace_are_joined_early(void **state)
 {
         struct fixture *f = *state;
@@ -309,7 +340,8 @@ static void names_of_kernel_parameters_are_translated_once(void **state)
         spec.linux_.namespaces[OCI_NS_UTS].present = true;
         for (size_t i = 0; i < UNIT_COUNT(cases); i++) {
                 const char *path = NULL;
-                int r = plan_sysctl_path(&spec, cases[i].key, f->arena, &path, &f->err);
+                enum oci_namespace_type type;
+                int r = plan_sysctl_path(&spec, cases[i].key, f->arena, &path, &type, &f->err);
 
                 if ((r == 0) != (cases[i].path != NULL))
                         fail_msg("'%s': %d", cases[i].key, r);
@@ -393,6 +425,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 with_fixture(namespaces_to_be_made_become_flags_of_clone3),
                 with_fixture(a_namespace_that_is_ours_already_is_not_joined),
+                with_fixture(what_would_change_our_own_namespaces_is_refused),
                 with_fixture(namespaces_to_be_joined_before_a_new_user_namespace_are_joined_early),
                 with_fixture(maps_without_a_user_namespace_and_the_other_way_round_are_refused),
                 with_fixture(limits_that_contradict_themselves_are_refused),

@@ -221,13 +221,13 @@ static void an_exec_brings_a_lone_process(void **state)
 {
         static const char text[] =
                 "{\"args\":[\"\\u00e9\\ud83d\\ude00\"],\"cwd\":\"/tmp\",\"user\":"
-                "{\"uid\":4294967295,\"umask\":63,\"additionalGids\":[]}}";
+                "{\"uid\":4294967294,\"umask\":63,\"additionalGids\":[]}}";
         struct oci_process *p = NULL;
         struct error err = ERROR_INIT;
 
         assert_int_equal(oci_process_parse(text, sizeof(text) - 1, arena, &p, &err), 0);
         assert_string_equal(p->args.items[0], "\xc3\xa9\xf0\x9f\x98\x80");
-        assert_true(p->user.uid == UINT32_MAX);
+        assert_true(p->user.uid == UINT32_MAX - 1);
         assert_int_equal(p->user.gid, 0);
         assert_true(p->user.has_umask);
         assert_int_equal(p->user.umask, 077);
