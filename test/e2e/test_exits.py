@@ -2,6 +2,7 @@
 """Exits: none lost, none invented, none told twice or in the wrong order."""
 import json
 import os
+import shutil
 import signal
 
 import pytest
@@ -172,6 +173,38 @@ def test_delete_is_idempotent_and_needs_no_state(lab, stock):
     c.task = None
     (c.bundle.path / "config.json").unlink()
     assert c.shim.run_delete().exit_status == 0  # from the record, which stays as long as the bundle
+
+
+def test_an_exec_that_is_deleted_leaves_no_file(lab):
+    """R41"""
+    c = lab.container("sleep", "1000").run()
+    before = sorted(os.listdir(c.bundle.path))
+    c.exec("true", exec_id="some-exec").run()
+    assert sorted(os.listdir(c.bundle.path)) == before
+
+
+def test_a_second_life_under_the_same_id_knows_nothing_of_the_first(lab):
+    for status in (1, 2, 3):
+        c = lab.container("sh", "-c", f"exit {status}", ident="same")
+        c.run()
+        assert c.wait().status == status
+        c.delete()
+        c.finish()
+        shutil.rmtree(c.bundle.path)
+
+
+def test_a_record_of_an_earlier_life_in_the_bundle_is_not_taken_for_this_ones(lab, stock):
+    """The bundle is used again, the shim dies before the new container has ended: 137, not the old status."""
+    if stock:
+        pytest.skip("it keeps no record")
+    c = lab.container("sh", "-c", "exit 3").run()
+    c.wait()
+    c.delete()
+    c.finish()
+    c.deleted = c.created = False
+    c.config["process"]["args"] = ["sleep", "1000"]
+    c.run()
+    assert c.delete_without_shim().exit_status == 137
 
 
 def test_delete_unmounts_what_the_shim_had_mounted(lab):

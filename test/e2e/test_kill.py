@@ -131,3 +131,24 @@ def test_a_joined_pid_namespace_counts_as_shared(lab):
     for pid in pids:
         host.wait_gone(pid, timeout=2)
     assert a.status() == "RUNNING"
+
+
+def test_a_storm_of_kills_and_deletes_ends_in_one_deletion(lab):
+    """R22"""
+    c = lab.container("sh", "-c", "for i in 1 2 3 4 5; do sleep 1000 & done; wait").run()
+    wait = c.wait_later()
+    calls = []
+    for _ in range(20):
+        calls += [c.task.start.Kill(signal=signal.SIGKILL, all=True), c.task.start.Delete(),
+                  c.task.start.Kill(signal=signal.SIGTERM), c.task.start.State()]
+    errors = [call.exception(20) for call in calls]
+    expected = {ttrpc.NOT_FOUND, ttrpc.FAILED_PRECONDITION, *([ttrpc.UNKNOWN] if lab.stock else [])}
+    assert {e.code for e in errors if e} <= expected, errors
+    assert wait.result(10).exit_status == 137
+    try:
+        c.delete()
+    except ttrpc.Error as error:
+        assert error.code == ttrpc.NOT_FOUND
+        c.deleted = True
+    lab.containerd.wait(c.id, "/tasks/delete")
+    assert lab.containerd.order(c.id) == ["create", "start", "exit", "delete"]
