@@ -4,18 +4,27 @@
  * (or, with a terminal, to the relay), and `keep`, the FIFO's other end. The invariant that saves
  * clients from waiting for ever: of stdout and stderr the shim never holds a writing end, but for
  * the time until the process has it, and with a terminal until the relay has ended.
+ *
+ * The exception is a client that comes late. Its open(2) waits for a writer; so when the process
+ * ends, one is held (`late`) until somebody reads. Whether somebody does is seen only while we do
+ * not read ourselves, and nothing wakes us: poll(2) is asked now and then.
  */
 #include "pkg/io/stdio.h"
 
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "pkg/base/cleanup.h"
+#include "pkg/base/clock.h"
 #include "pkg/io/relay.h"
 #include "pkg/io/stream.h"
 #include "pkg/io/uri.h"
 
 enum { STREAMS = 3 };
+
+#define LATE_PAUSE_MIN_NS (10 * NSEC_PER_MSEC) /* doubled up to the other one */
+#define LATE_PAUSE_MAX_NS (640 * NSEC_PER_MSEC)
 
 static const char *const stream_names[STREAMS] = {"stdin", "stdout", "stderr"};
 
@@ -29,6 +38,9 @@ struct io_stdio {
         uint16_t height;
         int child[STREAMS];
         int keep[STREAMS];
+        int late[STREAMS];
+        struct loop_timer *late_timer;
+        uint64_t late_pause_ns;
         int relay_input; /* until the relay takes them */
         int relay_output;
         struct io_relay *relay;
@@ -38,6 +50,8 @@ struct io_stdio {
 };
 
 CLEANUP_DEFINE(struct io_stdio, io_stdio_free)
+
+static void late_on_timer(struct loop_timer *timer, void *userdata);
 
 static void stdio_run_drained(struct loop_deferred *deferred)
 {
@@ -98,6 +112,7 @@ static int stdio_open_streams(struct io_stdio *s, const struct io_stdio_paths *p
                 if (stream_open(&stream, i, texts[i], s->terminal, err) < 0)
                         return error_prefix(err, "%s", stream_names[i]);
                 s->keep[i] = stream.keep;
+                s->late[i] = stream.late;
                 if (!s->terminal)
                         s->child[i] = stream.use;
                 else if (i == 0)
@@ -116,11 +131,13 @@ int io_stdio_open(struct io_stdio **ret, struct loop *loop, const struct io_stdi
         if (!s)
                 return error_set(err, STATUS_RESOURCE_EXHAUSTED, "open stdio: no memory");
         s->loop = loop;
+        s->late_pause_ns = LATE_PAUSE_MIN_NS;
         s->terminal = paths->terminal;
         s->drained = !paths->terminal;
         for (int i = 0; i < STREAMS; i++) {
                 s->child[i] = -1;
                 s->keep[i] = -1;
+                s->late[i] = -1;
         }
         s->relay_input = -1;
         s->relay_output = -1;
@@ -139,8 +156,11 @@ struct io_stdio *io_stdio_free(struct io_stdio *s)
         io_relay_free(s->relay);
         fd_close(s->relay_input);
         fd_close(s->relay_output);
-        for (int i = 0; i < STREAMS; i++)
+        loop_timer_free(s->late_timer);
+        for (int i = 0; i < STREAMS; i++) {
                 fd_close(s->keep[i]);
+                fd_close(s->late[i]);
+        }
         loop_deferred_cancel(&s->on_drained);
         free(s);
         return NULL;
@@ -157,6 +177,40 @@ void io_stdio_close_child_fds(struct io_stdio *s)
                 s->child[i] = fd_close(s->child[i]);
 }
 
+/* False while nobody has come to read. */
+static bool late_has_come(struct io_stdio *s, int i)
+{
+        struct pollfd p = {.fd = s->late[i]};
+
+        s->keep[i] = fd_close(s->keep[i]);
+        if (poll(&p, 1, 0) < 0 || (p.revents & POLLERR))
+                return false;
+        s->keep[i] = io_stream_open_keep(s->late[i]);
+        s->late[i] = fd_close(s->late[i]);
+        return true;
+}
+
+/* The process has ended and has said all: from now on EOF is due to whoever reads. */
+static void late_look(struct io_stdio *s)
+{
+        bool all_here = true;
+
+        for (int i = 0; i < STREAMS; i++)
+                all_here &= s->late[i] < 0 || late_has_come(s, i);
+        if (all_here)
+                return;
+        if (!s->late_timer)
+                s->late_timer = loop_timer_new(s->loop, late_on_timer, s);
+        if (s->late_timer && loop_timer_set(s->late_timer, s->late_pause_ns) == 0)
+                s->late_pause_ns *= s->late_pause_ns < LATE_PAUSE_MAX_NS ? 2 : 1;
+}
+
+static void late_on_timer(struct loop_timer *timer, void *userdata)
+{
+        (void)timer;
+        late_look(userdata);
+}
+
 /* From the end of the round, so that fn may free s. */
 static void stdio_set_drained(struct io_stdio *s)
 {
@@ -168,7 +222,10 @@ static void stdio_set_drained(struct io_stdio *s)
 
 static void stdio_on_relay_end(void *userdata)
 {
-        stdio_set_drained(userdata);
+        struct io_stdio *s = userdata;
+
+        late_look(s);
+        stdio_set_drained(s);
 }
 
 int io_stdio_attach_terminal_take(struct io_stdio *s, int master, struct error *err)
@@ -222,6 +279,7 @@ void io_stdio_process_exited(struct io_stdio *s)
         }
         s->relay_input = fd_close(s->relay_input);
         s->relay_output = fd_close(s->relay_output);
+        late_look(s);
         stdio_set_drained(s);
 }
 

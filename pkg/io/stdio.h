@@ -6,8 +6,10 @@
  *
  * - A FIFO: the container gets the FIFO itself and no byte passes through the shim. The shim keeps
  *   the reading end of stdout and stderr open, so that a client that goes away costs the container
- *   no SIGPIPE, and never a writing end: EOF arrives at the client when the last writer of the
- *   container is gone. Of stdin it keeps a writing end until CloseIO.
+ *   no SIGPIPE, and no writing end: EOF arrives at the client when the last writer of the container
+ *   is gone. Only for a client that had not opened the FIFO when the process was made, and would
+ *   wait for ever to open it when the process has ended, is a writing end held until it has. Of
+ *   stdin it keeps a writing end until CloseIO.
  *
  * - A regular file: opened for appending. file://: made if it is missing, and for both outputs.
  *

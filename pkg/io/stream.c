@@ -61,7 +61,7 @@ int io_stream_open_null(struct io_stream *ret, struct error *err)
 
         if (fd < 0)
                 return error_errno(err, errno, "open '/dev/null'");
-        *ret = (struct io_stream){.use = fd, .keep = -1};
+        *ret = (struct io_stream){.use = fd, .keep = -1, .late = -1};
         return 0;
 }
 
@@ -81,25 +81,58 @@ int io_stream_open_input(struct io_stream *ret, const char *path, bool nonblock,
                 return -1;
         if (is_fifo && path_reopen(path_fd, O_WRONLY, true, path, &keep, err) < 0)
                 return -1;
-        *ret = (struct io_stream){.use = TAKE_FD(use), .keep = TAKE_FD(keep)};
+        *ret = (struct io_stream){.use = TAKE_FD(use), .keep = TAKE_FD(keep), .late = -1};
+        return 0;
+}
+
+int io_stream_open_keep(int fifo_fd)
+{
+        char link[64];
+
+        (void)snprintf(link, sizeof(link), "/proc/self/fd/%d", fifo_fd);
+        return open(link, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+}
+
+/* Both ends. The writing end comes first, which shows whether the client is there already. */
+static int fifo_open_output(struct io_stream *ret, int path_fd, const char *path, struct error *err)
+{
+        struct error ignored = ERROR_INIT;
+        _cleanup_close_ int use = -1;
+        _cleanup_close_ int keep = -1;
+        _cleanup_close_ int late = -1;
+        bool is_read = path_reopen(path_fd, O_WRONLY, true, path, &use, &ignored) == 0;
+
+        if (path_reopen(path_fd, O_RDONLY, true, path, &keep, err) < 0)
+                return -1;
+        if (!is_read && (path_reopen(path_fd, O_WRONLY, true, path, &use, err) < 0 ||
+                         path_reopen(path_fd, O_WRONLY, true, path, &late, err) < 0))
+                return -1;
+        *ret = (struct io_stream){
+                .use = TAKE_FD(use), .keep = TAKE_FD(keep), .late = TAKE_FD(late)};
         return 0;
 }
 
 int io_stream_open_output(struct io_stream *ret, const char *path, bool nonblock, struct error *err)
 {
         _cleanup_close_ int path_fd = -1;
-        _cleanup_close_ int use = -1;
-        _cleanup_close_ int keep = -1;
+        struct io_stream stream = IO_STREAM_INIT;
         bool is_fifo;
+        int r;
 
         if (path_open(path, &is_fifo, &path_fd, err) < 0)
                 return -1;
-        if (is_fifo && path_reopen(path_fd, O_RDONLY, true, path, &keep, err) < 0)
+        if (!is_fifo) {
+                *ret = stream;
+                return path_reopen(path_fd, O_WRONLY | O_APPEND, nonblock, path, &ret->use, err);
+        }
+        if (fifo_open_output(&stream, path_fd, path, err) < 0)
                 return -1;
-        if (path_reopen(path_fd, is_fifo ? O_WRONLY : O_WRONLY | O_APPEND, nonblock, path, &use,
-                        err) < 0)
-                return -1;
-        *ret = (struct io_stream){.use = TAKE_FD(use), .keep = TAKE_FD(keep)};
+        r = nonblock ? 0 : fd_set_nonblock(stream.use, 0);
+        if (r < 0) {
+                io_stream_close(&stream);
+                return error_errno(err, -r, "set flags of '%s'", path);
+        }
+        *ret = stream;
         return 0;
 }
 
@@ -138,7 +171,7 @@ int io_stream_open_file(struct io_stream *ret, const char *path, struct error *e
         r = fd_set_nonblock(fd, 0);
         if (r < 0)
                 return error_errno(err, -r, "set flags of '%s'", path);
-        *ret = (struct io_stream){.use = TAKE_FD(fd), .keep = -1};
+        *ret = (struct io_stream){.use = TAKE_FD(fd), .keep = -1, .late = -1};
         return 0;
 }
 
@@ -146,4 +179,5 @@ void io_stream_close(struct io_stream *stream)
 {
         stream->use = fd_close(stream->use);
         stream->keep = fd_close(stream->keep);
+        stream->late = fd_close(stream->late);
 }

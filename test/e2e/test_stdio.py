@@ -112,6 +112,21 @@ def test_a_reader_may_go_and_come_back(lab):
     assert os.read(c.stdout.fd, 100) == b"two\nthree\n"
 
 
+@pytest.mark.parametrize("terminal", (False, True))
+def test_a_client_that_opens_after_the_end_reads_all_and_eof(lab, stock, terminal):
+    """Its open() waits for a writer, and containerd's client sends no Delete before it has read EOF."""
+    if stock:
+        pytest.skip("Create waits for the client there")
+    c = lab.container("echo", "hello")
+    c.config["process"]["terminal"] = terminal
+    path = lab.new_path("stdout")
+    os.mkfifo(path)
+    c.create(stdout=str(path), terminal=terminal)
+    c.start()
+    assert c.wait().status == 0
+    assert path.read_bytes().strip() == b"hello"
+
+
 def pending_input(c):
     import fcntl
     import struct

@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "pkg/base/clock.h"
 #include "pkg/io/stdio.h"
 
 #include "test/unit/unit.h"
@@ -182,11 +183,11 @@ static void no_open_waits_for_a_peer_and_the_container_gets_blocking_fifos(void 
 static void the_client_reads_what_the_container_writes_and_then_eof(void **state)
 {
         struct fixture *f = *state;
+        int client_out = client_reads(f->out);
+        int client_err = client_reads(f->err_);
         struct io_stdio *s = open_stdio(f, f->in, f->out, f->err_);
         int out = take(s, 1);
         int err_ = take(s, 2);
-        int client_out = client_reads(f->out);
-        int client_err = client_reads(f->err_);
         char c;
 
         io_stdio_close_child_fds(s);
@@ -204,6 +205,65 @@ static void the_client_reads_what_the_container_writes_and_then_eof(void **state
         assert_int_equal(read(client_err, &c, 1), 0);
         close(client_out);
         close(client_err);
+        io_stdio_free(s);
+}
+
+static void on_timer(struct loop_timer *timer, void *userdata)
+{
+        (void)timer;
+        loop_quit(userdata);
+}
+
+static void run_for(struct fixture *f, uint64_t ns)
+{
+        struct loop_timer *timer = loop_timer_new(f->loop, on_timer, f->loop);
+
+        assert_non_null(timer);
+        assert_int_equal(loop_timer_set(timer, ns), 0);
+        assert_int_equal(loop_run(f->loop, NULL), 0);
+        loop_timer_free(timer);
+}
+
+static void a_client_that_comes_after_the_end_finds_a_writer_the_text_and_eof(void **state)
+{
+        struct fixture *f = *state;
+        struct io_stdio *s = open_stdio(f, NULL, f->out, NULL);
+        int out = take(s, 1);
+        int client;
+        int n = -1;
+        char c;
+
+        io_stdio_close_child_fds(s);
+        say(out, "last words");
+        close(out);
+        io_stdio_process_exited(s);
+        run_for(f, 30 * NSEC_PER_MSEC);
+        client = open(f->out, O_RDONLY | O_CLOEXEC); /* blocks where there is no writer */
+        assert_says(client, "last words");
+        assert_int_equal(fcntl(client, F_SETFL, O_NONBLOCK), 0);
+        for (int i = 0; i < 100 && n < 0; i++) {
+                run_for(f, 20 * NSEC_PER_MSEC);
+                n = (int)read(client, &c, 1);
+        }
+        assert_int_equal(n, 0);
+        close(client);
+        io_stdio_free(s);
+}
+
+static void a_client_that_comes_before_the_end_has_eof_with_it(void **state)
+{
+        struct fixture *f = *state;
+        struct io_stdio *s = open_stdio(f, NULL, f->out, NULL);
+        int out = take(s, 1);
+        int client = client_reads(f->out);
+        char c;
+
+        io_stdio_close_child_fds(s);
+        close(out);
+        assert_int_equal(read(client, &c, 1), -1);
+        io_stdio_process_exited(s);
+        assert_int_equal(read(client, &c, 1), 0);
+        close(client);
         io_stdio_free(s);
 }
 
@@ -376,6 +436,8 @@ int main(void)
                 CASE(a_stream_left_out_is_dev_null_beside_fifos),
                 CASE(no_open_waits_for_a_peer_and_the_container_gets_blocking_fifos),
                 CASE(the_client_reads_what_the_container_writes_and_then_eof),
+                CASE(a_client_that_comes_after_the_end_finds_a_writer_the_text_and_eof),
+                CASE(a_client_that_comes_before_the_end_has_eof_with_it),
                 CASE(a_client_that_goes_away_costs_no_sigpipe_and_may_come_back),
                 CASE(stdin_ends_only_after_close_and_the_last_writer),
                 CASE(stdin_may_be_closed_before_there_is_a_process),
