@@ -6,6 +6,8 @@
 
 #include <stdlib.h>
 
+#include "pkg/base/limits.h"
+
 struct pending_call {
         struct list node;
         struct ttrpc_call *call;
@@ -13,6 +15,15 @@ struct pending_call {
         ttrpc_handler handler;
         void *userdata;
 };
+
+static bool pending_is_full(const struct list *list)
+{
+        size_t n = 0;
+
+        for (const struct list *node = list->next; node != list; node = node->next)
+                n++;
+        return n >= LIMIT_WAITING_CALLS;
+}
 
 static void on_cancel(struct ttrpc_call *call, void *userdata)
 {
@@ -26,8 +37,14 @@ static void on_cancel(struct ttrpc_call *call, void *userdata)
 void pending_add(struct list *list, struct ttrpc_call *call, const ProtobufCMessage *request,
                  ttrpc_handler handler, void *userdata)
 {
-        struct pending_call *pending = malloc(sizeof(*pending));
+        struct pending_call *pending;
 
+        if (pending_is_full(list)) {
+                ttrpc_call_fail(call, STATUS_RESOURCE_EXHAUSTED,
+                                "%d calls wait for the same already", LIMIT_WAITING_CALLS);
+                return;
+        }
+        pending = malloc(sizeof(*pending));
         if (!pending) {
                 ttrpc_call_fail(call, STATUS_RESOURCE_EXHAUSTED, "no memory");
                 return;

@@ -10,7 +10,8 @@
 #include "pkg/base/list.h"
 #include "pkg/ttrpc/ttrpc.h"
 
-/* Puts the call aside. Without memory the call is answered with ResourceExhausted. */
+/* Puts the call aside. Without memory, and behind LIMIT_WAITING_CALLS others, the call is answered
+ * with ResourceExhausted. */
 void pending_add(struct list *list, struct ttrpc_call *call, const ProtobufCMessage *request,
                  ttrpc_handler handler, void *userdata);
 

@@ -36,6 +36,10 @@
  * descriptors. */
 #define LIMIT_EXECS 4096
 
+/* Calls that wait for one and the same thing. A client that gives a Wait up says nothing of it; so
+ * many of them must leave room on their connection (TTRPC_CALLS_PER_CONNECTION_MAX) for a Kill. */
+#define LIMIT_WAITING_CALLS 2048
+
 /* Events not yet acknowledged by containerd; about 300 bytes each. */
 #define LIMIT_EVENTS_QUEUED 16384
 

@@ -5,11 +5,13 @@
 #include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "pkg/base/clock.h"
+#include "pkg/base/limits.h"
 
 #include "containerd/task/v3/task.pb-c.h"
 #include "test/unit/shim/harness.h"
@@ -366,6 +368,33 @@ static void a_wait_ends_with_its_deadline_or_its_connection(void **state)
         assert_int_equal(rpc_do(h, "Wait", NULL).exit_status, 3);
 }
 
+static void waits_that_nobody_reads_any_more_leave_room_for_a_kill(void **state)
+{
+        enum { N = 5000 }; /* above what one connection may have outstanding */
+        struct harness *h = *state;
+        struct reply **waits = calloc(N, sizeof(*waits));
+        size_t n_waiting = 0;
+
+        assert_non_null(waits);
+        harness_run(h);
+        for (int i = 0; i < N; i++) {
+                waits[i] = rpc_begin(h, "Wait", NULL);
+                if (i % 100 == 0)
+                        harness_settle(h);
+        }
+        harness_settle(h);
+        for (int i = 0; i < N; i++)
+                n_waiting += !waits[i]->done;
+        assert_int_equal(n_waiting, LIMIT_WAITING_CALLS);
+        assert_int_equal(rpc_kill_do(h, "", SIGKILL, false).code, 0);
+        fake_exit(h->fake.init, CLD_KILLED, SIGKILL);
+        assert_int_equal(rpc_end(h, waits[0]).exit_status, 137);
+        assert_int_equal(rpc_end(h, waits[N - 1]).code, STATUS_RESOURCE_EXHAUSTED);
+        for (int i = 1; i < N - 1; i++)
+                (void)rpc_end(h, waits[i]);
+        free(waits);
+}
+
 /* ---- Pids, ResizePty, CloseIO ---- */
 
 struct pid_list {
@@ -506,6 +535,7 @@ int main(void)
                 TEST(a_kill_while_an_exec_starts_waits_for_it),
                 TEST(many_waits_end_with_one_exit),
                 TEST(a_wait_ends_with_its_deadline_or_its_connection),
+                TEST(waits_that_nobody_reads_any_more_leave_room_for_a_kill),
                 TEST(pids_never_fails_and_never_is_empty),
                 TEST(a_terminal_is_resized_also_before_it_is_there),
                 TEST(without_a_terminal_a_resize_does_nothing),
