@@ -32,14 +32,17 @@ enum { STATUS_KILLED = 128 + SIGKILL };
 /* The contents of `address`: a scheme and a path. */
 enum { ADDRESS_BYTES_MAX = 256 };
 
-/* -bundle, or the sibling of the working directory that is named like the container. */
+/* -bundle, or the sibling of the working directory that is named like the container. *ret stays
+ * NULL when it has been removed. */
 static int find_bundle(const struct options *options, char **ret, struct error *err)
 {
         _cleanup_free_ char *cwd = NULL;
 
         if (*options->bundle) {
                 *ret = realpath(options->bundle, NULL);
-                return *ret ? 0 : error_errno(err, errno, "bundle '%s'", options->bundle);
+                return *ret || errno == ENOENT
+                               ? 0
+                               : error_errno(err, errno, "bundle '%s'", options->bundle);
         }
         cwd = getcwd(NULL, 0);
         if (!cwd)
@@ -111,8 +114,9 @@ int action_delete(const struct options *options, struct error *err)
         signal_ignore(SIGPIPE);
         if (find_bundle(options, &bundle, err) < 0)
                 return -1;
-        bundle_fd = open(bundle, O_PATH | O_DIRECTORY | O_CLOEXEC);
-        if (bundle_fd < 0 && errno == ENOENT)
+        if (bundle)
+                bundle_fd = open(bundle, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        if (!bundle || (bundle_fd < 0 && errno == ENOENT))
                 return print_response(0, STATUS_KILLED, clock_realtime(), err);
         if (bundle_fd < 0)
                 return error_errno(err, errno, "open bundle '%s'", bundle);

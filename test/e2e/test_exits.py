@@ -173,6 +173,9 @@ def test_delete_is_idempotent_and_needs_no_state(lab, stock):
     c.task = None
     (c.bundle.path / "config.json").unlink()
     assert c.shim.run_delete().exit_status == 0  # from the record, which stays as long as the bundle
+    c.shim.cwd = lab.dir
+    answer = c.shim.run_delete(bundle=lab.dir / "gone")
+    assert (answer.exit_status, answer.pid) == (137, 0) and not never(answer.exited_at)
 
 
 def test_an_exec_that_is_deleted_leaves_no_file(lab):
