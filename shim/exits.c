@@ -113,6 +113,7 @@ static void init_advance(struct container *c)
         }
         loop_timer_clear(c->execs_wait);
         tell(p);
+        lifetime_touch(c->server);
         pending_run(&p->parked);
         rpc_delete_advance(c);
 }

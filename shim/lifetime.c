@@ -1,12 +1,29 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * A shim that nobody remembers ends by itself: when there is no container and nothing has happened
- * for a time. Never while a container exists or is being made. How long depends on who could still
- * come: somebody who is about to create, or, after a Delete, nobody but a caller that forgot its
- * Shutdown.
+ * for a time. How long depends on who could still come: somebody who is about to create, or, after
+ * a Delete, nobody but a caller that forgot its Shutdown.
+ *
+ * Never while a container is being made, runs, or can still be asked for: containerd finds it by
+ * its bundle. One that has ended, whose bundle was removed, and that nobody is connected to,
+ * cannot.
  */
+#include <sys/stat.h>
+
 #include "shim/log.h"
 #include "shim/server_impl.h"
+
+static bool bundle_is_gone(const struct container *c)
+{
+        struct stat st;
+
+        return fstat(c->bundle_fd, &st) == 0 && st.st_nlink == 0;
+}
+
+static bool is_forsaken(const struct shim_server *server)
+{
+        return server->container->init->exit.told && ttrpc_server_n_connections(server->ttrpc) == 0;
+}
 
 void lifetime_touch(struct shim_server *server)
 {
@@ -14,7 +31,7 @@ void lifetime_touch(struct shim_server *server)
 
         if (server->stopping)
                 return;
-        if (server->container || server->creating) {
+        if (server->creating || (server->container && !is_forsaken(server))) {
                 loop_timer_clear(server->lifetime);
                 return;
         }
@@ -26,6 +43,11 @@ void lifetime_touch(struct shim_server *server)
 
 void lifetime_on_timer(struct loop_timer *timer, void *userdata)
 {
+        struct shim_server *server = userdata;
+
         (void)timer;
-        shim_server_stop(userdata, "nothing left to serve");
+        if (server->container && !bundle_is_gone(server->container))
+                lifetime_touch(server);
+        else
+                shim_server_stop(server, "nothing left to serve");
 }

@@ -23,7 +23,8 @@ struct shim_server;
 /* Nanoseconds; 0 takes the default, which is the SHIM_* constant of the same name. */
 struct shim_times {
         uint64_t unused_ns;  /* no container yet, no connection: the shim ends after */
-        uint64_t alone_ns;   /* the container was deleted, no connection: it ends after */
+        uint64_t alone_ns;   /* the container was deleted, or has ended and its bundle is gone, and
+                              * there is no connection: it ends after */
         uint64_t idle_ns;    /* no container, but a connection that asks for nothing */
         uint64_t stop_ns;    /* the most that a stop waits for events, replies and jobs */
         uint64_t drain_ns;   /* the most that Delete waits for stdio */

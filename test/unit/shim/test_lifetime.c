@@ -4,7 +4,9 @@
  */
 #include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "pkg/base/clock.h"
@@ -76,6 +78,29 @@ static void a_shim_with_a_container_does_not_end(void **state)
         fake_exit(h->fake.init, CLD_EXITED, 0);
         let_time_pass(h);
         assert_false(h->finished); /* stopped, and not deleted */
+}
+
+static void a_shim_whose_container_has_ended_and_has_no_bundle_any_more_ends(void **state)
+{
+        static const char *const files[] = {"init.json", "init.pid", "events.sock"};
+        struct harness *h = *state;
+
+        harness_run(h);
+        disconnect(h);
+        harness_await_events(h, 2);
+        for (size_t i = 0; i < UNIT_COUNT(files); i++) {
+                char path[128];
+
+                (void)snprintf(path, sizeof(path), "%s/%s", h->dir, files[i]);
+                assert_int_equal(unlink(path), 0);
+        }
+        assert_int_equal(rmdir(h->dir), 0);
+        let_time_pass(h);
+        assert_false(h->finished); /* it runs, whatever became of its bundle */
+        fake_exit(h->fake.init, CLD_EXITED, 0);
+        harness_run_until(h, &h->finished);
+        assert_int_equal(h->events.n, 3);
+        assert_int_equal(mkdir(h->dir, 0700), 0);
 }
 
 static void a_shim_that_is_creating_does_not_end(void **state)
@@ -267,6 +292,7 @@ int main(void)
                 SHORT(a_shim_that_nobody_connects_to_ends),
                 SHORT(a_shim_whose_client_asks_for_nothing_ends),
                 SHORT(a_shim_with_a_container_does_not_end),
+                SHORT(a_shim_whose_container_has_ended_and_has_no_bundle_any_more_ends),
                 SHORT(a_shim_that_is_creating_does_not_end),
                 SHORT(a_shim_whose_container_was_deleted_ends_without_shutdown),
                 TEST(shutdown_without_a_container_ends_the_shim),
