@@ -77,7 +77,7 @@ static int lock_directory(const char *path)
 {
         char dir[SOCKET_PATH_MAX + 1] = ".";
         const char *slash = strrchr(path, '/');
-        size_t len = slash > path ? (size_t)(slash - path) : 1;
+        size_t len = slash && slash != path ? (size_t)(slash - path) : 1;
         _cleanup_close_ int fd = -1;
 
         if (len > SOCKET_PATH_MAX)
