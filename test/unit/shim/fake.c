@@ -23,6 +23,7 @@ struct fake_container {
 };
 
 struct fake_process {
+        struct list node;
         struct fake *fake;
         pid_t pid;
         bool exited;
@@ -70,6 +71,7 @@ static struct fake_process *process_make(struct fake *fake)
         p->fake = fake;
         p->pid = next_pid();
         loop_deferred_init(&p->deliver, on_deliver);
+        list_append(&fake->processes, &p->node);
         fake->n_processes++;
         return p;
 }
@@ -85,6 +87,20 @@ void fake_exit(struct fake_process *p, int code, int status)
         };
         if (p->fn)
                 loop_defer(p->fake->loop, &p->deliver);
+}
+
+struct fake_process *fake_live(const struct fake *fake, unsigned n)
+{
+        struct fake_process *last = NULL;
+
+        list_for_each(p, &fake->processes, struct fake_process, node) {
+                if (p->exited)
+                        continue;
+                last = p;
+                if (n-- == 0)
+                        break;
+        }
+        return last;
 }
 
 pid_t fake_pid(const struct fake_process *p)
@@ -331,6 +347,7 @@ static void do_process_free(struct executor_process *ep)
         struct fake_process *p = (void *)ep;
 
         loop_deferred_cancel(&p->deliver);
+        list_remove(&p->node);
         if (p->fake->init == p)
                 p->fake->init = NULL;
         if (p->fake->exec == p)
@@ -367,4 +384,5 @@ void fake_init(struct fake *fake, struct loop *loop)
         fake->executor.ops = &ops;
         fake->executor.impl = fake;
         list_init(&fake->jobs);
+        list_init(&fake->processes);
 }

@@ -20,6 +20,7 @@ struct fake {
         struct executor executor;
         struct loop *loop;
         struct list jobs;
+        struct list processes;
 
         /* What the test sets. */
         bool hold[_FAKE_JOB_MAX];        /* jobs of this kind end only by fake_release() */
@@ -53,6 +54,9 @@ void fake_release(struct fake *fake, enum fake_job job);
 
 /* The process ends now: as waitid(2) would say it. */
 void fake_exit(struct fake_process *process, int code, int status);
+
+/* The nth one that has not ended, or the last of them; NULL when all have. */
+struct fake_process *fake_live(const struct fake *fake, unsigned n);
 
 /* Signals end a process of the fake only by this. */
 pid_t fake_pid(const struct fake_process *process);

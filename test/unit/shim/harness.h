@@ -20,7 +20,7 @@
 
 /* ---- A containerd that takes events ---- */
 
-enum { EVENTS_MAX = 64 };
+enum { EVENTS_MAX = 256 };
 
 struct seen_event {
         char topic[64];
