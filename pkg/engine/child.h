@@ -94,9 +94,12 @@ int plan_new_exec(struct plan **ret, const struct oci_process *process,
 int seccomp_compile(const struct oci_seccomp *profile, struct arena *arena,
                     struct plan_seccomp *ret, struct error *err);
 
-/* True if the plan makes or joins a user namespace; a new one needs its maps written by the stage
+/* True if the plan makes a user namespace; it needs its maps written by the stage
  * before child_prepare(). */
 bool plan_has_new_userns(const struct plan *plan);
+
+/* True if it makes or joins one. Of a plan for an exec nothing is known. */
+bool plan_has_userns(const struct plan *plan);
 
 /*
  * True if namespaces given by path must be joined before the user namespace is made or joined,
@@ -120,6 +123,13 @@ int plan_set_cgroup(struct plan *plan, const struct cgroup *cg, struct error *er
 
 /* The stage's part: writes uid_map and gid_map of a child that waits. */
 int plan_write_id_maps(const struct plan *plan, pid_t child, struct error *err);
+
+/*
+ * For a child in a user namespace, whose maps are written: hands the FIFOs among its stdio (three
+ * descriptors) to the process's user, which the child itself cannot do, since their owner has no id
+ * there. Without it /dev/stdout could not be opened again.
+ */
+int plan_own_stdio(const struct plan *plan, pid_t child, const int *stdio, struct error *err);
 
 /* Applies process.rlimits and oomScoreAdj to a child, from the stage, which holds the host's
  * capabilities. A score that the host's own lack of CAP_SYS_RESOURCE forbids stays as it is. */

@@ -79,6 +79,8 @@ int child_become_root(const struct plan *plan, struct error *err)
                 return error_errno(err, errno, "become root of the user namespace");
         /* a change of ids resets it (PR_SET_DUMPABLE(2const)) */
         (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+        if (plan->private_->new_ipc_namespace && unshare(CLONE_NEWIPC) < 0)
+                return error_errno(err, errno, "make an ipc namespace");
         return 0;
 }
 

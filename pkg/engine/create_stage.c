@@ -313,6 +313,9 @@ static int converse(struct create_stage *cs, struct error *err)
 {
         if (plan_has_new_userns(cs->plan) && plan_write_id_maps(cs->plan, cs->pid, err) < 0)
                 return -1;
+        if (plan_has_userns(cs->plan) &&
+            plan_own_stdio(cs->plan, cs->pid, cs->create->args.stdio, err) < 0)
+                return -1;
         if (note_init(cs, err) < 0 || stage_send_go(cs->gate, err) < 0)
                 return -1;
         /* While init is busy. */

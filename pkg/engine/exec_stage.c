@@ -175,6 +175,13 @@ static int clone_process(struct exec_stage *es, struct error *err)
         return stage_send_cloned(es->stage, es->pid, es->pidfd, err);
 }
 
+static int own_stdio(const struct exec_stage *es, struct error *err)
+{
+        if (!(es->container->facts.namespaces & CLONE_NEWUSER))
+                return 0;
+        return plan_own_stdio(es->plan, es->pid, es->args->stdio, err);
+}
+
 /* EOF is what is waited for; a message can only be the process's error. */
 static int await_eof(const struct exec_stage *es, struct error *err)
 {
@@ -206,7 +213,7 @@ int exec_stage_run(struct engine_job *job, struct stage *stage, struct error *er
         es.gate = socks[0];
         es.init_gate = socks[1];
         if (make_plan(&es, err) < 0 || clone_process(&es, err) < 0 ||
-            stage_await(stage, es.gate, MESSAGE_ENTERED, err) < 0 ||
+            stage_await(stage, es.gate, MESSAGE_ENTERED, err) < 0 || own_stdio(&es, err) < 0 ||
             plan_apply_rlimits(es.plan, es.pid, err) < 0 || stage_send_go(es.gate, err) < 0 ||
             stage_await(stage, es.gate, MESSAGE_EXECUTING, err) < 0)
                 return -1;

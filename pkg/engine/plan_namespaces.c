@@ -120,6 +120,11 @@ int plan_add_namespaces(struct plan *plan, struct error *err)
         p->has_mount_namespace = ns[OCI_NS_MOUNT].present;
         p->has_user_namespace =
                 (plan->clone_flags & CLONE_NEWUSER) || plan->join_fds[OCI_NS_USER] >= 0;
+        /* The root of its mqueue file system belongs to its maker, who must have an id by then. */
+        p->new_ipc_namespace =
+                (plan->clone_flags & CLONE_NEWUSER) && (plan->clone_flags & CLONE_NEWIPC);
+        if (p->new_ipc_namespace)
+                plan->clone_flags &= ~(uint64_t)CLONE_NEWIPC;
         p->bring_up_loopback = (plan->clone_flags & CLONE_NEWNET) != 0;
         return 0;
 }
@@ -127,6 +132,11 @@ int plan_add_namespaces(struct plan *plan, struct error *err)
 bool plan_has_new_userns(const struct plan *plan)
 {
         return (plan->clone_flags & CLONE_NEWUSER) != 0;
+}
+
+bool plan_has_userns(const struct plan *plan)
+{
+        return plan->private_->has_user_namespace;
 }
 
 bool plan_joins_early(const struct plan *plan)

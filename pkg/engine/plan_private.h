@@ -75,6 +75,7 @@ struct plan_private {
         bool is_own[_OCI_NS_MAX]; /* to be joined, but the runtime itself is in it */
         bool has_user_namespace;  /* a new one or one to join */
         bool new_cgroup_namespace;
+        bool new_ipc_namespace; /* to be made by the child, in its user namespace */
         bool has_cgroup_namespace;
         bool bring_up_loopback;
         bool make_dev; /* /dev is the container's own: default nodes and links */

@@ -111,6 +111,17 @@ def test_a_user_namespace_with_mappings(lab):
     assert os.stat(c.bundle.rootfs / "tmp/x").st_uid == 100000
 
 
+def test_stdio_can_be_opened_again_in_a_user_namespace(lab):
+    c = lab.container("sh", "-c", "echo a >/dev/stdout; stat -c %u:%g /dev/mqueue; exec sleep 100").pipes()
+    user_namespace(c)
+    c.config["process"]["user"] = {"uid": 1000, "gid": 1000}
+    c.run()
+    assert c.stdout.read_until(b"0:0\n") == b"a\n0:0\n", c.stderr.read_all()
+    for uid in (0, 1000):
+        e = c.exec("sh", "-c", "echo b >/dev/stdout; cat /dev/stdin", user={"uid": uid, "gid": uid}).run()
+        assert (e.out, e.err) == ("b\n", ""), e
+
+
 def test_another_user_in_a_user_namespace(lab):
     c = lab.container("sh", "-c", "id -u; id -G; grep CapEff /proc/self/status").pipes()
     user_namespace(c)
