@@ -63,11 +63,15 @@ int cgroup_plan(const struct cgroup_layout *layout, const char *cgroups_path, co
 
 /*
  * Makes the directories (v1 cpuset: copies cpus and mems down; v2 without v1: enables controllers
- * down the path). A directory that exists and has processes in it, or is frozen, is refused. On
- * failure what was made is removed again. Beside v1 the v2 tree is a convenience: where it cannot
- * be written, cg goes on without it.
+ * down the path). A directory that exists and has processes in or below it, or is frozen, is
+ * refused. On failure what was made is removed again. Beside v1 the v2 tree is a convenience: where
+ * it cannot be written, cg goes on without it.
  */
 int cgroup_create(struct cgroup *cg, struct error *err);
+
+/* That refusal by itself: for a caller that takes note of the directories, to kill and to remove
+ * all of them should it be interrupted, before it makes them. */
+int cgroup_check_idle(const struct cgroup *cg, struct error *err);
 
 /*
  * Writes the limits. resources may be NULL: then only the default device rules. A limit whose

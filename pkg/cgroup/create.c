@@ -99,20 +99,25 @@ static int dir_make(struct cgroup_dir *dir)
         return r;
 }
 
-/* A directory that was there before must be idle. */
+/* A directory that was there before must be idle, and all below it: a Delete kills whatever is
+ * there.
+ */
 static int dir_check_idle(const struct cgroup_dir *dir, struct error *err)
 {
-        _cleanup_free_ char *procs = NULL;
         _cleanup_free_ char *state = NULL;
         _cleanup_close_ int fd = dir_open(AT_FDCWD, dir->path);
+        struct pid_list list = {0};
+        bool is_empty;
         int r;
 
         if (fd < 0)
                 return error_errno(err, -fd, "open cgroup '%s'", dir->path);
-        r = dir_read(fd, "cgroup.procs", &procs);
+        r = pid_list_read(dir, &list);
+        is_empty = list.n == 0;
+        pid_list_free(&list);
         if (r < 0)
-                return error_errno(err, -r, "read '%s/cgroup.procs'", dir->path);
-        if (!str_is_empty(procs))
+                return error_errno(err, -r, "list the processes of cgroup '%s'", dir->path);
+        if (!is_empty)
                 return error_set(err, STATUS_FAILED_PRECONDITION,
                                  "cgroup '%s' exists and has processes in it", dir->path);
         r = dir_read(fd, dir->is_v2 ? "cgroup.freeze" : "freezer.state", &state);
@@ -253,6 +258,15 @@ static int create_all(struct cgroup *cg, struct error *err)
                 if (dir_prepare(cg, dir, err) < 0)
                         return -1;
                 i++;
+        }
+        return 0;
+}
+
+int cgroup_check_idle(const struct cgroup *cg, struct error *err)
+{
+        for (size_t i = 0; i < cg->n_dirs; i++) {
+                if (access(cg->dirs[i].path, F_OK) == 0 && dir_check_idle(&cg->dirs[i], err) < 0)
+                        return -1;
         }
         return 0;
 }

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """cgroupsPath and resources, on v1 (with the empty v2 hierarchy beside it)."""
 import os
+import pathlib
 
 import pytest
 
 import host
+import ttrpc
+from checks import fails
 
 
 def resources(**limits):
@@ -129,6 +132,21 @@ def test_a_cgroup_path_that_is_in_use_is_shared_or_refused_but_never_emptied(lab
         second.delete()
     except Exception:
         second.deleted = True
+    assert first.status() == "RUNNING"
+    assert first.exec("true").run().status == 0
+
+
+def test_a_cgroup_path_above_another_container_is_never_emptied(lab):
+    if lab.stock:
+        pytest.skip("runc accepts it")
+    first = lab.container("sleep", "1000")
+    first.config["linux"]["cgroupsPath"] += "/below"
+    first.run()
+    second = lab.container("true")
+    second.config["linux"]["cgroupsPath"] = str(pathlib.Path(first.config["linux"]["cgroupsPath"]).parent)
+    with fails(ttrpc.FAILED_PRECONDITION, "has processes in it"):
+        second.create()
+    second.deleted = True
     assert first.status() == "RUNNING"
     assert first.exec("true").run().status == 0
 
