@@ -81,15 +81,16 @@ static void bench_life(struct client *c)
         client_delete(c, "");
         t[5] = clock_monotonic_ns();
         client_shutdown(c);
-        client_run_delete_action(c);
         t[6] = clock_monotonic_ns();
+        client_run_delete_action(c);
+        t[7] = clock_monotonic_ns();
         stamp = read_stamp(fifo);
         fd_close(fifo);
         (void)unlink(out);
-        printf("{\"start\":%.1f,\"create\":%.1f,\"start_rpc\":%.1f,\"exit_to_wait\":%.1f,\"delete\":%.1f,"
-               "\"life\":%.1f,\"events\":%lu}\n",
+        printf("{\"start\":%.1f,\"create\":%.1f,\"start_rpc\":%.1f,\"exit_to_wait\":%.1f,"
+               "\"delete\":%.1f,\"shutdown\":%.1f,\"delete_action\":%.1f,\"life\":%.1f}\n",
                us(t[0], t[1]), us(t[1], t[2]), us(t[2], t[3]), us(stamp, wait.done_ns),
-               us(t[4], t[5]), us(t[0], t[6]), (unsigned long)c->n_events);
+               us(t[4], t[5]), us(t[5], t[6]), us(t[6], t[7]), us(t[0], t[7]));
 }
 
 /* One line of /proc/PID/smaps_rollup, in kB. */

@@ -30,6 +30,8 @@ ROWS = [
     ("start_rpc", "Start", "ms", None),
     ("exit_to_wait", "exit to Wait's answer", "ms", None),
     ("delete", "Delete", "ms", None),
+    ("shutdown", "Shutdown", "ms", None),
+    ("delete_action", "`delete` action", "ms", None),
     ("life", "whole life, back to back", "ms", 1 / 5),
     ("life_p99", "whole life, p99", "ms", None),
     ("life_cold", "whole life, 100 ms apart", "ms", 1 / 5),
@@ -89,7 +91,7 @@ def measure(runner, shims, quick):
     n = 20 if quick else 100
     lives(runner, shims, 3, 0)  # warm the page cache
     for name, samples in lives(runner, shims, n, 0).items():
-        for key in ("start", "create", "start_rpc", "exit_to_wait", "delete", "life"):
+        for key in ("start", "create", "start_rpc", "exit_to_wait", "delete", "shutdown", "delete_action", "life"):
             result[name][key] = statistics.median(s[key] for s in samples)
         result[name]["life_p99"] = percentile([s["life"] for s in samples], 0.99)
     for name, samples in lives(runner, shims, n // 2, 0.1).items():
@@ -142,6 +144,15 @@ def markdown(rows):
     return "\n".join(lines)
 
 
+def tmpfs():
+    """Bundles are on a tmpfs where containerd keeps them; on a disk one would measure the disk."""
+    for path in ("/run", "/dev/shm"):
+        kind = subprocess.run(["stat", "-f", "-c", "%T", path], capture_output=True, text=True, check=False).stdout
+        if kind.strip() == "tmpfs":
+            return path
+    return None
+
+
 def versions():
     def first_line(*command):
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[0].strip()
@@ -156,7 +167,7 @@ def main():
     parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md and docs/bench.svg")
     args = parser.parse_args()
     shims = {"belay": f"{args.bin}/containerd-shim-belay-v2", "stock": STOCK}
-    with tempfile.TemporaryDirectory(prefix="belay-bench.") as work:
+    with tempfile.TemporaryDirectory(prefix="belay-bench.", dir=tmpfs()) as work:
         try:
             result = measure(Runner(args.tools, work), shims, args.quick)
         finally:
