@@ -73,6 +73,10 @@ int cgroup_create(struct cgroup *cg, struct error *err);
  * all of them should it be interrupted, before it makes them. */
 int cgroup_check_idle(const struct cgroup *cg, struct error *err);
 
+/* Sets what cgroup_create() is going to make. For the same caller: what is there by then is removed
+ * only if it is empty. */
+int cgroup_foresee(struct cgroup *cg, struct error *err);
+
 /*
  * Writes the limits. resources may be NULL: then only the default device rules. A limit whose
  * controller or file the host lacks fails with the name of the field; memory.kernel, kernelTCP and

@@ -271,6 +271,22 @@ int cgroup_check_idle(const struct cgroup *cg, struct error *err)
         return 0;
 }
 
+int cgroup_foresee(struct cgroup *cg, struct error *err)
+{
+        for (size_t i = 0; i < cg->n_dirs; i++) {
+                struct cgroup_dir *dir = &cg->dirs[i];
+                _cleanup_free_ char *part = strdup(dir->path);
+
+                if (!part)
+                        return error_set(err, STATUS_RESOURCE_EXHAUSTED, "make cgroup: no memory");
+                dir->created = access(part, F_OK) < 0;
+                dir->n_parents = 0;
+                while (dir->created && path_cut(part) && access(part, F_OK) < 0)
+                        dir->n_parents++;
+        }
+        return 0;
+}
+
 int cgroup_create(struct cgroup *cg, struct error *err)
 {
         for (size_t i = 0; i < cg->n_dirs; i++) {

@@ -6,11 +6,13 @@
  */
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "pkg/base/cleanup.h"
 #include "pkg/base/str.h"
@@ -180,6 +182,7 @@ static int undo_stage_run(struct engine_job *job, struct stage *stage, struct er
                 .pidfd = c->init ? c->init->pidfd : -1,
                 .unmount = c->unmount,
                 .unmount_how = ROOTFS_UNMOUNT_NESTED,
+                .remove_rootfs = c->made_rootfs,
                 .stage = stage,
                 .arena = stage->arena,
         };
@@ -248,6 +251,13 @@ static int check_args(const struct engine_create *args, struct error *err)
         return 0;
 }
 
+static bool has_rootfs(const char *bundle)
+{
+        _cleanup_close_ int fd = open(bundle, O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+        return fd >= 0 && faccessat(fd, "rootfs", F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
 static struct engine_container *new_container(struct engine *engine,
                                               const struct engine_create *args, int *ret_init_gate,
                                               struct error *err)
@@ -268,6 +278,7 @@ static struct engine_container *new_container(struct engine *engine,
         }
         c->gate = gate[0];
         c->unmount = args->n_mounts > 0;
+        c->made_rootfs = c->unmount && !has_rootfs(args->bundle);
         c->nested = rootfs_mounts_are_nested(args->mounts, args->n_mounts);
         *ret_init_gate = gate[1];
         return c;

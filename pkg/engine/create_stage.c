@@ -40,7 +40,6 @@ struct create_stage {
         struct engine_state state;
         pid_t pid;
         int pidfd;
-        bool made_rootfs;
         bool has_mounted;
 };
 
@@ -74,9 +73,7 @@ static int mount_rootfs(struct create_stage *cs, struct error *err)
         rootfs = arena_printf(cs->stage->arena, "%s/rootfs", args->bundle);
         if (!rootfs)
                 return no_memory(err);
-        if (mkdirat(cs->bundle_fd, "rootfs", 0711) == 0)
-                cs->made_rootfs = true;
-        else if (errno != EEXIST)
+        if (mkdirat(cs->bundle_fd, "rootfs", 0711) < 0 && errno != EEXIST)
                 return error_errno(err, errno, "make directory '%s'", rootfs);
         cs->has_mounted = true;
         if (rootfs_mount(rootfs, args->mounts, args->n_mounts, cs->stage->arena, err) < 0)
@@ -172,9 +169,8 @@ static int announce_cgroup(struct create_stage *cs, struct error *err)
 {
         struct cgroup planned = cs->cgroup;
 
-        for (size_t i = 0; i < planned.n_dirs; i++)
-                planned.dirs[i].created = access(planned.dirs[i].path, F_OK) != 0;
-        if (cgroup_format(&planned, cs->stage->arena, &cs->cgroup_text, err) < 0 ||
+        if (cgroup_foresee(&planned, err) < 0 ||
+            cgroup_format(&planned, cs->stage->arena, &cs->cgroup_text, err) < 0 ||
             stage_send_cgroup(cs->stage, cs->cgroup_text, err) < 0)
                 return -1;
         cs->state.cgroup = cs->cgroup_text;
@@ -354,7 +350,7 @@ static void undo(struct create_stage *cs)
                 .unmount = cs->has_mounted,
                 .unmount_how =
                         cs->container->nested ? ROOTFS_UNMOUNT_NESTED : ROOTFS_UNMOUNT_SIMPLE,
-                .remove_rootfs = cs->made_rootfs,
+                .remove_rootfs = cs->container->made_rootfs,
                 .poststop = cs->container->poststop_due ? cs->spec : NULL,
                 .stage = cs->stage,
                 .arena = cs->stage->arena,

@@ -82,6 +82,7 @@ struct engine_container {
         int seccomp_fd; /* sealed memfds; -1: none */
         int config_fd;
         bool unmount;      /* the Create request brought mounts */
+        bool made_rootfs;  /* the directory that they are mounted on was not there before */
         bool nested;       /* some of them below the rootfs */
         bool poststop_due; /* a hook of Create has run, or Create has succeeded */
         unsigned n_jobs;

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -144,7 +145,12 @@ int engine_state_read(int bundle_fd, struct arena *arena, struct engine_state *r
 
 void engine_state_remove(int bundle_fd)
 {
+        char temp[NAME_MAX + 1];
+
         (void)unlinkat(bundle_fd, ENGINE_STATE_FILE, 0);
+        /* of a stage that was killed while it wrote */
+        (void)snprintf(temp, sizeof(temp), FD_TEMP_FORMAT, ENGINE_STATE_FILE);
+        (void)unlinkat(bundle_fd, temp, 0);
 }
 
 int process_start_time(pid_t pid, uint64_t *ret, bool *ret_zombie)
