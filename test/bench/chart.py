@@ -6,7 +6,7 @@ BARS = [
     ("rss_idle", "RSS"), ("anon_after", "anonymous memory after 1,000 execs"),
     ("shim_cpu_ms_per_gib", "shim CPU per GiB of stdout"),
 ]
-WIDTH, LEFT, BAR, GAP = 760, 250, 13, 44
+WIDTH, LEFT, BAR, GAP = 800, 290, 13, 44
 
 
 def draw(result):

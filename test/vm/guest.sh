@@ -1,0 +1,91 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+#
+# The guest's init: makes a machine with cgroup v2 only and all controllers, runs the checks, says for each
+# "ok NAME" or "not ok NAME: what", and ends the machine. The rootfs is moved to a tmpfs first: pivot_root(2) refuses
+# the initramfs.
+if [ "$1" != checks ]; then
+        mount -t proc proc /proc
+        mkdir -p /new
+        mount -t tmpfs -o size=300m tmpfs /new
+        cp -a /bin /belay /guest.sh /bundles /new/
+        mkdir -p /new/proc /new/sys /new/dev /new/run /new/tmp /new/etc
+        exec switch_root /new /bin/sh /guest.sh checks
+fi
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs devtmpfs /dev
+mkdir -p /dev/pts
+mount -t devpts devpts /dev/pts
+mount -t tmpfs tmpfs /run
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+export PATH=/bin
+
+# check NAME EXPECTED COMMAND...: the command's output, with blanks squeezed, must be EXPECTED.
+check() {
+        name=$1
+        want=$2
+        shift 2
+        got=$("$@" 2>&1 | tr -s ' \n' ' ' | sed 's/^ //; s/ $//')
+        if [ "$got" = "$want" ]; then
+                echo "ok $name"
+        else
+                echo "not ok $name: got '$got', not '$want'"
+        fi
+}
+
+belay() {
+        /belay/belay --root /run/belay "$@"
+}
+
+status_of() {
+        "$@" >/dev/null 2>&1
+        echo $?
+}
+
+in_cgroup() {
+        (cd "/sys/fs/cgroup/vm/$1" && shift && cat "$@")
+}
+
+reason() {
+        belay --json state "$1" | sed -n 's/.*"reason": *"\(.*\)".*/\1/p'
+}
+
+echo
+check status 7 status_of belay run --rm --bundle /bundles/status status
+
+belay run -d --bundle /bundles/limits limits >/dev/null
+check memory_limit "67108864 0" in_cgroup limits memory.max memory.swap.max
+check memory_reservation 33554432 in_cgroup limits memory.low
+check pids_limit 16 in_cgroup limits pids.max
+check cpu_quota "50000 100000" in_cgroup limits cpu.max
+check cpu_weight_of_1024_shares_is_the_default 100 in_cgroup limits cpu.weight
+check cpuset 0 in_cgroup limits cpuset.cpus
+check unified 1048576 in_cgroup limits memory.high
+check its_own_view_of_the_cgroup 0::/ belay exec limits cat /proc/self/cgroup
+check an_exec_is_in_the_cgroup 2 sh -c '/belay/belay --root /run/belay exec -d limits sleep 1000 >/dev/null; wc -l </sys/fs/cgroup/vm/limits/cgroup.procs'
+check a_device_that_is_not_listed_cannot_be_opened "sh: can't open /tmp/mem: Operation not permitted" belay exec limits sh -c 'mknod /tmp/mem c 1 1 && : </tmp/mem'
+check a_listed_device_can_be_opened "" belay exec limits sh -c ': </dev/zero && : >/dev/null'
+check the_pids_limit_holds "sh: can't fork: Resource temporarily unavailable" belay exec limits sh -c 'for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17; do sleep 100 & done'
+belay kill --all limits KILL
+check killed_as_a_whole 137 status_of belay wait limits
+check told_as_a_signal signal reason limits
+belay delete limits
+check its_cgroup_is_gone "no" sh -c '[ -e /sys/fs/cgroup/vm/limits ] && echo yes || echo no'
+
+check killed_for_memory 137 status_of belay run --bundle /bundles/oom oom
+check told_as_such oom_killed reason oom
+belay delete oom
+
+check a_user_namespace_on_v2 "0 100000 65536" belay run --rm --bundle /bundles/userns userns
+check a_cgroup_mount_is_its_own "cgroup.procs" belay run --rm --bundle /bundles/mount mount
+
+# Debian's cloud kernel has none: then start must fail, and say so.
+mkdir -p /tmp/sched
+echo '{}' >/tmp/sched/config.json
+check core_scheduling_is_asked_for "containerd-shim-belay-v2: create a core scheduling cookie: Invalid argument" sh -c 'cd /tmp/sched && SCHED_CORE=1 /belay/containerd-shim-belay-v2 -namespace vm -address /a -id sched start </dev/null'
+
+check no_container_left "" sh -c '/belay/belay --root /run/belay list | tail -n +2'
+check no_cgroup_left "no" sh -c '[ -e /sys/fs/cgroup/vm ] && echo yes || echo no'
+echo done
+poweroff -f

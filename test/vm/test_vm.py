@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""belay on a machine with cgroup v2 alone and all controllers: a virtual one, booted for it.
+
+qemu runs Debian's cloud kernel without acceleration (-accel tcg), with an initramfs of busybox, belay and some
+bundles. guest.sh is its init and says what it saw; each of its lines is a test here.
+"""
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "bench"))
+import bundle  # noqa: E402
+
+BIN = pathlib.Path(os.environ.get("BELAY_BIN_DIR", HERE.parents[1] / "out/bin"))
+VM = pathlib.Path(os.environ.get("BELAY_VM_DIR", HERE.parents[1] / "out/vm"))
+APPLETS = "sh mount mkdir cp switch_root cat tr sed cut wc tail sleep mknod poweroff dd ls true".split()
+CHECKS = re.findall(r"^check (\w+)", (HERE / "guest.sh").read_text(), re.M)
+TIMEOUT_S = 120
+
+
+def spec(name, args):
+    document = bundle.spec(name, args)
+    document["process"]["env"] = ["PATH=/bin"]
+    document["root"]["path"] = "/bundles/rootfs"
+    document["linux"]["cgroupsPath"] = f"/vm/{name}"
+    document["linux"]["namespaces"].append({"type": "cgroup"})
+    document["mounts"].append({"destination": "/tmp", "type": "tmpfs", "source": "tmpfs", "options": ["mode=1777"]})
+    return document
+
+
+def specs():
+    status = spec("status", ["sh", "-c", "exit 7"])
+    limits = spec("limits", ["sleep", "1000"])
+    limits["linux"]["resources"] = {
+        "devices": [{"allow": False, "access": "rwm"}],
+        "memory": {"limit": 64 << 20, "reservation": 32 << 20, "swap": 64 << 20},
+        "cpu": {"shares": 1024, "quota": 50000, "period": 100000, "cpus": "0"},
+        "pids": {"limit": 16}, "unified": {"memory.high": "1048576"},
+    }
+    oom = spec("oom", ["dd", "if=/dev/zero", "of=/dev/shm/x", "bs=1M", "count=48"])
+    oom["linux"]["resources"]["memory"] = {"limit": 16 << 20, "swap": 16 << 20}
+    userns = spec("userns", ["cat", "/proc/self/uid_map"])
+    userns["linux"]["namespaces"].append({"type": "user"})
+    for key in ("uidMappings", "gidMappings"):
+        userns["linux"][key] = [{"containerID": 0, "hostID": 100000, "size": 65536}]
+    mount = spec("mount", ["sh", "-c", "cd /sys/fs/cgroup && ls -d cgroup.procs"])
+    mount["mounts"].append({"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup",
+                            "options": ["ro", "nosuid", "noexec", "nodev"]})
+    return {"status": status, "limits": limits, "oom": oom, "userns": userns, "mount": mount}
+
+
+def make_root(root):
+    for path in ("bin", "belay", "proc", "bundles/rootfs/bin"):
+        (root / path).mkdir(parents=True)
+    for folder in (root / "bin", root / "bundles/rootfs/bin"):
+        shutil.copy("/bin/busybox", folder)
+        for applet in APPLETS:
+            (folder / applet).symlink_to("busybox")
+    for name in ("proc", "dev", "sys", "run", "tmp"):
+        (root / "bundles/rootfs" / name).mkdir()
+    for name in ("containerd-shim-belay-v2", "belay"):
+        shutil.copy(BIN / name, root / "belay")
+    for name, document in specs().items():
+        (root / "bundles" / name).mkdir()
+        (root / "bundles" / name / "config.json").write_text(json.dumps(document))
+    shutil.copy(HERE / "guest.sh", root / "guest.sh")
+    (root / "init").symlink_to("guest.sh")
+    (root / "guest.sh").chmod(0o755)
+
+
+@pytest.fixture(scope="session")
+def console(tmp_path_factory):
+    """What the machine wrote to its console, lines by name of the check."""
+    kernel = next(VM.glob("boot/vmlinuz-*"), None)
+    if not kernel or not shutil.which("qemu-system-x86_64"):
+        pytest.skip("no qemu or no kernel: ./dev test-vm installs them")
+    work = tmp_path_factory.mktemp("vm")
+    root = work / "root"
+    make_root(root)
+    names = "\n".join(str(p.relative_to(root)) for p in sorted(root.rglob("*")))
+    with open(work / "initramfs", "wb") as image:
+        subprocess.run(["busybox", "cpio", "-o", "-H", "newc"], input=names.encode(), stdout=image, cwd=root, check=True,
+                       stderr=subprocess.DEVNULL)
+    qemu = ["qemu-system-x86_64", "-accel", "tcg", "-cpu", "max,+topoext", "-smp", "2,cores=1,threads=2", "-m", "768", "-nographic",
+            "-no-reboot", "-nodefaults", "-serial", "stdio", "-kernel", kernel, "-initrd", work / "initramfs",
+            "-append", "console=ttyS0 quiet panic=-1 rdinit=/init"]
+    done = subprocess.run(qemu, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                          timeout=TIMEOUT_S, check=False)
+    return done.stdout.decode(errors="replace").replace("\r", "")
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_on_cgroup_v2(console, name):
+    lines = [line for line in console.splitlines() if re.search(rf"\bok {name}(:|$)", line)]
+    assert lines, console[-3000:]
+    assert lines[0].endswith(f"ok {name}") and not lines[0].startswith("not"), lines[0]
+
+
+def test_the_machine_came_to_its_end(console):
+    assert "done" in console.splitlines()
