@@ -27,14 +27,12 @@ int dir_open(int dirfd, const char *path);
 int dir_read(int dirfd, const char *file, char **ret_text);
 
 /*
- * Walks a directory and its sub-directories: enter() for each on the way down, leave() for each but
- * the topmost on the way up, with the parent and the name. Either may be NULL. A negative errno
- * from them ends the walk and is returned; directories that vanish meanwhile do not disturb it.
- * -ELOOP beyond LIMIT_CGROUP_DEPTH.
+ * Walks a directory and its sub-directories, down to LIMIT_CGROUP_DEPTH: enter() for each. A
+ * negative errno from it ends the walk and is returned; directories that vanish meanwhile do not
+ * disturb it.
  */
 struct walk {
         int (*enter)(int dirfd, void *userdata);
-        int (*leave)(int parent, const char *name, void *userdata);
         void *userdata;
 };
 int dir_walk(const char *path, const struct walk *walk);

@@ -4,25 +4,85 @@
  * really ended, and until then rmdir(2) gives EBUSY: hence the retries, for which this belongs in a
  * stage.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "pkg/base/cleanup.h"
 #include "pkg/base/clock.h"
+#include "pkg/base/fd.h"
 #include "pkg/cgroup/internal.h"
 
-static int remove_child(int parent, const char *name, void *userdata)
+/* The name of the first sub-directory. 1, or 0 if there is none, or a negative errno. */
+static int first_child(int dirfd, char *name, size_t size)
 {
-        return unlinkat(parent, name, AT_REMOVEDIR) < 0 ? -errno : 0;
+        _cleanup_closedir_ DIR *dir = NULL;
+        struct dirent *entry;
+        int fd = dir_open(dirfd, ".");
+
+        if (fd < 0)
+                return fd;
+        dir = fdopendir(fd);
+        if (!dir) {
+                fd_close(fd);
+                return -ENOMEM;
+        }
+        while ((entry = readdir(dir))) {
+                if (entry->d_type != DT_DIR || strcmp(entry->d_name, ".") == 0 ||
+                    strcmp(entry->d_name, "..") == 0)
+                        continue;
+                (void)snprintf(name, size, "%s", entry->d_name);
+                return 1;
+        }
+        return 0;
+}
+
+/*
+ * Removes all that is below a directory, leaves first. A container with a cgroup mount that it may
+ * write can nest as deep as it likes, so this holds one descriptor, however deep it is: down into
+ * the first child that cannot be removed, and up again by "..", to find that child first once more.
+ */
+static int remove_below(const char *path)
+{
+        _cleanup_close_ int fd = dir_open(AT_FDCWD, path);
+        size_t depth = 0;
+
+        if (fd < 0)
+                return fd == -ENOENT ? 0 : fd;
+        for (;;) {
+                char name[NAME_MAX + 1];
+                int r = first_child(fd, name, sizeof(name));
+                int next;
+
+                if (r < 0)
+                        return r;
+                if (r == 0 && depth == 0)
+                        return 0;
+                if (r > 0 && (unlinkat(fd, name, AT_REMOVEDIR) == 0 || errno == ENOENT))
+                        continue;
+                if (r > 0 && errno != EBUSY && errno != ENOTEMPTY)
+                        return -errno;
+                next = dir_open(fd, r > 0 ? name : "..");
+                if (next < 0)
+                        return next;
+                if (r > 0 && first_child(next, name, sizeof(name)) == 0) {
+                        fd_close(next);
+                        return -EBUSY; /* there are processes in it */
+                }
+                depth = r > 0 ? depth + 1 : depth - 1;
+                fd_close(fd);
+                fd = next;
+        }
 }
 
 /* One pass; -EBUSY or -ENOTEMPTY if it may go better later. */
 static int dir_remove_once(const struct cgroup_dir *dir)
 {
-        const struct walk walk = {.leave = remove_child};
         int r;
 
         /* Mostly there is nothing below. */
@@ -30,7 +90,7 @@ static int dir_remove_once(const struct cgroup_dir *dir)
                 return 0;
         if (errno != EBUSY && errno != ENOTEMPTY)
                 return -errno;
-        r = dir_walk(dir->path, &walk);
+        r = remove_below(dir->path);
         if (r < 0)
                 return r;
         return rmdir(dir->path) < 0 && errno != ENOENT ? -errno : 0;

@@ -2,7 +2,8 @@
  *
  * Walking a tree of cgroups, and small things about directories. A container with cgroups of its
  * own can nest them as deep as it likes, with paths beyond PATH_MAX: so the walk goes by
- * descriptors, one for each level, to a depth that is bounded.
+ * descriptors, one for each level, to a depth that is bounded. What is deeper is not seen; all of
+ * it dies by cgroup.kill, where there is one, or with its pid namespace.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -52,8 +53,6 @@ static int walk_entry(int parent, const char *name, unsigned depth, const struct
         if (fd < 0)
                 return is_vanished(fd) ? 0 : fd;
         r = walk_below(fd, depth, walk);
-        if (r == 0 && walk->leave)
-                r = walk->leave(parent, name, walk->userdata);
         return is_vanished(r) ? 0 : r;
 }
 
@@ -69,10 +68,9 @@ static int walk_below(int fd, unsigned depth, const struct walk *walk)
                 fd_close(fd);
                 return r;
         }
-        if (depth > LIMIT_CGROUP_DEPTH)
-                return -ELOOP;
-        if (walk->enter)
-                r = walk->enter(fd, walk->userdata);
+        r = walk->enter(fd, walk->userdata);
+        if (depth == LIMIT_CGROUP_DEPTH)
+                return r;
         while (r == 0 && (entry = readdir(dir))) {
                 if (entry->d_type != DT_DIR || strcmp(entry->d_name, ".") == 0 ||
                     strcmp(entry->d_name, "..") == 0)

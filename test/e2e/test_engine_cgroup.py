@@ -64,6 +64,16 @@ def test_a_cgroup_that_a_container_has_filled_goes_with_it(lab):
     assert not host.cgroups_below(host.CGROUP)
 
 
+def test_a_cgroup_that_a_container_has_nested_deeply_goes_with_it(lab):
+    """Deeper than a walk goes that keeps a descriptor for each level."""
+    def edit(c):
+        c.bundle.mount("/sys/fs/cgroup", "cgroup", "cgroup", "rw")
+
+    out = lab.sh("cd /sys/fs/cgroup/pids; i=0; while [ $i -lt 300 ] && mkdir deeper-down && cd deeper-down; do"
+                 " i=$((i+1)); done 2>/dev/null; echo $i", edit).out
+    assert int(out) == 300, out
+
+
 def test_pids_limit(lab):
     c = running(lab, resources(pids={"limit": 30}))
     assert limit(c, "pids", "pids.max") == "30"
