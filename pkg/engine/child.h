@@ -44,6 +44,7 @@ struct plan_options {
         bool terminal;      /* wins over process.terminal */
         bool no_pivot_root;
         bool no_new_keyring;
+        const char *seccomp_cache; /* a folder (seccomp_cache.h); NULL: none */
 };
 
 /* A compiled seccomp filter. */
@@ -90,8 +91,9 @@ int plan_new_exec(struct plan **ret, const struct oci_process *process,
                   const struct plan_seccomp *seccomp, const struct plan_options *options,
                   struct arena *arena, struct error *err);
 
-/* Compiles a profile: libseccomp to BPF. NULL gives len 0. Pure but for the arena. */
-int seccomp_compile(const struct oci_seccomp *profile, struct arena *arena,
+/* Compiles a profile: libseccomp to BPF. NULL gives len 0. Pure but for the arena, and for the
+ * cache of compiled filters in the folder cache_dir (seccomp_cache.h; NULL: none). */
+int seccomp_compile(const struct oci_seccomp *profile, const char *cache_dir, struct arena *arena,
                     struct plan_seccomp *ret, struct error *err);
 
 /* True if the plan makes a user namespace; it needs its maps written by the stage

@@ -21,6 +21,7 @@
 #include "pkg/engine/init.h"
 #include "pkg/engine/internal.h"
 #include "pkg/engine/rootfs_mounts.h"
+#include "pkg/engine/seccomp_cache.h"
 #include "pkg/engine/stage_init.h"
 #include "pkg/engine/state.h"
 #include "pkg/engine/teardown.h"
@@ -92,6 +93,7 @@ static int make_plan(struct create_stage *cs, struct error *err)
                 .terminal = args->terminal,
                 .no_pivot_root = args->no_pivot_root,
                 .no_new_keyring = args->no_new_keyring,
+                .seccomp_cache = SECCOMP_CACHE_DIR,
         };
 
         return plan_new(&cs->plan, cs->spec, &options, cs->stage->arena, err);

@@ -279,7 +279,8 @@ int plan_new(struct plan **ret, const struct oci_spec *spec, const struct plan_o
                                      &p->root_propagation_recursive);
         if (add_environment(plan, err) < 0 || add_labels(plan, spec->linux_.mount_label, err) < 0 ||
             add_sysctl(plan, err) < 0 || add_keyring(plan, err) < 0 ||
-            seccomp_compile(spec->linux_.seccomp, arena, &plan->seccomp, err) < 0 ||
+            seccomp_compile(spec->linux_.seccomp, options->seccomp_cache, arena, &plan->seccomp,
+                            err) < 0 ||
             plan_add_namespaces(plan, err) < 0 || plan_open_rootfs(plan, err) < 0 ||
             plan_add_mounts(plan, err) < 0 || plan_add_devices(plan, err) < 0 ||
             add_hide_paths(plan, err) < 0 || open_procfs(plan, err) < 0)

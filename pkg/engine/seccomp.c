@@ -22,6 +22,7 @@
 #include "pkg/base/str.h"
 #include "pkg/engine/child.h"
 #include "pkg/engine/plan_private.h"
+#include "pkg/engine/seccomp_cache.h"
 #include "pkg/engine/seccomp_join.h"
 
 enum { ARGS_MAX = 6 };
@@ -215,19 +216,8 @@ static int parse_arg(const struct oci_seccomp_arg *arg, size_t rule, size_t inde
                          index, arg->op ? arg->op : "");
 }
 
-/* A rule with everything in libseccomp's terms: once, for all architectures. */
-struct rule {
-        uint32_t action;
-        bool is_default; /* libseccomp refuses rules that say what is said already */
-        bool is_split;   /* an argument occurs twice: each comparison is a rule of its own */
-        struct scmp_arg_cmp *args;
-        unsigned n_args;
-        int *numbers; /* of the names that exist */
-        size_t n_numbers;
-};
-
 static int parse_rule(const struct oci_seccomp_rule *in, size_t index, uint32_t default_action,
-                      struct arena *arena, struct rule *ret, struct error *err)
+                      struct arena *arena, struct seccomp_rule *ret, struct error *err)
 {
         char where[64];
         unsigned seen = 0;
@@ -258,7 +248,7 @@ static int parse_rule(const struct oci_seccomp_rule *in, size_t index, uint32_t 
         return 0;
 }
 
-static int add_rule(scmp_filter_ctx ctx, const struct rule *rule, int nr)
+static int add_rule(scmp_filter_ctx ctx, const struct seccomp_rule *rule, int nr)
 {
         int r = 0;
 
@@ -294,12 +284,11 @@ static int export_filter(scmp_filter_ctx ctx, struct arena *arena, struct seccom
         return 0;
 }
 
-static int compile_piece(uint32_t token, uint32_t default_action, const struct rule *rules,
-                         size_t n_rules, struct arena *arena, struct seccomp_piece *ret,
-                         struct error *err)
+static int compile_piece(uint32_t token, const struct seccomp_input *input, struct arena *arena,
+                         struct seccomp_piece *ret, struct error *err)
 {
         uint32_t native = seccomp_arch_native();
-        _cleanup_(release_filter) scmp_filter_ctx ctx = seccomp_init(default_action);
+        _cleanup_(release_filter) scmp_filter_ctx ctx = seccomp_init(input->default_action);
         int r = 0;
 
         if (!ctx)
@@ -311,57 +300,83 @@ static int compile_piece(uint32_t token, uint32_t default_action, const struct r
                 if (r < 0)
                         return error_errno(err, -r, "seccomp: select architecture 0x%x", token);
         }
-        for (size_t i = 0; i < n_rules; i++) {
-                if (rules[i].is_default)
+        for (size_t i = 0; i < input->n_rules; i++) {
+                const struct seccomp_rule *rule = &input->rules[i];
+
+                if (rule->is_default)
                         continue;
-                for (size_t j = 0; j < rules[i].n_numbers; j++) {
-                        r = add_rule(ctx, &rules[i], rules[i].numbers[j]);
+                for (size_t j = 0; j < rule->n_numbers; j++) {
+                        r = add_rule(ctx, rule, rule->numbers[j]);
                         /* EEXIST: an earlier rule says so already; EDOM: this architecture has no
                          * such call. */
                         if (r < 0 && r != -EEXIST && r != -EDOM)
                                 return error_errno(
                                         err, -r,
                                         "linux.seccomp.syscalls[%zu]: add a rule for call %d", i,
-                                        rules[i].numbers[j]);
+                                        rule->numbers[j]);
                 }
         }
         ret->token = token;
         return export_filter(ctx, arena, ret, err);
 }
 
-int seccomp_compile(const struct oci_seccomp *profile, struct arena *arena,
+static int compile_input(const struct seccomp_input *input, struct arena *arena,
+                         struct sock_fprog *ret, struct error *err)
+{
+        struct seccomp_piece pieces[SECCOMP_ARCHES_MAX] = {0};
+
+        for (size_t i = 0; i < input->n_tokens; i++) {
+                if (compile_piece(input->tokens[i], input, arena, &pieces[i], err) < 0)
+                        return -1;
+        }
+        return seccomp_join(pieces, input->n_tokens, arena, ret, err);
+}
+
+/* With the cache or without it: the same filter for the same input. */
+static int make_filter(const struct seccomp_input *input, const char *cache_dir,
+                       struct arena *arena, struct sock_fprog *ret, struct error *err)
+{
+        _cleanup_close_ int cache = cache_dir ? seccomp_cache_open(cache_dir) : -1;
+        struct seccomp_key key;
+        bool has_key = cache >= 0 && seccomp_key_make(input, &key);
+
+        if (has_key && seccomp_cache_find(cache, &key, arena, ret))
+                return 0;
+        if (compile_input(input, arena, ret, err) < 0)
+                return -1;
+        if (has_key)
+                seccomp_cache_keep(cache, &key, ret);
+        return 0;
+}
+
+int seccomp_compile(const struct oci_seccomp *profile, const char *cache_dir, struct arena *arena,
                     struct plan_seccomp *ret, struct error *err)
 {
         struct plan_seccomp result = {0};
-        struct seccomp_piece pieces[SECCOMP_ARCHES_MAX] = {0};
-        uint32_t tokens[SECCOMP_ARCHES_MAX] = {0};
-        size_t n_tokens = 0;
-        uint32_t default_action = 0;
-        struct rule *rules;
+        struct seccomp_input input = {0};
+        struct seccomp_rule *rules;
 
         if (!profile) {
                 *ret = result;
                 return 0;
         }
         if (parse_action(profile->default_action, profile->has_default_errno_ret,
-                         profile->default_errno_ret, "linux.seccomp.defaultAction", &default_action,
-                         err) < 0 ||
+                         profile->default_errno_ret, "linux.seccomp.defaultAction",
+                         &input.default_action, err) < 0 ||
             parse_flags(&profile->flags, &result.flags, err) < 0 ||
-            choose_arches(&profile->architectures, tokens, &n_tokens, err) < 0)
+            choose_arches(&profile->architectures, input.tokens, &input.n_tokens, err) < 0)
                 return -1;
         rules = arena_calloc(arena, profile->n_rules, sizeof(*rules));
         if (!rules)
                 return plan_no_memory(err);
         for (size_t i = 0; i < profile->n_rules; i++) {
-                if (parse_rule(&profile->rules[i], i, default_action, arena, &rules[i], err) < 0)
+                if (parse_rule(&profile->rules[i], i, input.default_action, arena, &rules[i], err) <
+                    0)
                         return -1;
         }
-        for (size_t i = 0; i < n_tokens; i++) {
-                if (compile_piece(tokens[i], default_action, rules, profile->n_rules, arena,
-                                  &pieces[i], err) < 0)
-                        return -1;
-        }
-        if (seccomp_join(pieces, n_tokens, arena, &result.prog, err) < 0)
+        input.rules = rules;
+        input.n_rules = profile->n_rules;
+        if (make_filter(&input, cache_dir, arena, &result.prog, err) < 0)
                 return -1;
         *ret = result;
         return 0;

@@ -61,7 +61,7 @@ static int compile(struct arena *arena, const char *seccomp, struct plan_seccomp
         assert_true(asprintf(&json, format, seccomp) > 0);
         r = oci_spec_parse(json, strlen(json), arena, &spec, err);
         free(json);
-        return r < 0 ? r : seccomp_compile(spec->linux_.seccomp, arena, ret, err);
+        return r < 0 ? r : seccomp_compile(spec->linux_.seccomp, NULL, arena, ret, err);
 }
 
 /* What the kernel would say: the classic BPF that seccomp(2) takes, and no more of it than occurs.
@@ -403,7 +403,7 @@ static void no_profile_is_no_filter(void **state)
 {
         struct plan_seccomp s = {.flags = 1};
 
-        assert_int_equal(seccomp_compile(NULL, NULL, &s, NULL), 0);
+        assert_int_equal(seccomp_compile(NULL, NULL, NULL, &s, NULL), 0);
         assert_int_equal(s.prog.len, 0);
         assert_int_equal(s.flags, 0);
 }
