@@ -174,7 +174,7 @@ static void add_linux(struct builder *b, struct json_object *root)
         add_bool(b, add_object(b, linux_, "selinux"), "enabled", true);
         add_bool(b, add_object(b, linux_, "intelRdt"), "enabled", false);
         add_bool(b, add_object(b, add_object(b, linux_, "mountExtensions"), "idmap"), "enabled",
-                 false);
+                 true);
         add_bool(b, add_object(b, linux_, "netDevices"), "enabled", false);
 }
 

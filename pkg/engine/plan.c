@@ -48,6 +48,7 @@ static struct plan *plan_alloc(const struct plan_options *options, struct arena 
                 plan->join_fds[i] = -1;
         p->arena = arena;
         p->root_fd = -1;
+        p->idmap_fd = -1;
         return plan;
 }
 

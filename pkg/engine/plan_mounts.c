@@ -147,9 +147,6 @@ static int choose_kind(const struct oci_mount *in, size_t index, struct plan_mou
         if (m->options.tmpcopyup)
                 return error_set(err, STATUS_UNIMPLEMENTED,
                                  "mounts[%zu].options: 'tmpcopyup' is not supported", index);
-        if (m->options.idmap)
-                return error_set(err, STATUS_UNIMPLEMENTED,
-                                 "mounts[%zu].options: 'idmap' is not supported", index);
         if (m->options.flags & MS_REMOUNT) {
                 m->kind = PLAN_MOUNT_REMOUNT;
                 return 0;
@@ -273,6 +270,8 @@ static int add_mount(struct plan *plan, size_t index, struct error *err)
                 p->make_dev = false;
         if (m->kind == PLAN_MOUNT_CGROUP)
                 p->wants_cgroup = true;
+        if (plan_idmap_mount(plan, m, index, err) < 0)
+                return -1;
         if (m->kind != PLAN_MOUNT_BIND)
                 return 0;
         r = set_bind_attributes(plan, m);

@@ -14,6 +14,7 @@
 
 #include "pkg/cgroup/cgroup.h"
 #include "pkg/engine/child.h"
+#include "pkg/engine/idmap.h"
 #include "pkg/oci/mount_options.h"
 
 enum plan_mount_kind {
@@ -84,6 +85,8 @@ struct plan_private {
 
         struct plan_mount *mounts;
         size_t n_mounts;
+        struct idmap idmap; /* of the last idmapped mount: they are mostly the same */
+        int idmap_fd;       /* its user namespace, or -1 */
         struct plan_device *devices;
         size_t n_devices;
         struct plan_sysctl *sysctl;
@@ -125,6 +128,12 @@ int plan_check_process(const struct oci_process *process, struct error *err);
  * container's namespaces make it its own. Pure. */
 int plan_sysctl_path(const struct oci_spec *spec, const char *key, struct arena *arena,
                      const char **ret, enum oci_namespace_type *ret_type, struct error *err);
+
+/* plan_userns.c: what linux.uidMappings and gidMappings say. */
+struct idmap plan_own_idmap(const struct plan *plan);
+
+/* plan_idmap.c: maps the ids of a bind's tree, if its entry or its options ask for it. */
+int plan_idmap_mount(struct plan *plan, struct plan_mount *m, size_t index, struct error *err);
 
 /* plan_mounts.c: decides and opens what mounts[] and the rootfs ask for. */
 int plan_open_rootfs(struct plan *plan, struct error *err);

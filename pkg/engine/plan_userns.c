@@ -20,42 +20,26 @@
 #include "pkg/base/str.h"
 #include "pkg/engine/plan_private.h"
 
-/* "4294967295 4294967295 4294967295\n" */
-enum { MAP_LINE_MAX = 33 };
-
-static int write_map(pid_t child, const char *file, const struct oci_id_mapping *maps, size_t n,
-                     struct error *err)
-{
-        _cleanup_free_ char *text = malloc(n * MAP_LINE_MAX + 1);
-        char path[64];
-        size_t len = 0;
-        int r;
-
-        if (!text)
-                return plan_no_memory(err);
-        for (size_t i = 0; i < n; i++)
-                len += (size_t)snprintf(text + len, n * MAP_LINE_MAX + 1 - len, "%u %u %u\n",
-                                        maps[i].container_id, maps[i].host_id, maps[i].size);
-        (void)snprintf(path, sizeof(path), "/proc/%d/%s", (int)child, file);
-        /* The kernel takes the whole map in one write, once. */
-        r = file_write(AT_FDCWD, path, text);
-        if (r < 0)
-                return error_errno(err, -r, "write %s of the user namespace", file);
-        return 0;
-}
-
-/* setgroups stays "allow", its default: a privileged writer of gid_map need not deny it, and the
- * container's additionalGids need it. */
 int plan_write_id_maps(const struct plan *plan, pid_t child, struct error *err)
 {
-        const struct oci_linux *l;
+        struct idmap map;
 
         if (!plan_has_new_userns(plan))
                 return 0;
-        l = &plan->spec->linux_;
-        if (write_map(child, "uid_map", l->uid_mappings, l->n_uid_mappings, err) < 0)
-                return -1;
-        return write_map(child, "gid_map", l->gid_mappings, l->n_gid_mappings, err);
+        map = plan_own_idmap(plan);
+        return idmap_write(child, &map, err);
+}
+
+struct idmap plan_own_idmap(const struct plan *plan)
+{
+        const struct oci_linux *l = &plan->spec->linux_;
+
+        return (struct idmap){
+                .uids = l->uid_mappings,
+                .n_uids = l->n_uid_mappings,
+                .gids = l->gid_mappings,
+                .n_gids = l->n_gid_mappings,
+        };
 }
 
 /* Cuts the next number off a line of them. */

@@ -16,6 +16,7 @@
 #include "pkg/base/cleanup.h"
 #include "pkg/base/str.h"
 #include "pkg/base/sys.h"
+#include "pkg/engine/rootfs_idmap.h"
 
 enum {
         DATA_MAX = 4095,        /* mount(2) copies one page */
@@ -58,14 +59,10 @@ static const struct {
 /* Options that mean something to containerd's own mount code and not to the kernel. */
 static int check_supported(const char *option, struct error *err)
 {
-        static const char *const refused[] = {"loop", "uidmap=", "gidmap=", "direct-io"};
+        static const char *const refused[] = {"loop", "direct-io"};
 
         for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++) {
-                size_t n = strlen(refused[i]);
-                bool same = refused[i][n - 1] == '=' ? strncmp(option, refused[i], n) == 0
-                                                     : strcmp(option, refused[i]) == 0;
-
-                if (same)
+                if (strcmp(option, refused[i]) == 0)
                         return error_set(err, STATUS_UNIMPLEMENTED,
                                          "mount option '%s' is not supported yet", option);
         }
@@ -92,6 +89,7 @@ static bool option_to_flags(const char *option, unsigned long *flags)
 int rootfs_mount_options_parse(const struct engine_mount *mount, struct arena *arena,
                                struct rootfs_mount_options *ret, struct error *err)
 {
+        struct idmap idmap = {0};
         unsigned long flags = 0;
         size_t room = 1;
         size_t len = 0;
@@ -104,10 +102,14 @@ int rootfs_mount_options_parse(const struct engine_mount *mount, struct arena *a
                 return error_set(err, STATUS_RESOURCE_EXHAUSTED, "mount options: no memory");
         for (size_t i = 0; i < mount->n_options; i++) {
                 const char *option = mount->options[i];
+                int r;
 
                 if (check_supported(option, err) < 0)
                         return -1;
-                if (!*option || option_to_flags(option, &flags))
+                r = rootfs_idmap_option(option, arena, &idmap, err);
+                if (r < 0)
+                        return -1;
+                if (r > 0 || !*option || option_to_flags(option, &flags))
                         continue;
                 if (len > 0)
                         data[len++] = ',';
@@ -115,8 +117,12 @@ int rootfs_mount_options_parse(const struct engine_mount *mount, struct arena *a
                 len += strlen(option);
         }
         data[len] = '\0';
+        if ((idmap.n_uids > 0) != (idmap.n_gids > 0))
+                return error_set(err, STATUS_INVALID_ARGUMENT,
+                                 "mount options: uidmap= and gidmap= go together");
         ret->flags = flags;
         ret->data = data;
+        ret->idmap = idmap;
         return 0;
 }
 
@@ -213,7 +219,7 @@ static int fit_data(const struct engine_mount *m, struct arena *arena,
 {
         char *dir = NULL;
 
-        if (str_equal(m->type, "overlay") && strlen(o->data) >= DATA_LONG) {
+        if (str_equal(m->type, "overlay") && strlen(o->data) >= DATA_LONG && o->idmap.n_uids == 0) {
                 if (rootfs_overlay_shorten(o->data, arena, &dir, &o->data, err) < 0)
                         return -1;
                 if (dir && chdir(dir) < 0)
@@ -262,6 +268,8 @@ static int bind_at(int target, const struct engine_mount *m, const struct rootfs
         tree = open_tree(AT_FDCWD, m->source, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | recursive);
         if (tree < 0)
                 return error_errno(err, errno, "open the source");
+        if (rootfs_idmap_apply(&o->idmap, tree, o->flags & MS_REC, err) < 0)
+                return -1;
         if (attr.attr_set != 0 && mount_setattr(tree, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0)
                 return error_errno(err, errno, "set the flags of the bind mount");
         if (move_mount(tree, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0)
@@ -276,6 +284,9 @@ static int mount_at(int target, const struct engine_mount *m, const struct rootf
 
         if ((o->flags & MS_BIND) && !(o->flags & MS_REMOUNT))
                 return bind_at(target, m, o, err);
+        if (o->idmap.n_uids > 0 && !str_equal(m->type, "overlay"))
+                return error_set(err, STATUS_UNIMPLEMENTED,
+                                 "uidmap= is not supported for type '%s'", m->type ? m->type : "");
         (void)snprintf(where, sizeof(where), "/proc/self/fd/%d", target);
         if (mount(m->source, where, m->type, o->flags, o->data) < 0)
                 return error_errno(err, errno, "mount");
@@ -293,7 +304,7 @@ static int mount_one(const char *rootfs, const struct engine_mount *m, struct ar
             str_has_prefix(m->type ? m->type : "", "fuse3."))
                 return error_set(err, STATUS_UNIMPLEMENTED, "mount type '%s' is not supported yet",
                                  m->type);
-        if (rootfs_mount_options_parse(m, arena, &o, err) < 0 || fit_data(m, arena, &o, err) < 0)
+        if (rootfs_mount_options_parse(m, arena, &o, err) < 0)
                 return -1;
         root = open(rootfs, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         if (root < 0)
@@ -304,7 +315,13 @@ static int mount_one(const char *rootfs, const struct engine_mount *m, struct ar
                         return error_errno(err, errno, "open target '%s' in the rootfs", m->target);
         }
         /* By descriptor; what is a mount point already is mounted on top of. */
-        return mount_at(target >= 0 ? target : root, m, &o, err);
+        if (target < 0)
+                target = TAKE_FD(root);
+        if (str_equal(m->type, "overlay") && rootfs_idmap_overlay(target, arena, &o, err) < 0)
+                return -1;
+        if (fit_data(m, arena, &o, err) < 0)
+                return -1;
+        return mount_at(target, m, &o, err);
 }
 
 int rootfs_mount(const char *rootfs, const struct engine_mount *mounts, size_t n,

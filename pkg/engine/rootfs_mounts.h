@@ -2,8 +2,9 @@
  *
  * The mounts of a Create request, onto <bundle>/rootfs in the shim's own mount namespace. Their
  * options are containerd's, which are fewer and partly other words than the runtime-spec's (see
- * pkg/oci/mount_options.h). What containerd knows and belay does not support yet is refused by
- * name: `loop`, `uidmap=`, `gidmap=` and types that begin with `fuse.` or `fuse3.`.
+ * pkg/oci/mount_options.h). `uidmap=` and `gidmap=` map the ids of a bind's source or of an
+ * overlay's lower directories. What containerd knows and belay does not support yet is refused by
+ * name: `loop`, id maps for other types, and types that begin with `fuse.` or `fuse3.`.
  */
 #pragma once
 
@@ -13,10 +14,12 @@
 #include "pkg/base/arena.h"
 #include "pkg/base/error.h"
 #include "pkg/engine/engine.h"
+#include "pkg/engine/idmap.h"
 
 struct rootfs_mount_options {
         unsigned long flags; /* MS_* */
         char *data;          /* "" if nothing is left */
+        struct idmap idmap;  /* of uidmap= and gidmap=; n_uids == 0: none */
 };
 
 /* Pure. */

@@ -98,7 +98,7 @@ static const struct option options_known[] = {
 
         {"tmpcopyup", KIND_TMPCOPYUP, 0},
         {"idmap", KIND_IDMAP, 0},
-        {"ridmap", KIND_IDMAP, 0},
+        {"ridmap", KIND_IDMAP, MS_REC},
 };
 
 enum { DATA_MAX = 4095 }; /* mount(2): one page, with the NUL */
@@ -153,6 +153,7 @@ static void option_apply(struct oci_mount_options *o, const struct option *optio
                 break;
         case KIND_IDMAP:
                 o->idmap = true;
+                o->idmap_recursive = option->bits & MS_REC;
                 break;
         }
 }
@@ -198,10 +199,9 @@ int oci_mount_options_parse(const char *const *options, size_t n, struct arena *
 
 const char *oci_mount_option_name(size_t index)
 {
-        /* The last kinds are known only to be refused by the engine. */
+        /* The one kind that is known only to be refused by the engine. */
         for (size_t i = 0; i < sizeof(options_known) / sizeof(options_known[0]); i++) {
-                if (options_known[i].kind != KIND_TMPCOPYUP &&
-                    options_known[i].kind != KIND_IDMAP && index-- == 0)
+                if (options_known[i].kind != KIND_TMPCOPYUP && index-- == 0)
                         return options_known[i].name;
         }
         return NULL;

@@ -21,7 +21,8 @@ struct oci_mount_options {
         uint64_t attr_rec_clear;
         bool is_bind;
         bool tmpcopyup; /* known, refused by the engine until supported */
-        bool idmap;     /* "idmap" or "ridmap": the same */
+        bool idmap;     /* "idmap" or "ridmap" */
+        bool idmap_recursive;
         char *data; /* what is left, joined by commas: the file system's own options; "" if nothing
                      */
 };

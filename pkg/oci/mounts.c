@@ -23,10 +23,14 @@ static int parse_destination(const struct json_at *at, struct oci_mount *ret)
 
 static int parse_mount(const struct json_at *at, struct oci_mount *ret)
 {
-        if (json_refuse(at, "uidMappings") < 0 || json_refuse(at, "gidMappings") < 0 ||
+        if (parse_mappings(at, "uidMappings", &ret->uid_mappings, &ret->n_uid_mappings) < 0 ||
+            parse_mappings(at, "gidMappings", &ret->gid_mappings, &ret->n_gid_mappings) < 0 ||
             parse_destination(at, ret) < 0 || json_get_text(at, "type", &ret->type) < 0 ||
             json_get_text(at, "source", &ret->source) < 0)
                 return -1;
+        if ((ret->n_uid_mappings > 0) != (ret->n_gid_mappings > 0))
+                return json_fail(at, ret->n_uid_mappings > 0 ? "gidMappings" : "uidMappings",
+                                 "missing beside its counterpart");
         return json_get_strings(at, "options", &ret->options);
 }
 

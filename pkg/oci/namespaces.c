@@ -59,23 +59,23 @@ static int parse_mapping(const struct json_at *at, struct oci_id_mapping *ret)
         return 0;
 }
 
-static int parse_mappings(const struct json_at *linux_at, const char *key,
-                          struct oci_id_mapping **ret, size_t *ret_n)
+int parse_mappings(const struct json_at *at, const char *key, struct oci_id_mapping **ret,
+                   size_t *ret_n)
 {
         struct oci_id_mapping *mappings = NULL;
         struct json_at list;
         size_t n = 0;
 
-        if (json_get_list(linux_at, key, &list, &n) < 0)
+        if (json_get_list(at, key, &list, &n) < 0)
                 return -1;
         if (n > MAPPINGS_MAX)
-                return json_fail(linux_at, key, "more than %d mappings", MAPPINGS_MAX);
-        if (json_alloc(linux_at, n, sizeof(*mappings), &mappings) < 0)
+                return json_fail(at, key, "more than %d mappings", MAPPINGS_MAX);
+        if (json_alloc(at, n, sizeof(*mappings), &mappings) < 0)
                 return -1;
         for (size_t i = 0; i < n; i++) {
-                struct json_at at;
+                struct json_at item;
 
-                if (json_item_object(&list, i, &at) < 0 || parse_mapping(&at, &mappings[i]) < 0)
+                if (json_item_object(&list, i, &item) < 0 || parse_mapping(&item, &mappings[i]) < 0)
                         return -1;
         }
         *ret = mappings;

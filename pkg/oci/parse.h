@@ -23,6 +23,10 @@ int parse_mounts(const struct json_at *at, struct oci_spec *ret);
 /* hooks.c: `at` is the root. */
 int parse_hooks(const struct json_at *at, struct oci_hooks *ret);
 
+/* namespaces.c: a list of id mappings, of the linux object or of a mount. */
+int parse_mappings(const struct json_at *at, const char *key, struct oci_id_mapping **ret,
+                   size_t *ret_n);
+
 /* namespaces.c: `at` is the linux object: namespaces, mappings, devices. */
 int parse_namespaces(const struct json_at *at, struct oci_linux *ret);
 

@@ -76,12 +76,24 @@ struct oci_process {
 
 /* ---- mounts ---- */
 
+struct oci_id_mapping {
+        uint32_t container_id;
+        uint32_t host_id;
+        uint32_t size;
+};
+
 /* pkg/oci/mount_options.h turns options into flags. */
 struct oci_mount {
         char *destination;
         char *type;   /* may be NULL (bind) */
         char *source; /* may be NULL */
         struct oci_strings options;
+
+        /* Both or none. Ids of the source (container_id) appear as host_id. */
+        struct oci_id_mapping *uid_mappings;
+        size_t n_uid_mappings;
+        struct oci_id_mapping *gid_mappings;
+        size_t n_gid_mappings;
 };
 
 /* ---- hooks ---- */
@@ -125,12 +137,6 @@ enum oci_namespace_type {
 struct oci_namespace {
         bool present; /* absent: the runtime's own is inherited */
         char *path;   /* NULL: a new one; else absolute, the one to join */
-};
-
-struct oci_id_mapping {
-        uint32_t container_id;
-        uint32_t host_id;
-        uint32_t size;
 };
 
 struct oci_device {

@@ -49,7 +49,7 @@ static void versions_and_hooks_are_listed(void **state)
         (void)json_object_put(f);
 }
 
-static void recursive_read_only_is_offered_and_idmap_is_not(void **state)
+static void recursive_read_only_and_idmap_are_offered(void **state)
 {
         struct json_object *f = features();
         struct json_object *options = get(f, "mountOptions");
@@ -57,9 +57,10 @@ static void recursive_read_only_is_offered_and_idmap_is_not(void **state)
 
         assert_true(has_string(options, "rro"));
         assert_true(has_string(options, "rslave"));
-        assert_false(has_string(options, "idmap"));
+        assert_true(has_string(options, "idmap"));
+        assert_true(has_string(options, "ridmap"));
         assert_false(has_string(options, "tmpcopyup"));
-        assert_false(json_object_get_boolean(get(idmap, "enabled")));
+        assert_true(json_object_get_boolean(get(idmap, "enabled")));
         (void)json_object_put(f);
 }
 
@@ -78,7 +79,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(versions_and_hooks_are_listed),
-                cmocka_unit_test(recursive_read_only_is_offered_and_idmap_is_not),
+                cmocka_unit_test(recursive_read_only_and_idmap_are_offered),
                 cmocka_unit_test(capabilities_have_their_names_of_the_specification),
         };
 

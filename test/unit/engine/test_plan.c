@@ -224,12 +224,6 @@ static void what_is_not_supported_yet_is_named(void **state)
                                  ""),
                          -1);
         assert_refused(f, STATUS_UNIMPLEMENTED, "mounts[0].options: 'tmpcopyup'");
-        assert_int_equal(plan_of(f, "", NS(""),
-                                 "{\"destination\":\"/a\",\"source\":\"/\",\"options\":[\"bind\","
-                                 "\"idmap\"]}",
-                                 ""),
-                         -1);
-        assert_refused(f, STATUS_UNIMPLEMENTED, "mounts[0].options: 'idmap'");
 }
 
 static void a_source_that_is_missing_is_named(void **state)

@@ -45,8 +45,7 @@ static void known_options_become_flags_and_others_data(void **state)
 
 static void what_is_not_supported_is_refused_by_name(void **state)
 {
-        static const char *const refused[] = {"loop", "uidmap=0:1000:1", "gidmap=0:1000:1",
-                                              "direct-io"};
+        static const char *const refused[] = {"loop", "direct-io"};
         const char *own = "X-containerd.test";
         struct rootfs_mount_options o;
         struct engine_mount fuse = {.type = "fuse.sshfs", .source = "x"};
@@ -66,6 +65,33 @@ static void what_is_not_supported_is_refused_by_name(void **state)
                 assert_int_equal(rootfs_mount("/tmp", &fuse, 1, arena, &err), -1);
                 assert_int_equal(err.code, STATUS_UNIMPLEMENTED);
                 assert_non_null(strstr(err.msg, "fuse.sshfs"));
+        }
+}
+
+static void maps_of_ids_are_parsed_and_go_together(void **state)
+{
+        static const char *const good[] = {"uidmap=0:1000:10,10:5000:1", "gidmap=0:7:1", "ro"};
+        static const char *const bad[] = {"uidmap=",      "uidmap=0",       "uidmap=0:1",
+                                          "gidmap=0:1:0", "uidmap=0:1:1,",  "uidmap=0:x:1",
+                                          "uidmap=a",     "uidmap=0:1:1:1", "uidmap=0:1:4294967295",
+                                          "gidmap=-1:1:1"};
+        struct rootfs_mount_options o;
+        struct error err = ERROR_INIT;
+
+        assert_int_equal(parse(good, 3, &o, &err), 0);
+        assert_string_equal(o.data, "");
+        assert_int_equal(o.flags, MS_RDONLY);
+        assert_int_equal(o.idmap.n_uids, 2);
+        assert_int_equal(o.idmap.uids[1].container_id, 10);
+        assert_int_equal(o.idmap.uids[1].host_id, 5000);
+        assert_int_equal(o.idmap.gids[0].host_id, 7);
+        assert_int_equal(parse(good, 1, &o, &err), -1);
+        assert_non_null(strstr(err.msg, "go together"));
+        for (size_t i = 0; i < UNIT_COUNT(bad); i++) {
+                err = ERROR_INIT;
+                assert_int_equal(parse(&bad[i], 1, &o, &err), -1);
+                assert_int_equal(err.code, STATUS_INVALID_ARGUMENT);
+                assert_non_null(strstr(err.msg, bad[i]));
         }
 }
 
@@ -169,6 +195,75 @@ static void a_read_only_bind_is_read_only(void **state)
         assert_int_equal(st.f_flag & (ST_RDONLY | ST_NOSUID), ST_RDONLY | ST_NOSUID);
         assert_int_equal(statvfs(f->source, &st), 0);
         assert_int_equal(st.f_flag & ST_RDONLY, 0);
+        assert_int_equal(rootfs_unmount(f->rootfs, ROOTFS_UNMOUNT_SIMPLE, &err), 0);
+        assert_int_equal(mounts_below(f->rootfs), 0);
+}
+
+static void make_file(const struct fixture *f, const char *name, uid_t uid)
+{
+        _cleanup_free_ char *path = in_dir(f, name);
+        _cleanup_close_ int fd = open(path, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0644);
+
+        assert_true(fd >= 0);
+        assert_int_equal(fchown(fd, uid, uid), 0);
+}
+
+static uid_t owner_of(const struct fixture *f, const char *name)
+{
+        _cleanup_free_ char *path = in_dir(f, name);
+        struct stat st;
+
+        assert_int_equal(stat(path, &st), 0);
+        return st.st_uid;
+}
+
+static void a_bind_shows_mapped_ids(void **state)
+{
+        struct fixture *f = *state;
+        static const char *const options[] = {"rbind", "uidmap=0:1000:10", "gidmap=0:1000:10"};
+        struct engine_mount m = {
+                .type = "bind", .source = f->source, .options = options, .n_options = 3};
+        struct error err = ERROR_INIT;
+
+        make_file(f, "source/file", 3);
+        assert_int_equal(rootfs_mount(f->rootfs, &m, 1, arena, &err), 0);
+        assert_int_equal(owner_of(f, "rootfs/file"), 1003);
+        assert_int_equal(rootfs_unmount(f->rootfs, ROOTFS_UNMOUNT_SIMPLE, &err), 0);
+        m.type = "tmpfs";
+        m.options = options + 1;
+        m.n_options = 2;
+        assert_int_equal(rootfs_mount(f->rootfs, &m, 1, arena, &err), -1);
+        assert_int_equal(err.code, STATUS_UNIMPLEMENTED);
+        assert_non_null(strstr(err.msg, "uidmap= is not supported for type 'tmpfs'"));
+        assert_int_equal(mounts_below(f->rootfs), 0);
+}
+
+static void the_lower_directories_of_an_overlay_show_mapped_ids(void **state)
+{
+        static const char *const names[] = {"l", "l/1", "l/2", "upper", "work"};
+        struct fixture *f = *state;
+        _cleanup_free_ char *lower = str_printf("lowerdir=%s/l/2:%s/l/1", f->dir, f->dir);
+        _cleanup_free_ char *upper = str_printf("upperdir=%s/upper", f->dir);
+        _cleanup_free_ char *work = str_printf("workdir=%s/work", f->dir);
+        const char *options[] = {"uidmap=0:1000:10", lower, upper, work, "gidmap=0:1000:10"};
+        const struct engine_mount m = {
+                .type = "overlay", .source = "overlay", .options = options, .n_options = 5};
+        struct error err = ERROR_INIT;
+
+        for (size_t i = 0; i < UNIT_COUNT(names); i++) {
+                _cleanup_free_ char *path = in_dir(f, names[i]);
+
+                assert_int_equal(mkdir(path, 0755), 0);
+        }
+        make_file(f, "l/1/a", 1);
+        make_file(f, "l/2/b", 2);
+        if (rootfs_mount(f->rootfs, &m, 1, arena, &err) < 0)
+                fail_msg("%s", err.msg);
+        assert_int_equal(owner_of(f, "rootfs/a"), 1001);
+        assert_int_equal(owner_of(f, "rootfs/b"), 1002);
+        make_file(f, "rootfs/c", 1009);
+        assert_int_equal(owner_of(f, "upper/c"), 1009);
+        assert_int_equal(chdir("/"), 0);
         assert_int_equal(rootfs_unmount(f->rootfs, ROOTFS_UNMOUNT_SIMPLE, &err), 0);
         assert_int_equal(mounts_below(f->rootfs), 0);
 }
@@ -313,8 +408,11 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(known_options_become_flags_and_others_data),
                 cmocka_unit_test(what_is_not_supported_is_refused_by_name),
+                cmocka_unit_test(maps_of_ids_are_parsed_and_go_together),
                 cmocka_unit_test(lower_directories_become_relative_to_their_common_parent),
                 CASE(a_read_only_bind_is_read_only),
+                CASE(a_bind_shows_mapped_ids),
+                CASE(the_lower_directories_of_an_overlay_show_mapped_ids),
                 CASE(targets_are_mounted_below_and_never_outside_the_rootfs),
                 CASE(an_overlay_of_many_layers_fits),
                 CASE(a_failure_names_source_type_and_place),

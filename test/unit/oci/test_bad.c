@@ -193,16 +193,17 @@ static const struct bad bad_specs[] = {
         {"{$,'linux':{'seccomp':{'defaultAction':'SCMP_ACT_LOG','syscalls':[{'names':['x'],"
          "'action':'SCMP_ACT_ALLOW','args':[{'index':0,'value':1,'op':'=='}]}]}}}",
          "linux.seccomp.syscalls[0].args[0].op: unknown value '=='"},
+        {"{$,'mounts':[{'destination':'/a','uidMappings':[{'containerID':0}]}]}",
+         "mounts[0].uidMappings[0].hostID: missing"},
+        {"{$,'mounts':[{'destination':'/a','gidMappings':"
+         "[{'containerID':0,'hostID':0,'size':1}]}]}",
+         "mounts[0].uidMappings: missing beside its counterpart"},
         {"{$,'linux':{'seccomp':{'defaultAction':'SCMP_ACT_LOG','syscalls':[{'names':['x'],"
          "'action':'SCMP_ACT_ALLOW','args':[{'index':0,'value':-1,'op':'SCMP_CMP_EQ'}]}]}}}",
          "linux.seccomp.syscalls[0].args[0].value: number out of range"},
 };
 
 static const struct bad unsupported_in_specs[] = {
-        {"{$,'mounts':[{'destination':'/a','uidMappings':[{'containerID':0}]}]}",
-         "mounts[0].uidMappings is not supported"},
-        {"{$,'mounts':[{'destination':'/a','gidMappings':[{'size':1}]}]}",
-         "mounts[0].gidMappings is not supported"},
         {"{$,'linux':{'intelRdt':{'closID':'x'}}}", "linux.intelRdt is not supported"},
         {"{$,'linux':{'memoryPolicy':{'mode':'MPOL_BIND'}}}",
          "linux.memoryPolicy is not supported"},

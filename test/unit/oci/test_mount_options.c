@@ -182,7 +182,9 @@ static void what_is_left_is_for_the_file_system(void **state)
         assert_int_equal(o.flags, MS_NOSUID | MS_NOEXEC);
         assert_true(o.idmap);
         assert_true(o.tmpcopyup);
+        assert_false(o.idmap_recursive);
         assert_true(parse("ridmap").idmap);
+        assert_true(parse("ridmap").idmap_recursive);
         assert_string_equal(parse("lowerdir=/a:/b upperdir=/c workdir=/d index=off").data,
                             "lowerdir=/a:/b,upperdir=/c,workdir=/d,index=off");
         /* Words are whole and have one case. */
