@@ -13,7 +13,8 @@
 #undef error_errno
 #undef error_prefix
 
-static void error_vformat(struct error *err, int code, int errnum, const char *fmt, va_list ap)
+static void __attribute__((format(printf, 4, 0)))
+error_vformat(struct error *err, int code, int errnum, const char *fmt, va_list ap)
 {
         err->code = code;
         err->errnum = errnum;

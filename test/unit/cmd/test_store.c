@@ -74,7 +74,7 @@ static void a_bundle_is_private_and_made_once(void **state)
 static void a_bundle_is_removed_with_its_files_and_fifos(void **state)
 {
         struct fixture *f = *state;
-        _cleanup_free_ char *config = touch(f, "config.json");
+        _cleanup_free_ __attribute__((unused)) char *config = touch(f, "config.json");
         _cleanup_free_ char *io = str_printf("%s/io.x", f->bundle);
         _cleanup_free_ char *fifo = str_printf("%s/io.x/stdin", f->bundle);
         _cleanup_free_ char *rootfs = str_printf("%s/rootfs", f->bundle);
