@@ -117,6 +117,10 @@ static int mount_fresh(const struct plan *plan, struct plan_mount *m, int target
                 return error_errno(err, errno, "set the propagation of '%s'", m->destination);
         if (m->readonly_later)
                 m->tree_fd = TAKE_FD(fd);
+        else if (strcmp(m->destination, "/proc") == 0)
+                plan->private_->proc_mount = TAKE_FD(fd);
+        else if (strcmp(m->destination, "/sys") == 0)
+                plan->private_->sys_mount = TAKE_FD(fd);
         return 0;
 }
 
@@ -127,11 +131,29 @@ static int remount(const struct plan_mount *m, int target, struct error *err)
         return 0;
 }
 
+/* The place of a mount. /dev, /proc and /sys are never reached through a link: whoever shares the
+ * rootfs and makes them one just now would have its masks laid over nothing (CVE-2023-27561). */
+static int open_target(const struct plan *plan, const struct plan_mount *m, bool *ret_made)
+{
+        const char *name = m->destination + 1;
+        int root = child_root(plan);
+        int fd;
+
+        if (strcmp(name, "dev") != 0 && strcmp(name, "proc") != 0 && strcmp(name, "sys") != 0)
+                return child_make_in_root(plan, m->destination, m->is_directory, ret_made);
+        fd = child_open_name(root, name);
+        if (fd >= 0 || errno != ENOENT)
+                return fd;
+        if (mkdirat(root, name, 0755) < 0 && errno != EEXIST)
+                return -1;
+        *ret_made = true;
+        return child_open_name(root, name);
+}
+
 static int mount_one(const struct plan *plan, struct plan_mount *m, struct error *err)
 {
         bool made = false;
-        _cleanup_close_ int target =
-                child_make_in_root(plan, m->destination, m->is_directory, &made);
+        _cleanup_close_ int target = open_target(plan, m, &made);
 
         if (target < 0)
                 return error_errno(err, errno, "mount '%s': open '%s' in the rootfs", m->source,

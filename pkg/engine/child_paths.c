@@ -13,6 +13,7 @@
 
 #include "pkg/base/cleanup.h"
 #include "pkg/base/error.h"
+#include "pkg/base/str.h"
 #include "pkg/engine/child_private.h"
 
 /* What covers a path: the first use moves the mount, the others clone it where it then is (a
@@ -41,6 +42,21 @@ static int put_cover(struct cover *c, int target)
         if (clone < 0)
                 return -1;
         return child_move_mount(clone, target);
+}
+
+/* What is below /proc and /sys is looked for in the mounts that were made there, wherever somebody
+ * who shares the rootfs may have moved their place since. */
+static int open_path(const struct plan *plan, const char *path)
+{
+        const struct plan_private *p = plan->private_;
+
+        if (!strstr(path, "/..")) {
+                if (p->proc_mount >= 0 && str_has_prefix(path, "/proc/"))
+                        return child_open_in_root(p->proc_mount, path + strlen("/proc"), O_PATH);
+                if (p->sys_mount >= 0 && str_has_prefix(path, "/sys/"))
+                        return child_open_in_root(p->sys_mount, path + strlen("/sys"), O_PATH);
+        }
+        return child_open_in_root(child_root(plan), path, O_PATH);
 }
 
 /* The container's /dev/null, if it is one. Read-only: as a device it can be written to all the
@@ -82,7 +98,7 @@ static int open_empty(const struct plan *plan, struct error *err)
 static int mask_path(const struct plan *plan, const char *path, struct cover *null,
                      struct cover *empty, struct error *err)
 {
-        _cleanup_close_ int target = child_open_in_root(child_root(plan), path, O_PATH);
+        _cleanup_close_ int target = open_path(plan, path);
         struct cover *cover = null;
         struct stat st;
 
@@ -120,7 +136,7 @@ int child_readonly_paths(const struct plan *plan, struct error *err)
 
         for (size_t i = 0; i < paths->n; i++) {
                 const char *path = paths->items[i];
-                _cleanup_close_ int target = child_open_in_root(child_root(plan), path, O_PATH);
+                _cleanup_close_ int target = open_path(plan, path);
                 _cleanup_close_ int fd = -1;
 
                 if (target < 0 && (errno == ENOENT || errno == ENOTDIR))

@@ -49,6 +49,8 @@ static struct plan *plan_alloc(const struct plan_options *options, struct arena 
         p->arena = arena;
         p->root_fd = -1;
         p->idmap_fd = -1;
+        p->proc_mount = -1;
+        p->sys_mount = -1;
         return plan;
 }
 

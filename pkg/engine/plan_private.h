@@ -113,7 +113,9 @@ struct plan_private {
         const char *search_path; /* PATH of process.env */
 
         /* child */
-        int root_fd;         /* the root of the container; -1 when it is "/" */
+        int root_fd;    /* the root of the container; -1 when it is "/" */
+        int proc_mount; /* what is mounted on /proc and /sys, where that is new; else -1 */
+        int sys_mount;
         char path[PATH_MAX]; /* scratch of child_fs.c */
         char path2[PATH_MAX];
         char home[PATH_MAX + 8];
