@@ -54,6 +54,10 @@
  * walked. */
 #define LIMIT_CGROUP_DEPTH 128
 
+/* How deep a directory of an image may be that is copied into a tmpfs ("tmpcopyup"): two
+ * descriptors and 2 KiB of stack for each level. */
+#define LIMIT_COPY_DEPTH 128
+
 /* linux.resources.devices. On cgroup v2 they become one BPF program of up to seven instructions for
  * each, and the verifier was seen to give up between 512 and 1024. Real lists are below 100. */
 #define LIMIT_DEVICE_RULES 512

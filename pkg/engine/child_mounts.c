@@ -49,7 +49,7 @@ static int mount_classic(const struct plan *plan, const struct plan_mount *m, in
 {
         unsigned long flags = m->options.flags & ~(unsigned long)(MS_BIND | MS_REC);
         char path[40];
-        int fd;
+        _cleanup_close_ int fd = -1;
 
         (void)snprintf(path, sizeof(path), "/proc/self/fd/%d", target);
         if (mount(m->source, path, m->type, flags, m->options.data) < 0)
@@ -57,7 +57,10 @@ static int mount_classic(const struct plan *plan, const struct plan_mount *m, in
         fd = child_open_in_root(child_root(plan), m->destination, O_PATH);
         if (fd < 0)
                 return error_errno(err, errno, "mount '%s': open '%s'", m->source, m->destination);
-        return fd;
+        /* The descriptor of the target still leads to what is beneath. */
+        if (m->options.tmpcopyup && child_copy_up(plan, m, target, fd, err) < 0)
+                return -1;
+        return TAKE_FD(fd);
 }
 
 /*
@@ -98,7 +101,9 @@ static int mount_new(const struct plan *plan, const struct plan_mount *m, int ta
         fd = child_fsmount(plan, m, mode, err);
         if (fd < 0 && strcmp(m->type, "sysfs") == 0 && err->errnum == EPERM)
                 return bind_sysfs(m, target, err);
-        if (fd < 0 || move_to_target(m, fd, target, err) < 0)
+        if (fd < 0 ||
+            (m->options.tmpcopyup && !made && child_copy_up(plan, m, target, fd, err) < 0) ||
+            move_to_target(m, fd, target, err) < 0)
                 return -1;
         return TAKE_FD(fd);
 }

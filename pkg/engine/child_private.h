@@ -64,11 +64,14 @@ int child_pivot(const struct plan *plan, struct error *err);
 int child_set_root_propagation(const struct plan *plan, struct error *err);
 int child_lock_mounts(const struct plan *plan, struct error *err); /* late "ro", root.readonly */
 
-/* child_mounts.c, child_fsmount.c, child_cgroup.c */
+/* child_mounts.c, child_fsmount.c, child_copyup.c, child_cgroup.c */
 int child_mount_all(const struct plan *plan, struct error *err);
 int child_fsmount(const struct plan *plan, const struct plan_mount *m, const char *extra_options,
                   struct error *err); /* a detached mount, or -1 */
 int child_fsmount_is_possible(const struct plan_mount *m);
+/* target: the directory beneath; tmpfs: a new mount, attached or not. */
+int child_copy_up(const struct plan *plan, const struct plan_mount *m, int target, int tmpfs,
+                  struct error *err);
 int child_mount_cgroup(const struct plan *plan, struct plan_mount *m, int target,
                        struct error *err);
 

@@ -144,9 +144,9 @@ static int choose_kind(const struct oci_mount *in, size_t index, struct plan_mou
         bool is_bind =
                 m->options.is_bind || str_equal(in->type, "bind") || str_equal(in->type, "rbind");
 
-        if (m->options.tmpcopyup)
-                return error_set(err, STATUS_UNIMPLEMENTED,
-                                 "mounts[%zu].options: 'tmpcopyup' is not supported", index);
+        if (m->options.tmpcopyup && (is_bind || !str_equal(in->type, "tmpfs")))
+                return error_set(err, STATUS_INVALID_ARGUMENT,
+                                 "mounts[%zu].options: 'tmpcopyup' is for a tmpfs", index);
         if (m->options.flags & MS_REMOUNT) {
                 m->kind = PLAN_MOUNT_REMOUNT;
                 return 0;
@@ -270,6 +270,10 @@ static int add_mount(struct plan *plan, size_t index, struct error *err)
                 p->make_dev = false;
         if (m->kind == PLAN_MOUNT_CGROUP)
                 p->wants_cgroup = true;
+        if (m->options.tmpcopyup && !p->copy_room)
+                p->copy_room = arena_alloc(p->arena, COPY_ROOM_BYTES);
+        if (m->options.tmpcopyup && !p->copy_room)
+                return plan_no_memory(err);
         if (plan_idmap_mount(plan, m, index, err) < 0)
                 return -1;
         if (m->kind != PLAN_MOUNT_BIND)

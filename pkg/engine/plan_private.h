@@ -17,6 +17,9 @@
 #include "pkg/engine/idmap.h"
 #include "pkg/oci/mount_options.h"
 
+/* Twice what xattr(7) allows for the names, or the value, of extended attributes. */
+enum { COPY_ROOM_BYTES = 2 * (64 << 10) };
+
 enum plan_mount_kind {
         PLAN_MOUNT_FRESH,   /* a new instance of a file system */
         PLAN_MOUNT_BIND,    /* a tree that the stage has cloned */
@@ -87,6 +90,7 @@ struct plan_private {
         size_t n_mounts;
         struct idmap idmap; /* of the last idmapped mount: they are mostly the same */
         int idmap_fd;       /* its user namespace, or -1 */
+        char *copy_room;    /* COPY_ROOM_BYTES for child_copyup.c; NULL: nothing is to be copied */
         struct plan_device *devices;
         size_t n_devices;
         struct plan_sysctl *sysctl;

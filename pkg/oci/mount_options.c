@@ -199,10 +199,6 @@ int oci_mount_options_parse(const char *const *options, size_t n, struct arena *
 
 const char *oci_mount_option_name(size_t index)
 {
-        /* The one kind that is known only to be refused by the engine. */
-        for (size_t i = 0; i < sizeof(options_known) / sizeof(options_known[0]); i++) {
-                if (options_known[i].kind != KIND_TMPCOPYUP && index-- == 0)
-                        return options_known[i].name;
-        }
-        return NULL;
+        return index < sizeof(options_known) / sizeof(options_known[0]) ? options_known[index].name
+                                                                        : NULL;
 }

@@ -20,7 +20,7 @@ struct oci_mount_options {
         uint64_t attr_rec_set;     /* MOUNT_ATTR_* of "rro", "rnosuid", … */
         uint64_t attr_rec_clear;
         bool is_bind;
-        bool tmpcopyup; /* known, refused by the engine until supported */
+        bool tmpcopyup; /* a tmpfs begins with what it covers */
         bool idmap;     /* "idmap" or "ridmap" */
         bool idmap_recursive;
         char *data; /* what is left, joined by commas: the file system's own options; "" if nothing
@@ -32,5 +32,5 @@ struct oci_mount_options {
 int oci_mount_options_parse(const char *const *options, size_t n, struct arena *arena,
                             struct oci_mount_options *ret, struct error *err);
 
-/* The names that are known and supported, in the order of a table; NULL past the last one. */
+/* The names that are known, in the order of a table; NULL past the last one. */
 const char *oci_mount_option_name(size_t index);

@@ -262,6 +262,43 @@ static void a_cgroup_mount_shows_the_containers_own(void **state)
         assert_out_has("y: Read-only file system\nro\n");
 }
 
+static void a_tmpfs_begins_with_what_it_covers(void **state)
+{
+        box_host(
+                *state,
+                "cd rootfs && mkdir -p d/sub/deep && echo data > d/sub/deep/f && chown 3:4 d/sub/deep/f &&"
+                " chmod 4755 d/sub/deep/f && ln -s /../../etc/passwd d/link && mkfifo -m 640 d/p &&"
+                " chown 9:9 d/sub && chmod 1771 d/sub && touch -d @1000000000 d/sub && chown 7:8 d && chmod 777 d");
+        run_ok(.script =
+                       "cd /d && stat -c '%n %F %a %u:%g %s' sub sub/deep/f p . && readlink link && "
+                       "stat -c %Y sub && cat sub/deep/f && touch new && stat -f -c %T .",
+               .mounts = "[" BOX_DEFAULT_MOUNTS ",{\"destination\":\"/d\",\"type\":\"tmpfs\","
+                         "\"source\":\"tmpfs\",\"options\":[\"tmpcopyup\",\"nosuid\"]}]");
+        assert_out_has("sub directory 1771 9:9 60\n"
+                       "sub/deep/f regular file 4755 3:4 5\np fifo 640 0:0 0\n"
+                       ". directory 777 7:8 ");
+        assert_out_has("/../../etc/passwd\n1000000000\ndata\ntmpfs\n");
+        box_host(*state, "test ! -e rootfs/d/new");
+}
+
+static void what_does_not_fit_into_a_tmpfs_is_named(void **state)
+{
+        box_host(*state, "mkdir rootfs/d && head -c 200000 /dev/zero > rootfs/d/large");
+        run(.script = "true",
+            .mounts = "[" BOX_DEFAULT_MOUNTS ",{\"destination\":\"/d\",\"type\":\"tmpfs\","
+                      "\"source\":\"tmpfs\",\"options\":[\"tmpcopyup\",\"size=64k\"]}]");
+        assert_failed("prepare", "mount 'tmpfs' on '/d': copy up 'large': No space left");
+}
+
+static void a_directory_that_is_too_deep_is_not_copied(void **state)
+{
+        box_host(*state, "mkdir -p rootfs/d/$(seq -s / 200)");
+        run(.script = "true", .mounts = "[" BOX_DEFAULT_MOUNTS
+                                        ",{\"destination\":\"/d\",\"type\":\"tmpfs\","
+                                        "\"source\":\"tmpfs\",\"options\":[\"tmpcopyup\"]}]");
+        assert_failed("prepare", "mount 'tmpfs' on '/d': copy up '129'");
+}
+
 #define boxed(name) cmocka_unit_test_setup_teardown(name, make, destroy)
 
 int main(void)
@@ -282,6 +319,9 @@ int main(void)
                 boxed(propagation_of_a_bind_is_private_unless_asked_for),
                 boxed(masked_paths_are_empty_and_readonly_paths_are_read_only),
                 boxed(kernel_parameters_of_own_namespaces_are_written),
+                boxed(a_tmpfs_begins_with_what_it_covers),
+                boxed(what_does_not_fit_into_a_tmpfs_is_named),
+                boxed(a_directory_that_is_too_deep_is_not_copied),
                 boxed(a_cgroup_mount_shows_the_containers_own),
         };
 

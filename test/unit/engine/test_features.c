@@ -59,7 +59,7 @@ static void recursive_read_only_and_idmap_are_offered(void **state)
         assert_true(has_string(options, "rslave"));
         assert_true(has_string(options, "idmap"));
         assert_true(has_string(options, "ridmap"));
-        assert_false(has_string(options, "tmpcopyup"));
+        assert_true(has_string(options, "tmpcopyup"));
         assert_true(json_object_get_boolean(get(idmap, "enabled")));
         (void)json_object_put(f);
 }
