@@ -28,6 +28,7 @@ struct container {
         size_t n_live_execs; /* being started, or started and their exit not told */
 
         bool init_reaped;     /* no exec is started any more */
+        bool is_unwanted;     /* killed, or to be deleted, while it was being started */
         bool execs_wait_over; /* init's exit waits for those of execs no longer */
         struct loop_timer *execs_wait;
         unsigned long oom_seen; /* OOM kills that are accounted for */

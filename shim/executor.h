@@ -58,12 +58,18 @@ typedef void (*executor_done_fn)(const struct error *err, void *userdata);
 struct executor_ops {
         int (*create)(void *impl, const struct executor_create *args, executor_create_fn fn,
                       void *userdata, struct executor_job **ret, struct error *err);
-        void (*abort)(struct executor_job *job);
-
         int (*start)(struct executor_container *c, executor_done_fn fn, void *userdata,
-                     struct error *err);
+                     struct executor_job **ret, struct error *err);
         int (*exec)(struct executor_container *c, const struct executor_exec *args,
-                    executor_exec_fn fn, void *userdata, struct error *err);
+                    executor_exec_fn fn, void *userdata, struct executor_job **ret,
+                    struct error *err);
+
+        /*
+         * Ends a create, start or exec early: what it made is killed, its completion runs soon and
+         * with a failure. A job that is ending already may still succeed. Valid until the
+         * completion runs; twice is once.
+         */
+        void (*abort)(struct executor_job *job);
         int (*kill_all)(struct executor_container *c, int signo, executor_done_fn fn,
                         void *userdata, struct error *err);
         int (*pids)(const struct executor_container *c, pid_t **ret_pids, size_t *ret_n,

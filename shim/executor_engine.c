@@ -90,9 +90,14 @@ static void do_abort(struct executor_job *job)
 }
 
 static int do_start(struct executor_container *c, executor_done_fn fn, void *userdata,
-                    struct error *err)
+                    struct executor_job **ret, struct error *err)
 {
-        return engine_start(container_of_executor(c), fn, userdata, err);
+        struct engine_job *job = NULL;
+
+        if (engine_start(container_of_executor(c), fn, userdata, &job, err) < 0)
+                return -1;
+        *ret = (struct executor_job *)job;
+        return 0;
 }
 
 static void on_exec_done(const struct error *err, struct engine_process *process, int terminal_fd,
@@ -105,9 +110,11 @@ static void on_exec_done(const struct error *err, struct engine_process *process
 }
 
 static int do_exec(struct executor_container *c, const struct executor_exec *args,
-                   executor_exec_fn fn, void *userdata, struct error *err)
+                   executor_exec_fn fn, void *userdata, struct executor_job **ret,
+                   struct error *err)
 {
         struct exec_node *node = malloc(sizeof(*node));
+        struct engine_job *job = NULL;
         const struct engine_exec exec = {
                 .exec_id = args->exec_id,
                 .process_json = args->process_json,
@@ -119,10 +126,11 @@ static int do_exec(struct executor_container *c, const struct executor_exec *arg
         if (!node)
                 return error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory");
         *node = (struct exec_node){.fn = fn, .userdata = userdata};
-        if (engine_exec(container_of_executor(c), &exec, on_exec_done, node, err) < 0) {
+        if (engine_exec(container_of_executor(c), &exec, on_exec_done, node, &job, err) < 0) {
                 free(node);
                 return -1;
         }
+        *ret = (struct executor_job *)job;
         return 0;
 }
 

@@ -144,11 +144,22 @@ static void init_reaped(struct container *c)
         struct error err = ERROR_INIT;
 
         c->init_reaped = true;
+        list_for_each(p, &c->execs, struct process, node)
+                rpc_start_abort(p);
+        if (c->is_unwanted)
+                rpc_start_abort(c->init);
         if (ops->has_private_pid_namespace(c->impl))
                 return;
         container_job_begin(c);
         if (ops->kill_all(c->impl, SIGKILL, on_killed, c, &err) < 0)
                 on_killed(&err, c);
+}
+
+void exits_want_end(struct container *c)
+{
+        c->is_unwanted = true;
+        if (c->init_reaped)
+                rpc_start_abort(c->init);
 }
 
 static void on_exit_seen(const struct reaper_exit *exit, void *userdata)

@@ -26,5 +26,9 @@ void exits_exec_not_started(struct process *process);
 /* A SIGKILL is about to be sent for a client: OOM kills so far were of other processes. */
 void exits_before_sigkill(struct container *container);
 
+/* Somebody wants the container gone. Once its init has ended, a Start that is still under way (a
+ * poststart hook may take any time) is not waited for. */
+void exits_want_end(struct container *container);
+
 /* The timer of container->execs_wait. */
 void exits_on_wait_over(struct loop_timer *timer, void *userdata);

@@ -64,12 +64,14 @@ struct process {
         struct process_exit exit;
         struct task_event *exit_event; /* reserved, so that an exit needs no memory */
 
-        struct list waiters;        /* pending calls, until the exit is told */
-        struct list parked;         /* pending calls, until the state changes */
-        struct ttrpc_call *start;   /* the Start under way; it is answered whoever waits */
-        struct ttrpc_call *delete_; /* the Delete under way, likewise */
-        struct loop_timer *drain;   /* Delete waits for stdio */
-        bool drain_over;            /* no more of that */
+        struct list waiters;            /* pending calls, until the exit is told */
+        struct list parked;             /* pending calls, until the state changes */
+        struct ttrpc_call *start;       /* the Start under way; it is answered whoever waits */
+        struct executor_job *start_job; /* the executor's part of it; NULL: none */
+        bool start_aborted;             /* what it fails with is of no matter */
+        struct ttrpc_call *delete_;     /* the Delete under way, likewise */
+        struct loop_timer *drain;       /* Delete waits for stdio */
+        bool drain_over;                /* no more of that */
 };
 
 struct process_request {

@@ -130,17 +130,6 @@ static void succeed(struct create_job *create)
         create->fn(NULL, c, init, TAKE_FD(create->terminal_fd), create->userdata);
 }
 
-/* How init ended, where that is what the failure is about. */
-static void explain(struct error *err, const struct engine_process *init)
-{
-        size_t used = strlen(err->msg);
-
-        if (err->errnum != ECHILD || !init || !init->has_exited)
-                return;
-        (void)snprintf(err->msg + used, sizeof(err->msg) - used, " (%s %d)",
-                       init->exit.code == CLD_EXITED ? "exit status" : "signal", init->exit.status);
-}
-
 /* Once all is undone; waits for init, whose exit is nobody's business. */
 static void finish_failure(struct engine_job *job)
 {
@@ -153,7 +142,7 @@ static void finish_failure(struct engine_job *job)
                 c->init->waiter = job;
                 return;
         }
-        explain(&job->err, c->init);
+        process_explain_end(c->init, &job->err);
         err = job->err;
         job_complete(job);
         engine_process_free(c->init);
@@ -227,12 +216,22 @@ static void on_create_end(struct engine_job *job)
         finish_failure(job);
 }
 
+static void create_abort(struct engine_job *job)
+{
+        if (!job->watch)
+                return; /* it is failing already */
+        job_cancel(job);
+        if (job->container->init)
+                process_kill(job->container->init);
+}
+
 static const struct job_kind create_kind = {
         .name = "belay:create",
         .run = create_stage_run,
         .on_message = on_message,
         .on_end = on_create_end,
         .on_deferred = finish_failure,
+        .abort = create_abort,
         .free = create_free,
 };
 
@@ -322,18 +321,4 @@ int engine_create(struct engine *engine, const struct engine_create *args, engin
         }
         *ret = &create->job;
         return 0;
-}
-
-void engine_job_abort(struct engine_job *job)
-{
-        struct error err = ERROR_INIT;
-
-        if (job->is_complete || job->is_aborted || job->kind != &create_kind || !job->watch)
-                return; /* it is failing already */
-        (void)error_set(&err, STATUS_CANCELED, "create was cancelled");
-        job->is_aborted = true;
-        job->err = err;
-        job_kill_stage(job);
-        if (job->container->init)
-                process_kill(job->container->init);
 }

@@ -76,7 +76,10 @@ typedef void (*engine_create_fn)(const struct error *err, struct engine_containe
 int engine_create(struct engine *engine, const struct engine_create *args, engine_create_fn fn,
                   void *userdata, struct engine_job **ret, struct error *err);
 
-/* Ends a job early: its stage is killed, what it made is undone, and fn runs with STATUS_CANCELED.
+/*
+ * Ends a create, start or exec early: its stage is killed, what it made is undone, and fn runs with
+ * STATUS_CANCELED. The job is valid until its fn runs. An aborted exec's process is killed; so is
+ * the init of an aborted start, whether its program runs by then or not.
  */
 void engine_job_abort(struct engine_job *job);
 
@@ -102,9 +105,11 @@ typedef void (*engine_done_fn)(const struct error *err, void *userdata);
 /*
  * Opens the gate. Success means that the container's program runs (execve has succeeded and
  * poststart hooks have run). A failure text is what stopped it: "exec '/bin/x': no such file or
- * directory"; init then ends by itself and its exit is delivered as usual.
+ * directory"; init then ends by itself and its exit is delivered as usual. While poststart hooks
+ * run init's exit may be delivered before fn runs. ret may be NULL.
  */
-int engine_start(struct engine_container *c, engine_done_fn fn, void *userdata, struct error *err);
+int engine_start(struct engine_container *c, engine_done_fn fn, void *userdata,
+                 struct engine_job **ret, struct error *err);
 
 struct engine_exec {
         const char *exec_id;
@@ -118,7 +123,7 @@ struct engine_exec {
 typedef void (*engine_exec_fn)(const struct error *err, struct engine_process *process,
                                int terminal_fd, void *userdata);
 int engine_exec(struct engine_container *c, const struct engine_exec *args, engine_exec_fn fn,
-                void *userdata, struct error *err);
+                void *userdata, struct engine_job **ret, struct error *err);
 
 /* Signals all processes of the container's cgroup. With SIGKILL it works without cgroup.kill, too.
  */

@@ -40,13 +40,15 @@ static void on_message(struct engine_job *job, const struct message *msg, int *f
 static void finish_failure(struct engine_job *job)
 {
         struct exec_job *exec = exec_job(job);
-        struct error err = job->err;
+        struct error err;
 
         if (exec->process && !exec->process->has_exited) {
                 process_kill(exec->process);
                 exec->process->waiter = job;
                 return;
         }
+        process_explain_end(exec->process, &job->err);
+        err = job->err;
         exec->process = engine_process_free(exec->process);
         job_complete(job);
         exec->fn(&err, NULL, -1, exec->userdata);
@@ -67,6 +69,15 @@ static void on_exec_end(struct engine_job *job)
         exec->fn(NULL, process, TAKE_FD(exec->terminal_fd), exec->userdata);
 }
 
+static void exec_abort(struct engine_job *job)
+{
+        if (!job->watch)
+                return; /* it is failing already */
+        job_cancel(job);
+        if (exec_job(job)->process)
+                process_kill(exec_job(job)->process);
+}
+
 static void exec_free(struct engine_job *job)
 {
         struct exec_job *exec = exec_job(job);
@@ -82,11 +93,12 @@ static const struct job_kind exec_kind = {
         .on_message = on_message,
         .on_end = on_exec_end,
         .on_deferred = finish_failure,
+        .abort = exec_abort,
         .free = exec_free,
 };
 
 int engine_exec(struct engine_container *c, const struct engine_exec *args, engine_exec_fn fn,
-                void *userdata, struct error *err)
+                void *userdata, struct engine_job **ret, struct error *err)
 {
         struct exec_job *exec;
         int keep[5];
@@ -114,5 +126,7 @@ int engine_exec(struct engine_container *c, const struct engine_exec *args, engi
                 exec_free(&exec->job);
                 return -1;
         }
+        if (ret)
+                *ret = &exec->job;
         return 0;
 }

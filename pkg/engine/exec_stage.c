@@ -23,6 +23,8 @@
 #include "pkg/engine/internal.h"
 #include "pkg/engine/stage_init.h"
 
+enum { INIT_END_TIMEOUT_MS = 2000 };
+
 struct exec_stage {
         const struct engine_exec *args;
         const struct engine_container *container;
@@ -68,11 +70,14 @@ static int make_plan(struct exec_stage *es, struct error *err)
                              &options, es->stage->arena, err);
 }
 
-static int init_has_ended(const struct exec_stage *es)
+/* A pid namespace takes nobody in as soon as its init begins to end; its pidfd tells of the end
+ * when all others have ended, too, so that is given some time. */
+static int init_is_ending(const struct exec_stage *es, int errnum)
 {
+        bool refused = errnum == ENOMEM && (es->container->facts.namespaces & CLONE_NEWPID);
         struct pollfd p = {.fd = es->init_pidfd, .events = POLLIN};
 
-        return poll(&p, 1, 0) > 0;
+        return poll(&p, 1, refused ? INIT_END_TIMEOUT_MS : 0) > 0;
 }
 
 /* A container that has delegated its cgroup (systemd in a container) has no processes in it, only
@@ -112,6 +117,7 @@ static int open_cgroup_of_init(const struct exec_stage *es, struct error *err)
 static pid_t clone_into(struct exec_stage *es, int v2_dir, struct error *err)
 {
         pid_t pid = stage_clone(0, v2_dir, &es->pidfd);
+        int errnum;
 
         if (pid < 0 && (errno == EBUSY || errno == EOPNOTSUPP) && v2_dir >= 0) {
                 int dir = open_cgroup_of_init(es, err);
@@ -125,10 +131,11 @@ static pid_t clone_into(struct exec_stage *es, int v2_dir, struct error *err)
         if (pid >= 0)
                 return pid;
         es->pidfd = -1;
-        if (init_has_ended(es)) /* ENOMEM: a pid namespace without an init takes nobody in */
+        errnum = errno;
+        if (init_is_ending(es, errnum))
                 return error_set(err, STATUS_FAILED_PRECONDITION,
                                  "exec: the container's init has ended");
-        return error_errno(err, errno, "exec: clone");
+        return error_errno(err, errnum, "exec: clone");
 }
 
 static int clone_process(struct exec_stage *es, struct error *err)
@@ -161,10 +168,12 @@ static int clone_process(struct exec_stage *es, struct error *err)
         if (prctl(PR_SET_DUMPABLE, 0) < 0)
                 return error_errno(err, errno, "exec: PR_SET_DUMPABLE");
         if ((flags & CLONE_NEWPID) && setns(es->init_pidfd, CLONE_NEWPID) < 0) {
-                if (errno == ESRCH || init_has_ended(es))
+                int errnum = errno;
+
+                if (errnum == ESRCH || init_is_ending(es, errnum))
                         return error_set(err, STATUS_FAILED_PRECONDITION,
                                          "exec: the container's init has ended");
-                return error_errno(err, errno, "exec: join the container's pid namespace");
+                return error_errno(err, errnum, "exec: join the container's pid namespace");
         }
         es->pid = clone_into(es, v2_dir, err);
         if (es->pid == 0)

@@ -55,6 +55,10 @@ void process_hold(struct engine_process *p);
 void process_release(struct engine_process *p);
 void process_kill(const struct engine_process *p);
 
+/* Adds to an error about a process that ended too early (errnum ECHILD) how it has ended, if that
+ * is known; p may be NULL. */
+void process_explain_end(const struct engine_process *p, struct error *err);
+
 /* ---- container.c ---- */
 
 /* What the create stage tells about the container; travels as a message's payload. */
@@ -117,6 +121,9 @@ struct job_kind {
 
         void (*on_deferred)(struct engine_job *job); /* see engine_job.deferred */
 
+        /* Makes the job fail soon; not called twice. NULL: it cannot be ended early. */
+        void (*abort)(struct engine_job *job);
+
         void (*free)(struct engine_job *job); /* of what embeds the job, itself included */
 };
 
@@ -155,6 +162,9 @@ int job_fork(struct engine_job *job, const int *keep, size_t n_keep, bool expect
 
 /* Kills the stage, if there is one; on_end comes when it is reaped. */
 void job_kill_stage(struct engine_job *job);
+
+/* Makes a job fail with STATUS_CANCELED, whatever its stage says from here on. */
+void job_cancel(struct engine_job *job);
 
 /* To be called once, before the completion runs: from here on the job does nothing but wait for its
  * stage's end and free itself. */

@@ -103,6 +103,22 @@ void job_kill_stage(struct engine_job *job)
                 (void)kill(job->stage_pid, SIGKILL);
 }
 
+void job_cancel(struct engine_job *job)
+{
+        const char *name = job->kind->name;
+        const char *colon = strchr(name, ':');
+
+        job->is_aborted = true;
+        (void)error_set(&job->err, STATUS_CANCELED, "%s was cancelled", colon ? colon + 1 : name);
+        job_kill_stage(job);
+}
+
+void engine_job_abort(struct engine_job *job)
+{
+        if (!job->is_complete && !job->is_aborted && job->kind->abort)
+                job->kind->abort(job);
+}
+
 static void end_stage(struct engine_job *job)
 {
         if (!job->is_complete)

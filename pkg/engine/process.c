@@ -5,7 +5,9 @@
  */
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/pidfd.h>
 
 #include "pkg/base/cleanup.h"
@@ -101,6 +103,16 @@ void process_kill(const struct engine_process *p)
 {
         if (!p->has_exited)
                 (void)pidfd_send_signal(p->pidfd, SIGKILL, NULL, 0);
+}
+
+void process_explain_end(const struct engine_process *p, struct error *err)
+{
+        size_t used = strlen(err->msg);
+
+        if (err->errnum != ECHILD || !p || !p->has_exited)
+                return;
+        (void)snprintf(err->msg + used, sizeof(err->msg) - used, " (%s %d)",
+                       p->exit.code == CLD_EXITED ? "exit status" : "signal", p->exit.status);
 }
 
 pid_t engine_process_pid(const struct engine_process *p)

@@ -20,6 +20,7 @@ struct start_job {
         void *userdata;
         struct loop_io *gate_io;
         bool is_executing;
+        bool holds_init; /* init's exit is told after the completion */
 };
 
 static struct start_job *start_job(struct engine_job *job)
@@ -35,15 +36,22 @@ static void start_free(struct engine_job *job)
         free(start);
 }
 
+static void release_init(struct start_job *start)
+{
+        struct engine_process *init = start->job.container->init;
+
+        if (start->holds_init && init)
+                process_release(init);
+        start->holds_init = false;
+}
+
 static void complete(struct engine_job *job)
 {
         struct start_job *start = start_job(job);
         struct error err = job->err;
-        struct engine_process *init = job->container->init;
 
+        release_init(start);
         job_complete(job);
-        if (init)
-                process_release(init);
         start->fn(err.code != STATUS_OK ? &err : NULL, start->userdata);
 }
 
@@ -91,10 +99,17 @@ static void on_poststart_end(struct engine_job *job)
         complete(job);
 }
 
+static void poststart_abort(struct engine_job *job)
+{
+        if (job->watch)
+                job_cancel(job);
+}
+
 static const struct job_kind poststart_kind = {
         .name = "belay:poststart",
         .run = poststart_stage_run,
         .on_end = on_poststart_end,
+        .abort = poststart_abort,
         .free = start_free,
 };
 
@@ -109,6 +124,8 @@ static void on_started(struct engine_job *job)
                 complete(job);
                 return;
         }
+        /* The program runs. A hook may take any time, so its end is told without waiting. */
+        release_init(start_job(job));
         job->kind = &poststart_kind;
         if (job_fork(job, &c->config_fd, 1, false, &err) < 0) {
                 job_fail(job, &err);
@@ -129,14 +146,10 @@ static void on_early_end(struct engine_job *job)
         }
         (void)error_set(&err, STATUS_UNKNOWN,
                         "start: the container's init has ended before it executed its program");
-        if (init) {
-                size_t used = strlen(err.msg);
-
-                (void)snprintf(err.msg + used, sizeof(err.msg) - used, " (%s %d)",
-                               init->exit.code == CLD_EXITED ? "exit status" : "signal",
-                               init->exit.status);
-        }
-        job_fail(job, &err);
+        err.errnum = ECHILD;
+        process_explain_end(init, &err);
+        if (job->err.code == STATUS_OK)
+                job_fail(job, &err);
         complete(job);
 }
 
@@ -170,7 +183,7 @@ static void on_gate(struct loop_io *io, int fd, int what, void *userdata)
                 }
                 if (msg.type == MESSAGE_EXECUTING) {
                         start->is_executing = true;
-                } else if (msg.type == MESSAGE_ERROR) {
+                } else if (msg.type == MESSAGE_ERROR && !start->job.is_aborted) {
                         struct error err = ERROR_INIT;
 
                         message_get_error(&msg, &err);
@@ -179,9 +192,18 @@ static void on_gate(struct loop_io *io, int fd, int what, void *userdata)
         }
 }
 
+/* Init's end closes the gate, and so ends the job. */
+static void start_abort(struct engine_job *job)
+{
+        job_cancel(job);
+        if (job->container->init)
+                process_kill(job->container->init);
+}
+
 static const struct job_kind start_kind = {
         .name = "start",
         .on_deferred = on_early_end,
+        .abort = start_abort,
         .free = start_free,
 };
 
@@ -202,7 +224,8 @@ static int open_gate(struct start_job *start, struct engine_container *c, struct
         return 0;
 }
 
-int engine_start(struct engine_container *c, engine_done_fn fn, void *userdata, struct error *err)
+int engine_start(struct engine_container *c, engine_done_fn fn, void *userdata,
+                 struct engine_job **ret, struct error *err)
 {
         struct start_job *start;
 
@@ -224,5 +247,8 @@ int engine_start(struct engine_container *c, engine_done_fn fn, void *userdata, 
                 return -1;
         }
         process_hold(c->init);
+        start->holds_init = true;
+        if (ret)
+                *ret = &start->job;
         return 0;
 }

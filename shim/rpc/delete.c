@@ -14,6 +14,7 @@
 
 #include "containerd/task/v2/task.pb-c.h"
 #include "shim/container.h"
+#include "shim/exits.h"
 #include "shim/log.h"
 #include "shim/pending.h"
 #include "shim/rpc/rpc.h"
@@ -190,6 +191,8 @@ void rpc_delete(struct ttrpc_call *call, const ProtobufCMessage *message, void *
                 return;
         r = process_do(p, VERB_DELETE, &err);
         if (r == PROCESS_WAIT) {
+                if (p->kind == PROCESS_INIT)
+                        exits_want_end(p->container);
                 pending_add(&p->parked, call, message, rpc_delete, userdata);
                 return;
         }

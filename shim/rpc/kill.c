@@ -81,6 +81,8 @@ void rpc_kill(struct ttrpc_call *call, const ProtobufCMessage *message, void *us
         }
         if (r == 0 && request->signal == SIGKILL)
                 exits_before_sigkill(p->container);
+        if (r == 0 && request->signal == SIGKILL && p->kind == PROCESS_INIT)
+                exits_want_end(p->container);
         if (r == 0 && all) {
                 kill_all(p->container, call, (int)request->signal);
                 return;

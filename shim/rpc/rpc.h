@@ -26,6 +26,9 @@ void rpc_shutdown(struct ttrpc_call *call, const ProtobufCMessage *message, void
 /* Pause, Resume, Update, Stats and Checkpoint, until they are there. */
 void rpc_unsupported(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata);
 
+/* Ends a Start under way early; it is answered with a failure, soon. */
+void rpc_start_abort(struct process *process);
+
 /* A Delete of the init goes on as far as it can: called when something it may wait for has
  * happened. Harmless when none is under way. */
 void rpc_delete_advance(struct container *container);

@@ -23,6 +23,28 @@ static void reply(struct process *p)
         ttrpc_call_reply(TAKE_PTR(p->start), &response.base);
 }
 
+/* What a Start fails with: an abort has the shim's own reason. */
+static struct error failure_of(const struct process *p, const struct error *err)
+{
+        struct error ended = ERROR_INIT;
+
+        if (!p->start_aborted)
+                return *err;
+        (void)error_set(&ended, STATUS_FAILED_PRECONDITION, "%s",
+                        p->kind == PROCESS_INIT
+                                ? "the container was ended while it was being started"
+                                : "the container's init has ended");
+        return ended;
+}
+
+void rpc_start_abort(struct process *p)
+{
+        if (!p->start_job || p->start_aborted)
+                return;
+        p->start_aborted = true;
+        p->container->server->executor->ops->abort(p->start_job);
+}
+
 /* ---- The init ---- */
 
 static void on_init_started(const struct error *err, void *userdata)
@@ -30,10 +52,13 @@ static void on_init_started(const struct error *err, void *userdata)
         struct process *p = userdata;
         struct container *c = p->container;
 
+        p->start_job = NULL;
         if (err) {
-                p->start_failed = true;
+                struct error why = failure_of(p, err);
+
+                p->start_failed = !p->start_aborted;
                 process_must(p, VERB_START_FAILED);
-                service_fail_job(TAKE_PTR(p->start), p->exec_id, "OCI runtime start failed", err);
+                service_fail_job(TAKE_PTR(p->start), p->exec_id, "OCI runtime start failed", &why);
         } else {
                 process_must(p, VERB_STARTED);
                 publisher_publish_take(c->server->publisher, task_event_start(c->id, p->pid));
@@ -50,7 +75,7 @@ static void start_init(struct process *p)
         struct error err = ERROR_INIT;
 
         container_job_begin(c);
-        if (c->server->executor->ops->start(c->impl, on_init_started, p, &err) < 0)
+        if (c->server->executor->ops->start(c->impl, on_init_started, p, &p->start_job, &err) < 0)
                 on_init_started(&err, p);
 }
 
@@ -58,8 +83,10 @@ static void start_init(struct process *p)
 
 static void exec_failed(struct process *p, const struct error *err)
 {
+        struct error why = failure_of(p, err);
+
         io_stdio_free(TAKE_PTR(p->stdio));
-        service_fail_job(TAKE_PTR(p->start), p->exec_id, "OCI runtime exec failed", err);
+        service_fail_job(TAKE_PTR(p->start), p->exec_id, "OCI runtime exec failed", &why);
         exits_exec_not_started(p);
 }
 
@@ -74,7 +101,7 @@ static void exec_started(struct process *p)
                                task_event_exec_started(c->id, p->exec_id, p->pid));
         reply(p);
         exits_watch(p);
-        /* It was being made when the init ended, and what the init left was killed without it. */
+        /* The abort came too late: what the init left was killed without it. */
         if (c->init_reaped)
                 (void)c->server->executor->ops->process_signal(p->impl, SIGKILL, &ignored);
 }
@@ -88,6 +115,7 @@ static void on_exec_started(const struct error *err, struct executor_process *im
         struct error attach = ERROR_INIT;
         struct error ignored = ERROR_INIT;
 
+        p->start_job = NULL;
         if (err) {
                 exec_failed(p, err);
         } else if (process_attach_take(p, impl, terminal_fd, &attach) < 0) {
@@ -119,7 +147,8 @@ static void start_exec(struct process *p)
         r = process_open_stdio(p, &err);
         if (r == 0) {
                 args.stdio = p->terminal ? NULL : io_stdio_child_fds(p->stdio);
-                r = c->server->executor->ops->exec(c->impl, &args, on_exec_started, p, &err);
+                r = c->server->executor->ops->exec(c->impl, &args, on_exec_started, p,
+                                                   &p->start_job, &err);
         }
         free(TAKE_PTR(p->spec));
         if (r < 0)

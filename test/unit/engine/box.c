@@ -59,6 +59,7 @@ void box_make(struct box *box)
         (void)snprintf(box->dir, sizeof(box->dir), "/tmp/belay-box-XXXXXX");
         assert_non_null(mkdtemp(box->dir));
         assert_int_equal(chmod(box->dir, 0755), 0);
+        (void)snprintf(box->id, sizeof(box->id), "%s", strrchr(box->dir, '/') + 1);
         (void)snprintf(box->rootfs, sizeof(box->rootfs), "%s/rootfs", box->dir);
         (void)snprintf(box->outside, sizeof(box->outside), "%s/outside", box->dir);
         box_host(
@@ -285,7 +286,7 @@ static _Noreturn void stage_main(const struct box *box, const struct box_config 
                                  struct box_result *ret)
 {
         const struct plan_options options = {
-                .id = "box",
+                .id = box->id,
                 .bundle = box->dir,
                 .terminal = config->terminal,
                 .no_pivot_root = config->no_pivot_root,

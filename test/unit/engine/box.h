@@ -14,6 +14,7 @@ enum { BOX_KEPT_FD = 40 }; /* the descriptor that child_drop() is told to keep *
 
 struct box {
         char dir[64]; /* the bundle */
+        char id[64];  /* no other test has it: keyrings are seen across containers */
         char rootfs[80];
         char outside[80]; /* a directory that no container may reach; it holds a file "secret" */
 };

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <grp.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -180,7 +181,11 @@ static void names_are_set(void **state)
 
 static void the_session_keyring_is_a_new_one(void **state)
 {
-        run_ok(.script = "grep -c _ses.box /proc/keys");
+        const struct box *box = *state;
+        char script[128];
+
+        (void)snprintf(script, sizeof(script), "grep -c _ses.%s: /proc/keys", box->id);
+        run_ok(.script = script);
         assert_string_equal(r.out, "1\n");
 }
 

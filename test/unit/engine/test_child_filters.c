@@ -2,6 +2,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -93,6 +94,7 @@ static void container_hooks_run_before_the_pivot_and_before_execve(void **state)
 }
 
 struct exec_job {
+        const char *id;
         const char *process;
         int namespaces; /* more than those of every container */
         bool with_capabilities;
@@ -114,7 +116,7 @@ static _Noreturn void exec_child(const struct plan *plan, int output)
 static void exec_inside(pid_t pid, int output, void *userdata)
 {
         const struct exec_job *job = userdata;
-        const struct plan_options options = {.id = "box", .bundle = "/"};
+        const struct plan_options options = {.id = job->id, .bundle = "/"};
         const struct oci_capabilities container = {
                 .bounding = 0x20, .effective = 0x20, .permitted = 0x20};
         struct arena *arena = arena_new(1 << 20);
@@ -154,7 +156,9 @@ static void exec_inside(pid_t pid, int output, void *userdata)
 
 static void an_execd_process_is_in_the_container_with_its_capabilities(void **state)
 {
+        const struct box *box = *state;
         struct exec_job job = {
+                .id = box->id,
                 .process = "{\"cwd\":\"/etc\",\"args\":[\"sh\",\"-c\",\"pwd; hostname; echo $HOME;"
                            " grep CapBnd /proc/self/status; ls /proc/self/fd | wc -l\"],\"env\":["
                            "\"PATH=/bin\"],\"user\":{\"uid\":0,\"gid\":0}}",
@@ -171,21 +175,28 @@ static void an_execd_process_is_in_the_container_with_its_capabilities(void **st
         assert_out_has("CapBnd:\t0000000000000000\n");
 }
 
-#define KEYRING "awk '/_ses.box/ {print $1}' /proc/keys"
+/* /proc/keys lists all that this user may see, also keyrings of other tests' containers. */
+#define KEYRING "awk '/_ses.%s:/ {print $1}' /proc/keys"
 
 static void an_execd_process_is_mapped_in_a_user_namespace(void **state)
 {
-        struct exec_job job = {
-                .process =
-                        "{\"cwd\":\"/tmp\",\"args\":[\"sh\",\"-c\",\"id -u; touch x; stat -c %u x;"
-                        " test $(cat k) = $(" KEYRING ") && echo same keyring\"],\"env\":["
-                        "\"PATH=/bin\"],\"user\":{\"uid\":0,\"gid\":0}}",
-                .namespaces = CLONE_NEWUSER,
-        };
+        const struct box *box = *state;
+        struct exec_job job = {.id = box->id, .namespaces = CLONE_NEWUSER};
+        char *process = NULL;
+        char *script = NULL;
 
+        assert_true(asprintf(&process,
+                             "{\"cwd\":\"/tmp\",\"args\":[\"sh\",\"-c\",\"id -u; touch x; stat -c"
+                             " %%u x; test $(cat k) = $(" KEYRING ") && echo same keyring\"],"
+                             "\"env\":[\"PATH=/bin\"],\"user\":{\"uid\":0,\"gid\":0}}",
+                             box->id) > 0);
+        assert_true(asprintf(&script, KEYRING " > /tmp/k; touch /tmp/up; sleep 60", box->id) > 0);
+        job.process = process;
         box_host(*state, "chown -hR 100000:200000 rootfs");
-        run(.script = KEYRING " > /tmp/k; touch /tmp/up; sleep 60", .namespaces = USERNS,
-            .linux_ = MAPS, .while_running = exec_inside, .userdata = &job);
+        run(.script = script, .namespaces = USERNS, .linux_ = MAPS, .while_running = exec_inside,
+            .userdata = &job);
+        free(process);
+        free(script);
         assert_null(r.failed_at);
         assert_string_equal(r.out, "0\n0\nsame keyring\n");
         box_host(*state, "test $(stat -c %u rootfs/tmp/x) = 100000");
@@ -193,7 +204,9 @@ static void an_execd_process_is_mapped_in_a_user_namespace(void **state)
 
 static void an_execd_process_is_told_what_is_missing(void **state)
 {
+        const struct box *box = *state;
         struct exec_job job = {
+                .id = box->id,
                 .process = "{\"cwd\":\"/\",\"args\":[\"nope\"],\"user\":{\"uid\":0,\"gid\":0}}",
         };
 

@@ -177,6 +177,48 @@ static void a_create_is_called_off_at_once(void **state)
         }
 }
 
+static void a_start_is_called_off_while_a_poststart_hook_hangs(void **state)
+{
+        struct world *w = *state;
+        const struct box_config c = {
+                .script = "exit 3",
+                .top = ",\"hooks\":{" HOOK("poststart", "/bin/sh",
+                                           "echo runs >hook; sleep 1000 & sleep 1000") "}",
+        };
+
+        world_make_hook_fifo(w);
+        world_create(w, &c);
+        world_begin_start(w);
+        world_await(w, &w->hook_runs);
+        world_await(w, &w->init_exit.has_come); /* is not held up by the hook */
+        assert_int_equal(world_exit_status(&w->init_exit), 3);
+        assert_false(w->started.has_come);
+        engine_job_abort(w->job);
+        engine_job_abort(w->job);
+        world_await(w, &w->started.has_come);
+        assert_int_equal(w->started.err.code, STATUS_CANCELED);
+        world_delete(w);
+}
+
+static void a_start_is_called_off_while_a_start_container_hook_hangs(void **state)
+{
+        struct world *w = *state;
+        const struct box_config c = {
+                .script = "exit 3",
+                .top = ",\"hooks\":{" HOOK("startContainer", "/bin/sh", "sleep 1000") "}",
+        };
+
+        world_create(w, &c);
+        world_begin_start(w);
+        engine_job_abort(w->job);
+        world_await(w, &w->started.has_come);
+        assert_int_equal(w->started.err.code, STATUS_CANCELED);
+        assert_string_equal(w->started.err.msg, "start was cancelled");
+        world_await(w, &w->init_exit.has_come);
+        assert_int_equal(world_exit_status(&w->init_exit), 137);
+        world_delete(w);
+}
+
 static void a_stage_that_dies_is_undone(void **state)
 {
         struct world *w = *state;
@@ -354,6 +396,8 @@ int main(void)
                 CASE(a_failing_createcontainer_hook_fails_create),
                 CASE(a_create_is_called_off_while_a_hook_hangs),
                 CASE(a_create_is_called_off_at_once),
+                CASE(a_start_is_called_off_while_a_poststart_hook_hangs),
+                CASE(a_start_is_called_off_while_a_start_container_hook_hangs),
                 CASE(a_stage_that_dies_is_undone),
                 CASE(an_init_that_dies_during_its_set_up_is_told),
                 CASE(cleanup_kills_a_container_that_has_outlived_its_shim),

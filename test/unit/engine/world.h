@@ -72,7 +72,9 @@ void world_delete(struct world *w);
 
 /* To the end, whatever it is; the text, "" for success. */
 const char *world_try_create(struct world *w, const struct box_config *config);
+void world_begin_start(struct world *w);
 const char *world_try_start(struct world *w);
+void world_begin_exec(struct world *w, const struct engine_exec *args);
 const char *world_try_exec(struct world *w, const char *process_json, bool terminal);
 
 /* create, start, wait for init's exit; returns its exit status, or 128 + signal. */

@@ -232,31 +232,42 @@ static int do_create(void *impl, const struct executor_create *args, executor_cr
                          err);
 }
 
+static bool list_contains(const struct list *list, const struct list *node)
+{
+        for (const struct list *n = list->next; n != list; n = n->next) {
+                if (n == node)
+                        return true;
+        }
+        return false;
+}
+
 static void do_abort(struct executor_job *executor_job)
 {
         struct job *job = (void *)executor_job;
 
+        assert(list_contains(&job->fake->jobs, &job->node)); /* not one that is over */
         job->fake->n_aborted++;
-        job->aborted = true;
+        job->aborted = !job->fake->abort_is_late;
         loop_defer(job->fake->loop, &job->end);
 }
 
 static int do_start(struct executor_container *ec, executor_done_fn fn, void *userdata,
-                    struct error *err)
+                    struct executor_job **ret, struct error *err)
 {
         struct fake_container *c = (void *)ec;
 
-        return job_begin(c->fake, c, FAKE_START, (void (*)(void))fn, userdata, false, NULL, err);
+        return job_begin(c->fake, c, FAKE_START, (void (*)(void))fn, userdata, false, ret, err);
 }
 
 static int do_exec(struct executor_container *ec, const struct executor_exec *args,
-                   executor_exec_fn fn, void *userdata, struct error *err)
+                   executor_exec_fn fn, void *userdata, struct executor_job **ret,
+                   struct error *err)
 {
         struct fake_container *c = (void *)ec;
 
         (void)snprintf(c->fake->last_spec, sizeof(c->fake->last_spec), "%.*s",
                        (int)args->process_json_len, args->process_json);
-        return job_begin(c->fake, c, FAKE_EXEC, (void (*)(void))fn, userdata, args->terminal, NULL,
+        return job_begin(c->fake, c, FAKE_EXEC, (void (*)(void))fn, userdata, args->terminal, ret,
                          err);
 }
 

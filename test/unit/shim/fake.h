@@ -30,7 +30,8 @@ struct fake {
         bool private_pid_namespace;
         bool exec_exits_at_once; /* status 0, before the completion has run */
         bool pids_fail;
-        bool bad_terminal; /* give a descriptor that is no terminal's */
+        bool abort_is_late; /* an aborted job succeeds nevertheless */
+        bool bad_terminal;  /* give a descriptor that is no terminal's */
         unsigned long oom_kills;
 
         /* What it can look at. */

@@ -64,6 +64,7 @@ static void an_exit_during_start_is_told_after_the_start(void **state)
         assert_false(wait->done);
         assert_int_equal(rpc_do(h, "State", NULL).status, CREATED);
         assert_true(record_of(h, NULL).exited); /* on disk at once */
+        assert_int_equal(h->fake.n_aborted, 0); /* its hooks run to their end */
         fake_release(&h->fake, FAKE_START);
         assert_int_equal(rpc_end(h, start).pid, fake_pid(h->fake.init)); /* R1 */
         assert_int_equal(rpc_end(h, wait).exit_status, 4);
@@ -143,6 +144,79 @@ static void no_exec_starts_after_init_was_reaped(void **state)
         assert_int_equal(rpc_exec_do(h, "e2").code, STATUS_FAILED_PRECONDITION);
 }
 
+static void a_start_that_hangs_after_init_has_ended_ends_for_a_delete(void **state)
+{
+        struct harness *h = *state;
+        struct reply *start;
+        struct reply *wait;
+        struct answer a;
+
+        harness_create(h);
+        h->fake.hold[FAKE_START] = true; /* a poststart hook, say */
+        start = rpc_begin(h, "Start", NULL);
+        wait = rpc_begin(h, "Wait", NULL);
+        harness_settle(h);
+        fake_exit(h->fake.init, CLD_EXITED, 4);
+        harness_settle(h);
+        assert_false(start->done);
+        assert_int_equal(rpc_do(h, "Delete", NULL).exit_status, 4);
+        a = rpc_end(h, start);
+        assert_int_equal(a.code, STATUS_FAILED_PRECONDITION);
+        assert_string_equal(a.text, "OCI runtime start failed: the container was ended while it "
+                                    "was being started");
+        assert_int_equal(rpc_end(h, wait).exit_status, 4);
+        assert_int_equal(h->fake.n_aborted, 1);
+        assert_int_equal(record_of(h, NULL).reason, RECORD_EXITED); /* the truth of the process */
+        harness_await_events(h, 3);
+        assert_string_equal(events_topics(&h->events), "create exit delete");
+}
+
+static void a_start_that_hangs_ends_with_a_container_that_is_killed(void **state)
+{
+        struct harness *h = *state;
+        struct reply *start;
+        struct reply *wait;
+
+        harness_create(h);
+        h->fake.hold[FAKE_START] = true;
+        start = rpc_begin(h, "Start", NULL);
+        wait = rpc_begin(h, "Wait", NULL);
+        harness_settle(h);
+        assert_int_equal(rpc_kill_do(h, "", SIGKILL, false).code, 0);
+        assert_false(start->done);
+        fake_exit(h->fake.init, CLD_KILLED, SIGKILL);
+        assert_int_equal(rpc_end(h, start).code, STATUS_FAILED_PRECONDITION);
+        assert_int_equal(rpc_end(h, wait).exit_status, 137);
+        assert_int_equal(rpc_do(h, "Delete", NULL).exit_status, 137);
+}
+
+static void an_exec_that_hangs_in_its_start_ends_with_init(void **state)
+{
+        struct harness *h = *state;
+        struct reply *start;
+        struct reply *wait_exec;
+        struct answer a;
+
+        harness_run(h);
+        assert_int_equal(rpc_exec_do(h, "e1").code, 0);
+        assert_int_equal(rpc_exec_do(h, "e2").code, 0); /* is never started */
+        h->fake.hold[FAKE_EXEC] = true;
+        start = rpc_begin(h, "Start", "e1");
+        wait_exec = rpc_begin(h, "Wait", "e1");
+        harness_settle(h);
+        fake_exit(h->fake.init, CLD_EXITED, 3);
+        a = rpc_end(h, start);
+        assert_int_equal(a.code, STATUS_FAILED_PRECONDITION);
+        assert_string_equal(a.text, "OCI runtime exec failed: the container's init has ended");
+        assert_int_equal(h->fake.n_aborted, 1);
+        assert_int_equal(rpc_end(h, wait_exec).exit_status, 255);
+        assert_int_equal(rpc_do(h, "Wait", NULL).exit_status, 3);
+        assert_int_equal(rpc_do(h, "Delete", NULL).code, 0);
+        harness_await_events(h, 6);
+        assert_string_equal(events_topics(&h->events),
+                            "create start exec-added exec-added exit delete");
+}
+
 static void an_exec_that_was_starting_when_init_ended_is_killed_and_told_first(void **state)
 {
         struct harness *h = *state;
@@ -152,14 +226,14 @@ static void an_exec_that_was_starting_when_init_ended_is_killed_and_told_first(v
         harness_run(h);
         assert_int_equal(rpc_exec_do(h, "e1").code, 0);
         h->fake.hold[FAKE_EXEC] = true;
+        h->fake.abort_is_late = true;
         start = rpc_begin(h, "Start", "e1");
         wait = rpc_begin(h, "Wait", NULL);
         harness_settle(h);
+        h->fake.last_signal = 0;
         fake_exit(h->fake.init, CLD_EXITED, 0);
         harness_settle(h);
         assert_false(wait->done); /* R4 */
-        h->fake.last_signal = 0;
-        fake_release(&h->fake, FAKE_EXEC);
         assert_int_equal(rpc_end(h, start).code, 0);
         assert_int_equal(h->fake.last_signal, SIGKILL);
         fake_exit(h->fake.exec, CLD_KILLED, SIGKILL);
@@ -183,13 +257,12 @@ static void an_exec_that_fails_to_start_does_not_keep_inits_exit(void **state)
         h->fake.fail[FAKE_EXEC] = "exec '/bin/x': no such file or directory";
         start = rpc_begin(h, "Start", "e1");
         harness_settle(h);
-        fake_exit(h->fake.init, CLD_EXITED, 0);
-        harness_settle(h);
         fake_release(&h->fake, FAKE_EXEC);
         a = rpc_end(h, start);
         assert_int_equal(a.code, STATUS_UNKNOWN);
         assert_string_equal(a.text, "OCI runtime exec failed: exec '/bin/x': no such file or "
                                     "directory");
+        fake_exit(h->fake.init, CLD_EXITED, 0);
         assert_int_equal(rpc_do(h, "Wait", NULL).code, 0); /* R7 */
         harness_await_events(h, 4);
         assert_string_equal(events_topics(&h->events), "create start exec-added exit");
@@ -438,6 +511,9 @@ int main(void)
                 TEST(an_exit_right_after_create_is_told_once),
                 TEST(the_exits_of_execs_are_told_before_inits),
                 TEST(no_exec_starts_after_init_was_reaped),
+                TEST(a_start_that_hangs_after_init_has_ended_ends_for_a_delete),
+                TEST(a_start_that_hangs_ends_with_a_container_that_is_killed),
+                TEST(an_exec_that_hangs_in_its_start_ends_with_init),
                 TEST(an_exec_that_was_starting_when_init_ended_is_killed_and_told_first),
                 TEST(an_exec_that_fails_to_start_does_not_keep_inits_exit),
                 TEST(a_failed_exec_releases_its_waiters_and_is_not_started_again),
