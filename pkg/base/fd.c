@@ -130,7 +130,7 @@ int file_write_atomic(int dirfd, const char *name, const void *data, size_t len,
 {
         char temp[NAME_MAX + 1];
         _cleanup_close_ int fd = -1;
-        int r = snprintf(temp, sizeof(temp), FD_TEMP_FORMAT, name);
+        int r = snprintf(temp, sizeof(temp), FD_TEMP_FORMAT, name, (int)getpid());
 
         if (r < 0 || (size_t)r >= sizeof(temp))
                 return -ENAMETOOLONG;

@@ -35,10 +35,10 @@ int file_write(int dirfd, const char *path, const char *text);
 /*
  * Replaces the file `name` below dirfd by temp file and rename(2): a reader sees the old or the new
  * text, never a part. No fsync: what is written so must survive this process, not the host, whose
- * containers do not survive either. A writer that is killed leaves the temp file, FD_TEMP_FORMAT,
- * for the next one: a name has one writer at a time.
+ * containers do not survive either. A writer that is killed leaves its temp file: FD_TEMP_FORMAT
+ * with the name and its pid.
  */
-#define FD_TEMP_FORMAT ".%s.tmp"
+#define FD_TEMP_FORMAT ".%s.%d.tmp"
 int file_write_atomic(int dirfd, const char *name, const void *data, size_t len, mode_t mode);
 
 /*

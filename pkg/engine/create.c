@@ -172,6 +172,7 @@ static int undo_stage_run(struct engine_job *job, struct stage *stage, struct er
                 .unmount = c->unmount,
                 .unmount_how = ROOTFS_UNMOUNT_NESTED,
                 .remove_rootfs = c->made_rootfs,
+                .dead_stage = create_job(job)->dead_stage,
                 .stage = stage,
                 .arena = stage->arena,
         };
@@ -209,6 +210,7 @@ static void on_create_end(struct engine_job *job)
                 keep[0] = c->init ? c->init->pidfd : -1;
                 keep[1] = c->config_fd;
                 job->kind = &undo_kind;
+                create_job(job)->dead_stage = job->stage_pid;
                 if (job_fork(job, keep, 2, false, &err) == 0)
                         return;
                 engine_warn(job->engine, err.msg);

@@ -204,7 +204,8 @@ struct create_job {
         struct engine_create args; /* borrowed; for the stage only */
         engine_create_fn fn;
         void *userdata;
-        int init_gate; /* init's end of the gate; in the stage only */
+        int init_gate;    /* init's end of the gate; in the stage only */
+        pid_t dead_stage; /* whose work is to be undone */
         int terminal_fd;
         char *text; /* of the cgroup, while its parts arrive */
         size_t text_len;

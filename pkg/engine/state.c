@@ -143,13 +143,14 @@ int engine_state_read(int bundle_fd, struct arena *arena, struct engine_state *r
         return engine_state_parse(text, arena, ret, err) < 0 ? -1 : 1;
 }
 
-void engine_state_remove(int bundle_fd)
+void engine_state_remove(int bundle_fd, pid_t writer)
 {
         char temp[NAME_MAX + 1];
 
         (void)unlinkat(bundle_fd, ENGINE_STATE_FILE, 0);
-        /* of a stage that was killed while it wrote */
-        (void)snprintf(temp, sizeof(temp), FD_TEMP_FORMAT, ENGINE_STATE_FILE);
+        if (writer == 0)
+                return;
+        (void)snprintf(temp, sizeof(temp), FD_TEMP_FORMAT, ENGINE_STATE_FILE, (int)writer);
         (void)unlinkat(bundle_fd, temp, 0);
 }
 

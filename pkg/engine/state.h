@@ -36,7 +36,9 @@ int engine_state_write(int bundle_fd, const struct engine_state *state, struct a
 /* 1, or 0 if the bundle has none, or -1. */
 int engine_state_read(int bundle_fd, struct arena *arena, struct engine_state *ret,
                       struct error *err);
-void engine_state_remove(int bundle_fd);
+
+/* writer: a process that may have been killed while it wrote, whose temp file goes, too; or 0. */
+void engine_state_remove(int bundle_fd, pid_t writer);
 
 /* The start time of a process in clock ticks since boot, and whether it is a zombie; 0 or a
  * negative errno. */

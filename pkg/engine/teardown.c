@@ -121,6 +121,6 @@ int teardown_run(const struct teardown *t, struct error *err)
                 return -1;
         }
         if (bundle_fd >= 0 && !t->keep_state)
-                engine_state_remove(bundle_fd);
+                engine_state_remove(bundle_fd, t->dead_stage);
         return 0;
 }

@@ -22,6 +22,7 @@ struct teardown {
         bool unmount;
         enum rootfs_unmount_how unmount_how;
         bool keep_state;
+        pid_t dead_stage;                /* that may have written the state when it died; or 0 */
         bool remove_rootfs;              /* the directory, if it is empty then */
         const struct oci_spec *poststop; /* its poststop hooks are due; NULL: none are */
         const struct stage *stage;       /* warnings go there; NULL: nowhere */
