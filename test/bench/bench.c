@@ -10,10 +10,12 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "pkg/base/clock.h"
@@ -88,9 +90,37 @@ static void bench_life(struct client *c)
         fd_close(fifo);
         (void)unlink(out);
         printf("{\"start\":%.1f,\"create\":%.1f,\"start_rpc\":%.1f,\"exit_to_wait\":%.1f,"
-               "\"delete\":%.1f,\"shutdown\":%.1f,\"delete_action\":%.1f,\"life\":%.1f}\n",
+               "\"delete\":%.1f,\"shutdown\":%.1f,\"delete_action\":%.1f,\"life\":%.1f,"
+               "\"program\":%.1f,\"end\":%.1f}\n",
                us(t[0], t[1]), us(t[1], t[2]), us(t[2], t[3]), us(stamp, wait.done_ns),
-               us(t[4], t[5]), us(t[5], t[6]), us(t[6], t[7]), us(t[0], t[7]));
+               us(t[4], t[5]), us(t[5], t[6]), us(t[6], t[7]), us(t[0], t[7]), us(t[1], stamp),
+               us(t[1], wait.done_ns));
+}
+
+/* A runtime's own command line, whose container is `payload stamp` with the command's stdout. */
+static void bench_command(char **argv)
+{
+        extern char **environ;
+        posix_spawn_file_actions_t actions;
+        uint64_t start;
+        uint64_t stamp;
+        uint64_t end;
+        pid_t pid;
+        int out[2];
+        int status;
+
+        if (pipe2(out, O_CLOEXEC) < 0 || posix_spawn_file_actions_init(&actions) != 0 ||
+            posix_spawn_file_actions_adddup2(&actions, out[1], 1) != 0)
+                fail("pipe: %s", strerror(errno));
+        start = clock_monotonic_ns();
+        if (posix_spawnp(&pid, argv[0], &actions, NULL, argv, environ) != 0)
+                fail("run %s", argv[0]);
+        if (waitpid(pid, &status, 0) < 0 || status != 0)
+                fail("%s ended with 0x%x", argv[0], (unsigned)status);
+        end = clock_monotonic_ns();
+        stamp = read_stamp(out[0]);
+        (void)posix_spawn_file_actions_destroy(&actions);
+        printf("{\"program\":%.1f,\"end\":%.1f}\n", us(start, stamp), us(start, end));
 }
 
 /* One line of /proc/PID/smaps_rollup, in kB. */
@@ -314,8 +344,12 @@ int main(int argc, char **argv)
 {
         struct client c;
 
+        if (argc > 2 && strcmp(argv[1], "command") == 0) {
+                bench_command(argv + 2);
+                return 0;
+        }
         if (argc < 5)
-                fail("usage: bench life|busy|stdout SHIM BUNDLE ID [N]");
+                fail("usage: bench life|busy|stdout SHIM BUNDLE ID [N], bench command PROGRAM ...");
         client_init(&c, argv[2], argv[3], argv[4]);
         if (strcmp(argv[1], "life") == 0)
                 bench_life(&c);

@@ -20,7 +20,9 @@ import time
 
 import bundle
 import chart
+import engine
 
+DOCS = pathlib.Path(__file__).resolve().parents[2] / "docs"
 STOCK = "/usr/bin/containerd-shim-runc-v2"
 
 # key, label, unit, target ratio that belay must reach (None: shown only)
@@ -170,32 +172,54 @@ def write_readme(path, rows):
     path.write_text(before + start + short + "\n" + end + rest.split(end)[1])
 
 
+def write_section(name, text):
+    """docs/benchmarks.md has a section for each part of the benchmark, between two markers."""
+    start, end = f"<!-- {name} -->\n", f"<!-- /{name} -->\n"
+    path = DOCS / "benchmarks.md"
+    before, rest = path.read_text().split(start)
+    path.write_text(before + start + text + "\n" + end + rest.split(end)[1])
+
+
+def shim_part(args, work):
+    shims = {"belay": f"{args.bin}/containerd-shim-belay-v2", "stock": STOCK}
+    result = measure(Runner(args.tools, work), shims, args.quick)
+    rows = table(result)
+    print(markdown(rows))
+    if args.write:
+        command = "./dev bench --write" + (" --quick" if args.quick else "")
+        write_section("shim", markdown(rows) +
+                      f"\n\nMedians unless it says p99; both shims in turn on the same bundles in one run: `{command}`, "
+                      f"{datetime.date.today()}.\n{versions()}. The method is in `test/bench/bench.py`.")
+        (DOCS / "bench.svg").write_text(chart.draw(result))
+        write_readme(DOCS.parent / "README.md", rows)
+    return 0
+
+
+def engine_part(args, work):
+    result = engine.measure(args.tools, args.bin, work, 20 if args.quick else 100)
+    print(engine.markdown(result))
+    if args.write:
+        command = "./dev bench --engine --write" + (" --quick" if args.quick else "")
+        write_section("engine", engine.markdown(result) +
+                      f"\n\nMedians; all in turn on the same bundles in one run: `{command}`, {datetime.date.today()}.\n"
+                      f"{versions()}. The method is in `test/bench/engine.py`, the floor is `test/bench/floor.c`.")
+        (DOCS / "bench-engine.svg").write_text(engine.draw(result))
+    return 0
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bin", required=True, help="where belay's binaries are")
     parser.add_argument("--tools", required=True, help="where the benchmark's own are")
+    parser.add_argument("--engine", action="store_true", help="the engine beside runc, crun and the floor, instead")
     parser.add_argument("--quick", action="store_true", help="a fifth of the runs")
-    parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md and docs/bench.svg")
+    parser.add_argument("--write", action="store_true", help="write the figures to docs/ and README.md")
     args = parser.parse_args()
-    shims = {"belay": f"{args.bin}/containerd-shim-belay-v2", "stock": STOCK}
     with tempfile.TemporaryDirectory(prefix="belay-bench.", dir=tmpfs()) as work:
         try:
-            result = measure(Runner(args.tools, work), shims, args.quick)
+            return engine_part(args, work) if args.engine else shim_part(args, work)
         finally:
             bundle.remove_cgroup_parent()
-    rows = table(result)
-    print(markdown(rows))
-    if args.write:
-        docs = pathlib.Path(__file__).resolve().parents[2] / "docs"
-        command = "./dev bench --write" + (" --quick" if args.quick else "")
-        (docs / "benchmarks.md").write_text(
-            "# Benchmarks\n\n![belay beside the stock shim](bench.svg)\n\n" + markdown(rows) +
-            f"\n\nMedians unless it says p99; both shims in turn on the same bundles in one run: `{command}`, "
-            f"{datetime.date.today()}.\n{versions()}. The method is in `test/bench/bench.py`. "
-            "Ratios count, milliseconds depend on the machine.\n")
-        (docs / "bench.svg").write_text(chart.draw(result))
-        write_readme(docs.parent / "README.md", rows)
-    return 0
 
 
 if __name__ == "__main__":
