@@ -300,6 +300,9 @@ static int compile_piece(uint32_t token, const struct seccomp_input *input, stru
                 if (r < 0)
                         return error_errno(err, -r, "seccomp: select architecture 0x%x", token);
         }
+        /* A binary tree: longer, but the kernel, which runs a filter once for every call that there
+         * is when it is loaded, takes a third of the time. Only libseccomp before 2.5 refuses. */
+        (void)seccomp_attr_set(ctx, SCMP_FLTATR_CTL_OPTIMIZE, 2);
         for (size_t i = 0; i < input->n_rules; i++) {
                 const struct seccomp_rule *rule = &input->rules[i];
 
