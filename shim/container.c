@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "pkg/base/cleanup.h"
 
@@ -26,7 +27,7 @@ struct container *container_new(struct shim_server *server, const char *id, cons
                 return NULL;
         }
         c->server = server;
-        c->bundle_fd = -1;
+        c->state_fd = -1;
         list_init(&c->node);
         list_init(&c->execs);
         c->id = strdup(id);
@@ -36,9 +37,13 @@ struct container *container_new(struct shim_server *server, const char *id, cons
                 (void)error_set(err, STATUS_RESOURCE_EXHAUSTED, "create container: no memory");
                 return container_free(c);
         }
-        c->bundle_fd = open(bundle, O_PATH | O_DIRECTORY | O_CLOEXEC);
-        if (c->bundle_fd < 0) {
+        if (access(bundle, X_OK) < 0) {
                 (void)error_errno(err, errno, "open bundle '%s'", bundle);
+                return container_free(c);
+        }
+        c->state_fd = open(server->bundle, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        if (c->state_fd < 0) {
+                (void)error_errno(err, errno, "open '%s'", server->bundle);
                 return container_free(c);
         }
         return c;
@@ -57,7 +62,7 @@ struct container *container_free(struct container *c)
         if (c->impl && c->n_jobs == 0)
                 c->server->executor->ops->container_free(c->impl);
         loop_timer_free(c->execs_wait);
-        fd_close(c->bundle_fd);
+        fd_close(c->state_fd);
         free(c->id);
         free(c->bundle);
         free(c);

@@ -20,7 +20,7 @@ struct container {
         struct list node; /* in the server's graveyard */
         char *id;
         char *bundle;
-        int bundle_fd; /* records survive a rename of the directory */
+        int state_fd; /* of server->bundle; records survive a rename of the directory */
         struct executor_container *impl;
         struct process *init;
         struct list execs;
@@ -42,7 +42,7 @@ struct container {
         struct error create_error; /* what undoing it is for */
 };
 
-/* Opens the bundle. NULL and err on failure. */
+/* bundle: where config.json lies. NULL and err on failure. */
 struct container *container_new(struct shim_server *server, const char *id, const char *bundle,
                                 struct error *err);
 

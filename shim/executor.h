@@ -26,6 +26,7 @@ struct executor_mount {
 struct executor_create {
         const char *id;
         const char *bundle;
+        const char *state_dir; /* where files of the executor's own go; often the bundle */
         const char *runtime_namespace;
         const struct executor_mount *mounts;
         size_t n_mounts;

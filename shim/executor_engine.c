@@ -49,6 +49,7 @@ static int do_create(void *impl, const struct executor_create *args, executor_cr
         const struct engine_create create = {
                 .id = args->id,
                 .bundle = args->bundle,
+                .state_dir = args->state_dir,
                 .runtime_namespace = args->runtime_namespace,
                 .mounts = mounts,
                 .n_mounts = args->n_mounts,

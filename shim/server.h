@@ -49,7 +49,8 @@ struct shim_server_options {
         const struct executor *executor; /* outlives the server */
         const char *runtime_namespace;   /* of containerd; copied */
         const char *id;                  /* the -id of `start`: for the log and the dump; copied */
-        const char *bundle;              /* absolute; likewise */
+        const char *bundle;              /* absolute: the shim's own files go here, also when a
+                                          * Create names another directory; likewise */
         const char *ttrpc_address;       /* containerd's, for events; "" or NULL: none; copied */
         struct shim_times times;
 

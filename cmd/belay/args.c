@@ -11,35 +11,69 @@
 #include "pkg/base/limits.h"
 #include "pkg/base/str.h"
 
-enum kind { KIND_BOOL, KIND_STRING, KIND_ENV };
+enum kind { KIND_BOOL, KIND_STRING, KIND_LIST };
 
 struct flag {
         const char *name;
         char letter;
         enum kind kind;
         size_t offset;
+        size_t count_offset; /* of a list */
+        size_t max;          /* likewise */
         const char *meta;
         const char *help;
 };
 
-#define FLAG_BOOL(name, letter, field, help)                                      \
-        {                                                                         \
-                name, letter, KIND_BOOL, offsetof(struct args, field), NULL, help \
+#define FLAG_BOOL(name, letter, field, help)                                            \
+        {                                                                               \
+                name, letter, KIND_BOOL, offsetof(struct args, field), 0, 0, NULL, help \
         }
-#define FLAG_STRING(name, letter, field, meta, help)                                \
-        {                                                                           \
-                name, letter, KIND_STRING, offsetof(struct args, field), meta, help \
+#define FLAG_STRING(name, letter, field, meta, help)                                      \
+        {                                                                                 \
+                name, letter, KIND_STRING, offsetof(struct args, field), 0, 0, meta, help \
         }
+#define FLAG_LIST(name, letter, field, max, meta, help)                   \
+        {                                                                 \
+                name, letter, KIND_LIST, offsetof(struct args, field),    \
+                        offsetof(struct args, n_##field), max, meta, help \
+        }
+/* What runc takes and belay has no use for. */
+#define IGNORED "taken for runc's sake, and ignored"
 
 static const struct flag flags[_ARG_FLAG_MAX] = {
         [ARG_RM] = FLAG_BOOL("rm", 0, rm, "remove the container when it has ended"),
         [ARG_DETACH] = FLAG_BOOL("detach", 'd', detach, "print the id and leave it running"),
         [ARG_TERMINAL] = FLAG_BOOL("tty", 't', terminal, "give it a terminal"),
         [ARG_ROOTFS] = FLAG_STRING("rootfs", 0, rootfs, "DIR", "root file system to run in"),
-        [ARG_ENV] = {"env", 'e', KIND_ENV, 0, "NAME=VALUE", "set a variable; may be repeated"},
+        [ARG_ENV] = FLAG_LIST("env", 'e', env, ARGS_ENV_MAX, "NAME=VALUE",
+                              "set a variable; may be repeated"),
         [ARG_CWD] = FLAG_STRING("cwd", 0, cwd, "DIR", "working directory inside"),
         [ARG_USER] = FLAG_STRING("user", 'u', user, "UID[:GID]", "numeric user and group"),
-        [ARG_LOG] = FLAG_STRING("log", 0, log, "FILE", "with -d: append its output to FILE"),
+        [ARG_OUTPUT] = FLAG_STRING("output", 0, output, "FILE",
+                                   "with -d and --rootfs: append its output to FILE"),
+        [ARG_KEEP] = FLAG_BOOL("keep", 0, keep, "with --bundle: keep the ended container"),
+        [ARG_CONSOLE_SOCKET] = FLAG_STRING("console-socket", 0, console_socket, "SOCK",
+                                           "send the terminal's master to this socket"),
+        [ARG_PID_FILE] = FLAG_STRING("pid-file", 0, pid_file, "FILE", "write its pid to FILE"),
+        [ARG_PRESERVE_FDS] = FLAG_STRING("preserve-fds", 0, preserve_fds, "N",
+                                         "further descriptors to pass on (only 0 as yet)"),
+        [ARG_NO_PIVOT] = FLAG_BOOL("no-pivot", 0, no_pivot, "do not use pivot_root"),
+        [ARG_NO_NEW_KEYRING] = FLAG_BOOL("no-new-keyring", 0, no_new_keyring,
+                                         "do not give it a session keyring of its own"),
+        [ARG_NO_SUBREAPER] = FLAG_BOOL("no-subreaper", 0, ignored_flag, IGNORED),
+        [ARG_PROCESS] = FLAG_STRING("process", 'p', process, "FILE",
+                                    "the process as JSON of the runtime-spec"),
+        [ARG_CAP] = FLAG_LIST("cap", 'c', caps, ARGS_CAPS_MAX, "CAP",
+                              "a further capability; may be repeated"),
+        [ARG_ADDITIONAL_GIDS] = FLAG_LIST("additional-gids", 'g', gids, ARGS_GIDS_MAX, "GID",
+                                          "a further group; may be repeated"),
+        [ARG_NO_NEW_PRIVS] = FLAG_BOOL("no-new-privs", 0, no_new_privs, "set no_new_privs"),
+        [ARG_FORMAT] = FLAG_STRING("format", 'f', format, "FORMAT", "json or table"),
+        [ARG_QUIET] = FLAG_BOOL("quiet", 'q', quiet, "print ids only"),
+        [ARG_RESOURCES] = FLAG_STRING("resources", 'r', resources, "FILE",
+                                      "limits as JSON of the runtime-spec; - is standard input"),
+        [ARG_STATS] = FLAG_BOOL("stats", 0, stats, "print statistics once"),
+        [ARG_SPEC_ROOTLESS] = FLAG_BOOL("rootless", 0, rootless, "for a user namespace"),
         [ARG_EXEC] = FLAG_STRING("exec", 0, exec_id, "EXEC_ID",
                                  "the process that `belay exec -d` has named"),
         [ARG_ALL] = FLAG_BOOL("all", 'a', all, "signal every process of the container"),
@@ -56,13 +90,24 @@ static const struct flag flags[_ARG_FLAG_MAX] = {
         [ARG_SHIM] =
                 FLAG_STRING("shim", 0, shim, "PATH",
                             "shim to start [containerd-shim-belay-v2 beside belay, or in PATH]"),
+        [ARG_LOG] = FLAG_STRING("log", 0, log, "FILE", "append belay's own errors to FILE"),
+        [ARG_LOG_FORMAT] = FLAG_STRING("log-format", 0, log_format, "FORMAT", "text or json"),
+        [ARG_DEBUG] = FLAG_BOOL("debug", 0, debug, "have the shim log more"),
+        [ARG_SYSTEMD_CGROUP] = FLAG_BOOL("systemd-cgroup", 0, systemd_cgroup,
+                                         "have systemd make the cgroup (refused as yet)"),
+        [ARG_CGROUP_MANAGER] = FLAG_STRING("cgroup-manager", 0, cgroup_manager, "NAME",
+                                           "cgroupfs; systemd is --systemd-cgroup"),
+        [ARG_ROOTLESS] = FLAG_STRING("rootless", 0, ignored_text, "VALUE", IGNORED),
+        [ARG_CRIU] = FLAG_STRING("criu", 0, ignored_text, "PATH", IGNORED),
         [ARG_HELP] = FLAG_BOOL("help", 'h', help, "print help and exit"),
         [ARG_VERSION] = FLAG_BOOL("version", 'V', version, "print the version and exit"),
 };
 
-static const uint32_t common_flags = ARG_BIT(ARG_ROOT) | ARG_BIT(ARG_JSON) | ARG_BIT(ARG_ADDRESS) |
-                                     ARG_BIT(ARG_BUNDLE) | ARG_BIT(ARG_NAMESPACE) |
-                                     ARG_BIT(ARG_SHIM) | ARG_BIT(ARG_HELP) | ARG_BIT(ARG_VERSION);
+static const uint64_t common_flags =
+        ARG_BIT(ARG_ROOT) | ARG_BIT(ARG_JSON) | ARG_BIT(ARG_ADDRESS) | ARG_BIT(ARG_BUNDLE) |
+        ARG_BIT(ARG_NAMESPACE) | ARG_BIT(ARG_SHIM) | ARG_BIT(ARG_LOG) | ARG_BIT(ARG_LOG_FORMAT) |
+        ARG_BIT(ARG_DEBUG) | ARG_BIT(ARG_SYSTEMD_CGROUP) | ARG_BIT(ARG_CGROUP_MANAGER) |
+        ARG_BIT(ARG_ROOTLESS) | ARG_BIT(ARG_CRIU) | ARG_BIT(ARG_HELP) | ARG_BIT(ARG_VERSION);
 
 struct parser {
         int argc;
@@ -72,29 +117,53 @@ struct parser {
         struct args *args;
 };
 
-static const struct flag *flag_by_name(const char *name, size_t len)
+static bool flag_is_in(const struct flag *flag, uint64_t set)
 {
-        for (size_t i = 0; i < _ARG_FLAG_MAX; i++) {
-                if (strlen(flags[i].name) == len && memcmp(flags[i].name, name, len) == 0)
-                        return &flags[i];
-        }
-        return NULL;
-}
-
-static const struct flag *flag_by_letter(char letter)
-{
-        for (size_t i = 0; i < _ARG_FLAG_MAX; i++) {
-                if (flags[i].letter == letter)
-                        return &flags[i];
-        }
-        return NULL;
+        return ARG_BIT(flag - flags) & set;
 }
 
 static bool flag_is_allowed(const struct flag *flag, const struct verb *verb)
 {
-        uint32_t bit = ARG_BIT((uint32_t)(flag - flags));
+        return flag_is_in(flag, common_flags | (verb ? verb->flags : 0));
+}
 
-        return bit & (common_flags | (verb ? verb->flags : 0));
+static bool flag_is_called(const struct flag *flag, const char *name, size_t len, char letter)
+{
+        if (letter)
+                return flag->letter == letter;
+        return strlen(flag->name) == len && memcmp(flag->name, name, len) == 0;
+}
+
+/* By name or letter. Of several those of the verb come first, then those of all verbs. */
+static const struct flag *flag_find(const struct verb *verb, const char *name, size_t len,
+                                    char letter)
+{
+        const struct flag *found = NULL;
+
+        for (size_t i = 0; i < _ARG_FLAG_MAX; i++) {
+                const struct flag *flag = &flags[i];
+
+                if (!flag_is_called(flag, name, len, letter))
+                        continue;
+                if (verb && flag_is_in(flag, verb->flags))
+                        return flag;
+                if (!found || !flag_is_allowed(found, verb))
+                        found = flag;
+        }
+        return found;
+}
+
+static int list_add(struct args *args, const struct flag *flag, const char *value,
+                    struct error *err)
+{
+        const char **items = (const char **)((char *)args + flag->offset);
+        size_t *n = (size_t *)((char *)args + flag->count_offset);
+
+        if (*n == flag->max)
+                return error_set(err, STATUS_INVALID_ARGUMENT, "more than %zu times --%s",
+                                 flag->max, flag->name);
+        items[(*n)++] = value;
+        return 0;
 }
 
 static int flag_set(struct parser *p, const struct flag *flag, const char *value, struct error *err)
@@ -119,17 +188,13 @@ static int flag_set(struct parser *p, const struct flag *flag, const char *value
                 *(const char **)field = value;
                 return 0;
         }
-        if (p->args->n_env == ARGS_ENV_MAX)
-                return error_set(err, STATUS_INVALID_ARGUMENT, "more than %d times --env",
-                                 ARGS_ENV_MAX);
-        p->args->env[p->args->n_env++] = value;
-        return 0;
+        return list_add(p->args, flag, value, err);
 }
 
 static int read_long(struct parser *p, const char *name, struct error *err)
 {
         size_t len = strcspn(name, "=");
-        const struct flag *flag = flag_by_name(name, len);
+        const struct flag *flag = flag_find(p->verb, name, len, 0);
 
         if (!flag)
                 return error_set(err, STATUS_INVALID_ARGUMENT, "unknown option --%.*s", (int)len,
@@ -141,7 +206,7 @@ static int read_long(struct parser *p, const char *name, struct error *err)
 static int read_letters(struct parser *p, const char *letters, struct error *err)
 {
         for (; *letters; letters++) {
-                const struct flag *flag = flag_by_letter(*letters);
+                const struct flag *flag = flag_find(p->verb, NULL, 0, *letters);
 
                 if (!flag)
                         return error_set(err, STATUS_INVALID_ARGUMENT, "unknown option -%c",
@@ -176,8 +241,8 @@ static int check(const struct parser *p, struct error *err)
                                  p->verb->name);
         if (args->id && !id_is_valid(args->id))
                 return error_set(err, STATUS_INVALID_ARGUMENT,
-                                 "'%s' is not an id: letters and digits with single '.', '_' or "
-                                 "'-' between, at most %d characters",
+                                 "'%s' is not an id: letters, digits and '_', behind the first "
+                                 "one '.', '+' and '-', too, at most %d characters",
                                  args->id, LIMIT_ID_LENGTH);
         if (args->n_words > p->verb->words_max)
                 return error_set(err, STATUS_INVALID_ARGUMENT, "%s: what is '%s'?", p->verb->name,
@@ -196,6 +261,7 @@ int args_parse(int argc, const char *const *argv, const struct verb *verbs, size
                 .root = BELAY_ROOT_DEFAULT,
                 .runtime_namespace = BELAY_NAMESPACE_DEFAULT,
                 .exec_id = "",
+                .log_format = "text",
         };
         for (p.i = 1; p.i < argc && !words && r == 0; p.i++) {
                 const char *word = argv[p.i];
@@ -229,9 +295,9 @@ static void print_flag(const struct flag *flag)
         printf("  %-26s  %s\n", left, flag->help);
 }
 
-static void print_flags(uint32_t set)
+static void print_flags(uint64_t set)
 {
-        for (uint32_t i = 0; i < _ARG_FLAG_MAX; i++) {
+        for (size_t i = 0; i < _ARG_FLAG_MAX; i++) {
                 if (set & ARG_BIT(i))
                         print_flag(&flags[i]);
         }

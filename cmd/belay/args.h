@@ -14,7 +14,7 @@
 #define BELAY_ROOT_DEFAULT      "/run/belay"
 #define BELAY_NAMESPACE_DEFAULT "belay"
 
-enum { ARGS_ENV_MAX = 128 };
+enum { ARGS_ENV_MAX = 128, ARGS_CAPS_MAX = 48, ARGS_GIDS_MAX = 48 };
 
 /* Bits, for the set of options that a verb takes. */
 enum arg_flag {
@@ -25,7 +25,23 @@ enum arg_flag {
         ARG_ENV,
         ARG_CWD,
         ARG_USER,
-        ARG_LOG,
+        ARG_OUTPUT,
+        ARG_KEEP,
+        ARG_CONSOLE_SOCKET,
+        ARG_PID_FILE,
+        ARG_PRESERVE_FDS,
+        ARG_NO_PIVOT,
+        ARG_NO_NEW_KEYRING,
+        ARG_NO_SUBREAPER,
+        ARG_PROCESS,
+        ARG_CAP,
+        ARG_ADDITIONAL_GIDS,
+        ARG_NO_NEW_PRIVS,
+        ARG_FORMAT,
+        ARG_QUIET,
+        ARG_RESOURCES,
+        ARG_STATS,
+        ARG_SPEC_ROOTLESS,
         ARG_EXEC,
         ARG_ALL,
         ARG_FORCE,
@@ -36,12 +52,19 @@ enum arg_flag {
         ARG_BUNDLE,
         ARG_NAMESPACE,
         ARG_SHIM,
+        ARG_LOG,
+        ARG_LOG_FORMAT,
+        ARG_DEBUG,
+        ARG_SYSTEMD_CGROUP,
+        ARG_CGROUP_MANAGER,
+        ARG_ROOTLESS,
+        ARG_CRIU,
         ARG_HELP,
         ARG_VERSION,
         _ARG_FLAG_MAX
 };
 
-#define ARG_BIT(flag) (UINT32_C(1) << (flag))
+#define ARG_BIT(flag) (UINT64_C(1) << (flag))
 
 /* Strings point into argv; NULL when not given, unless a default is named. */
 struct args {
@@ -53,15 +76,39 @@ struct args {
         const char *rootfs;
         const char *cwd;
         const char *user;
+        const char *output;
+        const char *console_socket;
+        const char *pid_file;
+        const char *preserve_fds;
+        const char *process;
+        const char *format;
+        const char *resources;
         const char *log;
+        const char *log_format; /* "text" */
+        const char *cgroup_manager;
+        const char *ignored_text;
         const char *exec_id; /* "" */
         const char *env[ARGS_ENV_MAX];
         size_t n_env;
+        const char *caps[ARGS_CAPS_MAX];
+        size_t n_caps;
+        const char *gids[ARGS_GIDS_MAX];
+        size_t n_gids;
         bool rm;
         bool detach;
         bool terminal;
         bool all;
         bool force;
+        bool ignored_flag;
+        bool keep;
+        bool no_pivot;
+        bool no_new_keyring;
+        bool no_new_privs;
+        bool quiet;
+        bool stats;
+        bool rootless;
+        bool debug;
+        bool systemd_cgroup;
         bool json;
         bool help;
         bool version;
@@ -76,7 +123,7 @@ struct verb {
         const char *synopsis;
         const char *summary; /* one line */
         const char *details; /* paragraphs, or NULL */
-        uint32_t flags;      /* ARG_BIT()s besides those of all verbs */
+        uint64_t flags;      /* ARG_BIT()s besides those of all verbs */
         bool takes_id;
         size_t words_max;
         int failure; /* exit status when belay itself fails */

@@ -48,7 +48,8 @@ int container_open(struct container *ret, const struct args *args, struct error 
                 return -1;
         if (connect_shim(&c, args, &why) < 0) {
                 if (why.code == STATUS_NOT_FOUND && c.own)
-                        (void)error_set(&why, STATUS_NOT_FOUND, "no container '%s' in '%s'",
+                        (void)error_set(&why, STATUS_NOT_FOUND,
+                                        "container does not exist: no container '%s' in '%s'",
                                         args->id, args->root);
                 if (why.code == STATUS_NOT_FOUND || !c.bundle || !ret_lost) {
                         container_close(&c);

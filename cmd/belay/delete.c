@@ -23,7 +23,8 @@ int container_remove(struct container *c, const struct args *args, struct error 
                 if (task_delete(c->task, args->id, "", &why) < 0 && why.code != STATUS_NOT_FOUND)
                         return error_set(err, why.code, "%s%s", why.msg,
                                          why.code == STATUS_FAILED_PRECONDITION
-                                                 ? " (--force kills it first)"
+                                                 ? ": the container is not stopped (--force kills "
+                                                   "it first)"
                                                  : "");
                 task_shutdown(c->task, args->id);
         }
@@ -70,9 +71,9 @@ int verb_delete(const struct args *args, int *ret_status, struct error *err)
         _cleanup_(container_close) struct container c = {0};
         struct error lost = ERROR_INIT;
 
-        if (container_open(&c, args, &lost, err) < 0)
-                return -1;
         *ret_status = 0;
+        if (container_open(&c, args, &lost, err) < 0)
+                return args->force && err->code == STATUS_NOT_FOUND ? 0 : -1; /* as runc has it */
         if (!str_is_empty(args->exec_id)) {
                 if (c.task)
                         return task_delete(c.task, args->id, args->exec_id, err);

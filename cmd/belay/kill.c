@@ -28,9 +28,12 @@ int verb_kill(const struct args *args, int *ret_status, struct error *err)
         _cleanup_(container_close) struct container c = {0};
         int signo;
 
-        if (signal_of(args, &signo, err) < 0 || container_open(&c, args, NULL, err) < 0 ||
-            task_kill(c.task, args->id, args->exec_id, signo, args->all, err) < 0)
-                return -1;
         *ret_status = 0;
-        return 0;
+        if (signal_of(args, &signo, err) < 0 || container_open(&c, args, NULL, err) < 0)
+                return -1;
+        if (task_kill(c.task, args->id, args->exec_id, signo, args->all, err) == 0)
+                return 0;
+        /* Callers of runc look for these words. */
+        return err->code == STATUS_NOT_FOUND && c.own ? error_prefix(err, "container not running")
+                                                      : -1;
 }

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "cmd/belay/args.h"
+#include "cmd/belay/out.h"
 #include "cmd/belay/verbs.h"
 #include "version.h"
 
@@ -34,7 +35,7 @@ static const struct verb verbs[] = {
                         "container stays until `belay delete`.",
                 .flags = ARG_BIT(ARG_RM) | ARG_BIT(ARG_DETACH) | ARG_BIT(ARG_TERMINAL) |
                          ARG_BIT(ARG_ROOTFS) | ARG_BIT(ARG_ENV) | ARG_BIT(ARG_CWD) |
-                         ARG_BIT(ARG_USER) | ARG_BIT(ARG_LOG),
+                         ARG_BIT(ARG_USER) | ARG_BIT(ARG_OUTPUT),
                 .takes_id = true,
                 .words_max = INT_MAX,
                 .failure = EXIT_BELAY,
@@ -59,13 +60,38 @@ static const struct verb verbs[] = {
                 .run = verb_exec,
         },
         {
+                .name = "create",
+                .synopsis = "[OPTION...] ID",
+                .summary = "Create a container from a bundle, as the OCI has it",
+                .details =
+                        "The bundle is --bundle, by default the working directory. The container "
+                        "inherits the\nstandard streams; one with a terminal sends it to "
+                        "--console-socket. `belay start` starts it.",
+                .flags = ARG_BIT(ARG_CONSOLE_SOCKET) | ARG_BIT(ARG_PID_FILE) |
+                         ARG_BIT(ARG_PRESERVE_FDS) | ARG_BIT(ARG_NO_PIVOT) |
+                         ARG_BIT(ARG_NO_NEW_KEYRING),
+                .takes_id = true,
+                .failure = EXIT_FAILURE,
+                .check = verb_create_check,
+                .run = verb_create,
+        },
+        {
+                .name = "start",
+                .synopsis = "[OPTION...] ID",
+                .summary = "Start a created container",
+                .takes_id = true,
+                .failure = EXIT_FAILURE,
+                .run = verb_start,
+        },
+        {
                 .name = "state",
                 .synopsis = "[OPTION...] ID",
                 .summary = "Show the state of a container, and how it ended",
                 .details = "`lost` means that its shim is gone and has left no record of an end.",
-                .flags = ARG_BIT(ARG_EXEC),
+                .flags = ARG_BIT(ARG_EXEC) | ARG_BIT(ARG_FORMAT),
                 .takes_id = true,
                 .failure = EXIT_FAILURE,
+                .check = format_check,
                 .run = verb_state,
         },
         {
@@ -113,6 +139,13 @@ static const struct verb verbs[] = {
 
 enum { N_VERBS = sizeof(verbs) / sizeof(verbs[0]) };
 
+static void complain(const struct args *args, const struct error *err)
+{
+        (void)fprintf(stderr, "belay: %s\n", err->msg);
+        if (args->log)
+                out_log_error(args->log, args->log_format, err->msg);
+}
+
 int main(int argc, char **argv)
 {
         struct sigaction ignore = {.sa_handler = SIG_IGN};
@@ -123,8 +156,9 @@ int main(int argc, char **argv)
 
         (void)sigaction(SIGPIPE, &ignore, NULL);
         if (args_parse(argc, (const char *const *)argv, verbs, N_VERBS, &args, &verb, &err) < 0) {
-                (void)fprintf(stderr, "belay: %s\n(`belay %s%s--help` helps)\n", err.msg,
-                              verb ? verb->name : "", verb ? " " : "");
+                complain(&args, &err);
+                (void)fprintf(stderr, "(`belay %s%s--help` helps)\n", verb ? verb->name : "",
+                              verb ? " " : "");
                 return EXIT_USAGE;
         }
         if (args.version) {
@@ -139,7 +173,7 @@ int main(int argc, char **argv)
                 return verb || args.help ? EXIT_SUCCESS : EXIT_USAGE;
         }
         if (verb->run(&args, &status, &err) < 0) {
-                (void)fprintf(stderr, "belay: %s\n", err.msg);
+                complain(&args, &err);
                 return verb->failure;
         }
         return fflush(stdout) == 0 ? status : verb->failure;

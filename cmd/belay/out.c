@@ -4,10 +4,14 @@
  */
 #include "cmd/belay/out.h"
 
+#include <fcntl.h>
 #include <json-c/json.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "pkg/base/cleanup.h"
+#include "pkg/base/clock.h"
 #include "pkg/base/str.h"
 
 void out_format_time(char buf[static OUT_TIME_BYTES], int64_t seconds, int32_t nanos)
@@ -43,47 +47,16 @@ static void print(struct json_object *object)
         json_object_put(object);
 }
 
-static void state_json(const struct view *view)
-{
-        const struct task_state *s = &view->state;
-        struct json_object *object = json_object_new_object();
-
-        add_string(object, "id", view->id);
-        if (!str_is_empty(view->exec_id))
-                add_string(object, "exec_id", view->exec_id);
-        add_string(object, "status", view->status);
-        json_object_object_add(object, "pid", json_object_new_int64(s->pid));
-        if (view->shim_pid)
-                json_object_object_add(object, "shim_pid", json_object_new_int64(view->shim_pid));
-        if (view->exited) {
-                json_object_object_add(object, "exit_status",
-                                       json_object_new_int64(s->exit_status));
-                add_time(object, "exited_at", s->exited_at, s->exited_at_nanos);
-        }
-        if (view->reason)
-                add_string(object, "reason", view->reason);
-        add_string(object, "bundle", s->bundle);
-        json_object_object_add(object, "terminal", json_object_new_boolean(s->terminal));
-        add_string(object, "stdin", s->in);
-        add_string(object, "stdout", s->out);
-        add_string(object, "stderr", s->err);
-        print(object);
-}
-
 static void line(const char *name, const char *value)
 {
         if (!str_is_empty(value))
                 printf("%-12s %s\n", name, value);
 }
 
-void out_state(const struct view *view, bool json)
+void out_state(const struct view *view)
 {
         char time_text[OUT_TIME_BYTES];
 
-        if (json) {
-                state_json(view);
-                return;
-        }
         line("id", view->id);
         line("exec", view->exec_id);
         line("status", view->status);
@@ -180,4 +153,25 @@ void out_id(const char *key, const char *id, bool json)
         object = json_object_new_object();
         add_string(object, key, id);
         print(object);
+}
+
+void out_log_error(const char *path, const char *format, const char *msg)
+{
+        _cleanup_close_ int fd =
+                open(path, O_WRONLY | O_CREAT | O_APPEND | O_NOCTTY | O_CLOEXEC, 0644);
+        struct json_object *object = json_object_new_object();
+        struct timespec now = clock_realtime();
+
+        add_string(object, "level", "error");
+        add_string(object, "msg", msg);
+        add_time(object, "time", now.tv_sec, (int32_t)now.tv_nsec);
+        if (fd >= 0 && str_equal(format, "json"))
+                dprintf(fd, "%s\n",
+                        json_object_to_json_string_ext(object, JSON_C_TO_STRING_NOSLASHESCAPE));
+        else if (fd >= 0)
+                dprintf(fd, "time=%s level=error msg=%s\n",
+                        json_object_to_json_string(json_object_object_get(object, "time")),
+                        json_object_to_json_string_ext(json_object_object_get(object, "msg"),
+                                                       JSON_C_TO_STRING_NOSLASHESCAPE));
+        json_object_put(object);
 }

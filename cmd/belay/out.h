@@ -15,7 +15,8 @@
 enum { OUT_TIME_BYTES = 40 };
 void out_format_time(char buf[static OUT_TIME_BYTES], int64_t seconds, int32_t nanos);
 
-void out_state(const struct view *view, bool json);
+/* For people; programs get oci_state_format(). */
+void out_state(const struct view *view);
 
 /* The answer of wait. */
 void out_exit(const struct task_state *state, bool json);
@@ -31,6 +32,10 @@ struct out_row {
         struct timespec created_at;
 };
 void out_list(const struct out_row *rows, size_t n, bool json);
+
+/* A line of level error to the end of the log that the command line names; a log that cannot be
+ * written is passed over, since the error itself is told elsewhere, too. format: "json" or text. */
+void out_log_error(const char *path, const char *format, const char *msg);
 
 /* One id, for run -d and exec -d. key: its name in JSON. */
 void out_id(const char *key, const char *id, bool json);

@@ -101,10 +101,18 @@ static int shim_run(const struct args *args, const char *bundle, const char *act
         _cleanup_free_ char *path = shim_path(args);
         _cleanup_free_ char *grpc =
                 path_join_clean((const char *const[]){args->root, "belay.sock"}, 2);
-        const char *argv[] = {path,       "-namespace", args->runtime_namespace,
-                              "-address", grpc,         "-id",
-                              args->id,   "-bundle",    bundle,
-                              action,     NULL};
+        const char *argv[] = {path,
+                              "-namespace",
+                              args->runtime_namespace,
+                              "-address",
+                              grpc,
+                              "-id",
+                              args->id,
+                              "-bundle",
+                              bundle,
+                              args->debug ? "-debug" : "-debug=false",
+                              action,
+                              NULL};
         _cleanup_close_ int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
         _cleanup_close_ int in = -1;
         _cleanup_close_ int in_writer = -1;

@@ -40,8 +40,8 @@ int verb_run_check(const struct args *args, struct error *err)
                 why = "has no terminal to give with --detach";
         else if (args->detach && args->rm)
                 why = "cannot remove with --rm what it leaves running with --detach";
-        else if (args->log && !args->detach)
-                why = "takes --log only with --detach";
+        else if (args->output && !args->detach)
+                why = "takes --output only with --detach";
         return why ? error_set(err, STATUS_INVALID_ARGUMENT, "run %s", why) : 0;
 }
 
@@ -111,7 +111,7 @@ static int create(const struct args *args, struct container *c, struct streams *
                 CONTAINERD__TASK__V2__CREATE_TASK_REQUEST__INIT;
         _cleanup_free_ char *log = NULL;
 
-        if (make_log(args->log, &log, err) < 0)
+        if (make_log(args->output, &log, err) < 0)
                 return -1;
         request.id = (char *)args->id;
         request.bundle = c->bundle;

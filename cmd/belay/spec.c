@@ -255,12 +255,29 @@ static int make_paths_absolute(struct json_object *config, const char *bundle, s
         return 0;
 }
 
+static bool wants_terminal(struct json_object *process)
+{
+        struct json_object *terminal = NULL;
+
+        return process && json_object_object_get_ex(process, "terminal", &terminal) &&
+               json_object_get_boolean(terminal);
+}
+
+int spec_read(const char *bundle, char **ret_json, bool *ret_terminal, struct error *err)
+{
+        _cleanup_(json_free_p) struct json_object *config = NULL;
+
+        if (read_config(bundle, &config, err) < 0 || print_json(config, ret_json, err) < 0)
+                return -1;
+        *ret_terminal = wants_terminal(process_of(config));
+        return 0;
+}
+
 int spec_from_bundle(const char *bundle, const struct spec_wish *wish, char **ret_json,
                      bool *ret_terminal, struct error *err)
 {
         _cleanup_(json_free_p) struct json_object *config = NULL;
         struct json_object *process;
-        struct json_object *terminal = NULL;
 
         if (read_config(bundle, &config, err) < 0 || make_paths_absolute(config, bundle, err) < 0)
                 return -1;
@@ -270,8 +287,7 @@ int spec_from_bundle(const char *bundle, const struct spec_wish *wish, char **re
                                  "'%s/config.json' has no process to run", bundle);
         if (process_apply(process, wish, err) < 0)
                 return -1;
-        *ret_terminal = json_object_object_get_ex(process, "terminal", &terminal) &&
-                        json_object_get_boolean(terminal);
+        *ret_terminal = wants_terminal(process);
         return print_json(config, ret_json, err);
 }
 

@@ -38,6 +38,9 @@ int spec_default(const struct spec_wish *wish, char **ret_json, struct error *er
 int spec_from_bundle(const char *bundle, const struct spec_wish *wish, char **ret_json,
                      bool *ret_terminal, struct error *err);
 
+/* The config.json of a bundle as it is; *ret_terminal: its process wants a terminal. */
+int spec_read(const char *bundle, char **ret_json, bool *ret_terminal, struct error *err);
+
 /* The process of an exec: that of bundle's config.json with the wish's arguments. */
 int spec_exec_process(const char *bundle, const struct spec_wish *wish, char **ret_json,
                       struct error *err);

@@ -56,7 +56,8 @@ int store_create(const char *root, const char *id, char **ret_path, struct error
         if (make_root(root, err) < 0 || store_path(root, id, &path, err) < 0)
                 return -1;
         if (mkdir(path, 0700) < 0 && errno == EEXIST)
-                return error_set(err, STATUS_ALREADY_EXISTS, "container '%s' exists already", id);
+                return error_set(err, STATUS_ALREADY_EXISTS,
+                                 "container with given ID already exists: '%s'", id);
         if (access(path, F_OK) < 0)
                 return error_errno(err, errno, "mkdir '%s'", path);
         *ret_path = TAKE_PTR(path);

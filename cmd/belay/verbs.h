@@ -10,6 +10,12 @@
 
 int verb_run_check(const struct args *args, struct error *err);
 int verb_run(const struct args *args, int *ret_status, struct error *err);
+int verb_create_check(const struct args *args, struct error *err);
+int verb_create(const struct args *args, int *ret_status, struct error *err);
+int verb_start(const struct args *args, int *ret_status, struct error *err);
+
+/* --format is json, table or nothing. */
+int format_check(const struct args *args, struct error *err);
 int verb_exec_check(const struct args *args, struct error *err);
 int verb_exec(const struct args *args, int *ret_status, struct error *err);
 int verb_state(const struct args *args, int *ret_status, struct error *err);

@@ -42,21 +42,13 @@ static bool is_alnum(char c)
 
 bool id_is_valid(const char *id)
 {
-        bool after_alnum = false;
         size_t n = 0;
 
-        for (; id[n]; n++) {
-                if (n == LIMIT_ID_LENGTH)
-                        return false;
-                if (is_alnum(id[n])) {
-                        after_alnum = true;
-                        continue;
-                }
-                if (!after_alnum || !strchr("._-", id[n]))
-                        return false;
-                after_alnum = false;
-        }
-        return after_alnum;
+        if (!is_alnum(id[0]) && id[0] != '_')
+                return false;
+        while (n <= LIMIT_ID_LENGTH && id[n] && (is_alnum(id[n]) || strchr("._+-", id[n])))
+                n++;
+        return n <= LIMIT_ID_LENGTH && !id[n];
 }
 
 int str_to_u64(const char *s, uint64_t *ret)

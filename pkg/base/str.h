@@ -14,8 +14,10 @@ bool str_has_suffix(const char *s, const char *suffix);
 bool str_equal(const char *a, const char *b); /* NULL equals "" */
 
 /*
- * containerd's rule for ids and namespaces: alphanumerics, with single `.`, `_` or `-` between
- * them, at most LIMIT_ID_LENGTH. Such an id is safe as a part of a file name.
+ * Ids and namespaces: letters, digits, `.`, `_`, `+` and `-`, beginning with a letter, a digit or
+ * `_`, at most LIMIT_ID_LENGTH. What containerd takes is a part of this, and so is what runc takes
+ * but for a first `.`, `+` or `-`. Such an id is safe as a file name, as a part of one, and as a
+ * word of a command line.
  */
 bool id_is_valid(const char *id);
 

@@ -37,28 +37,31 @@ static int open_init(const struct engine_state *state)
 }
 
 /* For its poststop hooks. A bundle whose config.json cannot be read any more has none. */
-static struct oci_spec *read_spec(int bundle_fd, struct arena *arena)
+static struct oci_spec *read_spec(const char *bundle, struct arena *arena)
 {
+        _cleanup_close_ int bundle_fd = open(bundle, O_PATH | O_DIRECTORY | O_CLOEXEC);
         _cleanup_free_ char *json = NULL;
         struct oci_spec *spec = NULL;
         size_t len = 0;
 
-        if (file_read(bundle_fd, "config.json", LIMIT_CONFIG_BYTES, &json, &len) < 0 ||
+        if (bundle_fd < 0 ||
+            file_read(bundle_fd, "config.json", LIMIT_CONFIG_BYTES, &json, &len) < 0 ||
             oci_spec_parse(json, len, arena, &spec, NULL) < 0)
                 return NULL;
         return spec;
 }
 
-int engine_cleanup(const char *bundle, const char *id, pid_t *ret_pid, bool *ret_killed,
+int engine_cleanup(const char *state_dir, const char *id, pid_t *ret_pid, bool *ret_killed,
                    struct error *err)
 {
         _cleanup_(arena_free_p) struct arena *arena = arena_new(STAGE_ARENA_BUDGET);
-        _cleanup_close_ int bundle_fd = -1;
+        _cleanup_close_ int state_fd = -1;
         _cleanup_close_ int pidfd = -1;
         struct engine_state state = {0};
         struct teardown t = {
                 .id = id,
-                .bundle = bundle,
+                .bundle = state_dir,
+                .state_dir = state_dir,
                 .pidfd = -1,
                 .unmount = true,
                 .unmount_how = ROOTFS_UNMOUNT_LAZY,
@@ -71,12 +74,12 @@ int engine_cleanup(const char *bundle, const char *id, pid_t *ret_pid, bool *ret
         *ret_killed = false;
         if (!arena)
                 return error_set(err, STATUS_RESOURCE_EXHAUSTED, "clean up: no memory");
-        bundle_fd = open(bundle, O_PATH | O_DIRECTORY | O_CLOEXEC);
-        if (bundle_fd < 0 && errno == ENOENT)
+        state_fd = open(state_dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        if (state_fd < 0 && errno == ENOENT)
                 return 0;
-        if (bundle_fd < 0)
-                return error_errno(err, errno, "open bundle '%s'", bundle);
-        r = engine_state_read(bundle_fd, arena, &state, &state_err);
+        if (state_fd < 0)
+                return error_errno(err, errno, "open bundle '%s'", state_dir);
+        r = engine_state_read(state_fd, arena, &state, &state_err);
         if (r > 0 && !str_equal(state.id, id))
                 r = error_set(&state_err, STATUS_FAILED_PRECONDITION,
                               "the bundle is of container '%s', not of '%s'", state.id, id);
@@ -84,7 +87,9 @@ int engine_cleanup(const char *bundle, const char *id, pid_t *ret_pid, bool *ret
                 pidfd = open_init(&state);
                 t.pidfd = pidfd;
                 t.cgroup = state.cgroup;
-                t.poststop = state.poststop_due ? read_spec(bundle_fd, arena) : NULL;
+                if (state.bundle)
+                        t.bundle = state.bundle;
+                t.poststop = state.poststop_due ? read_spec(t.bundle, arena) : NULL;
                 *ret_pid = state.pid;
                 *ret_killed = pidfd >= 0;
         }

@@ -167,6 +167,7 @@ static int undo_stage_run(struct engine_job *job, struct stage *stage, struct er
         struct teardown t = {
                 .id = c->id,
                 .bundle = c->bundle,
+                .state_dir = c->state_dir,
                 .cgroup = c->cgroup,
                 .pidfd = c->init ? c->init->pidfd : -1,
                 .unmount = c->unmount,
@@ -247,6 +248,8 @@ static int check_args(const struct engine_create *args, struct error *err)
         if (args->bundle[0] != '/')
                 return error_set(err, STATUS_INVALID_ARGUMENT,
                                  "bundle '%s' is not an absolute path", args->bundle);
+        if (strchr(args->bundle, '\n'))
+                return error_set(err, STATUS_INVALID_ARGUMENT, "bundle: a path of several lines");
         if (args->systemd_cgroup)
                 return error_set(err, STATUS_UNIMPLEMENTED, "systemd_cgroup is not supported yet");
         return 0;
@@ -270,7 +273,7 @@ static struct engine_container *new_container(struct engine *engine,
                 (void)error_errno(err, errno, "create: socketpair");
                 return NULL;
         }
-        c = engine_container_new(engine, args->id, args->bundle);
+        c = engine_container_new(engine, args->id, args->bundle, args->state_dir);
         if (!c) {
                 fd_close(gate[0]);
                 fd_close(gate[1]);

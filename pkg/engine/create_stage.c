@@ -32,6 +32,7 @@ struct create_stage {
         struct engine_container *container;
         int gate; /* the end that the shim will have for itself */
         int bundle_fd;
+        int state_fd;
         char *config;
         size_t config_len;
         struct oci_spec *spec;
@@ -176,7 +177,7 @@ static int announce_cgroup(struct create_stage *cs, struct error *err)
             stage_send_cgroup(cs->stage, cs->cgroup_text, err) < 0)
                 return -1;
         cs->state.cgroup = cs->cgroup_text;
-        return engine_state_write(cs->bundle_fd, &cs->state, cs->stage->arena, err);
+        return engine_state_write(cs->state_fd, &cs->state, cs->stage->arena, err);
 }
 
 static int make_cgroup(struct create_stage *cs, struct error *err)
@@ -317,7 +318,7 @@ static int converse(struct create_stage *cs, struct error *err)
         if (note_init(cs, err) < 0 || stage_send_go(cs->gate, err) < 0)
                 return -1;
         /* While init is busy. */
-        if (engine_state_write(cs->bundle_fd, &cs->state, cs->stage->arena, err) < 0 ||
+        if (engine_state_write(cs->state_fd, &cs->state, cs->stage->arena, err) < 0 ||
             stage_await(cs->stage, cs->gate, MESSAGE_PREPARED, err) < 0)
                 return -1;
         if (has_stage_hooks(cs) &&
@@ -336,6 +337,9 @@ static int create(struct create_stage *cs, struct error *err)
         cs->bundle_fd = open(cs->create->args.bundle, O_PATH | O_DIRECTORY | O_CLOEXEC);
         if (cs->bundle_fd < 0 || fchdir(cs->bundle_fd) < 0)
                 return error_errno(err, errno, "open bundle '%s'", cs->create->args.bundle);
+        cs->state_fd = open(cs->container->state_dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        if (cs->state_fd < 0)
+                return error_errno(err, errno, "open '%s'", cs->container->state_dir);
         if (read_config(cs, err) < 0 || mount_rootfs(cs, err) < 0 || make_plan(cs, err) < 0 ||
             send_facts(cs, err) < 0 || make_cgroup(cs, err) < 0 || clone_init(cs, err) < 0)
                 return -1;
@@ -347,6 +351,7 @@ static void undo(struct create_stage *cs)
         struct teardown t = {
                 .id = cs->create->args.id,
                 .bundle = cs->create->args.bundle,
+                .state_dir = cs->container->state_dir,
                 .cgroup = cs->cgroup_text,
                 .pidfd = cs->pidfd,
                 .unmount = cs->has_mounted,
@@ -371,10 +376,13 @@ int create_stage_run(struct engine_job *job, struct stage *stage, struct error *
                 .container = job->container,
                 .gate = job->container->gate,
                 .bundle_fd = -1,
+                .state_fd = -1,
                 .pidfd = -1,
                 .state = {.id = job->container->id},
         };
 
+        if (strcmp(cs.container->bundle, cs.container->state_dir) != 0)
+                cs.state.bundle = cs.container->bundle;
         if (create(&cs, err) == 0)
                 return 0;
         undo(&cs);

@@ -16,6 +16,7 @@ static int delete_stage_run(struct engine_job *job, struct stage *stage, struct 
         struct teardown t = {
                 .id = c->id,
                 .bundle = c->bundle,
+                .state_dir = c->state_dir,
                 .cgroup = c->cgroup,
                 .pidfd = c->init && !c->init->has_exited ? c->init->pidfd : -1,
                 .unmount = c->unmount,

@@ -57,7 +57,7 @@ void engine_on_warning(struct engine *engine, void (*fn)(const char *text, void 
 }
 
 struct engine_container *engine_container_new(struct engine *engine, const char *id,
-                                              const char *bundle)
+                                              const char *bundle, const char *state_dir)
 {
         _cleanup_(engine_container_free_p) struct engine_container *c = calloc(1, sizeof(*c));
 
@@ -69,7 +69,8 @@ struct engine_container *engine_container_new(struct engine *engine, const char 
         c->config_fd = -1;
         c->id = strdup(id);
         c->bundle = strdup(bundle);
-        return c->id && c->bundle ? TAKE_PTR(c) : NULL;
+        c->state_dir = strdup(state_dir ? state_dir : bundle);
+        return c->id && c->bundle && c->state_dir ? TAKE_PTR(c) : NULL;
 }
 
 struct engine_container *engine_container_free(struct engine_container *c)
@@ -83,6 +84,7 @@ struct engine_container *engine_container_free(struct engine_container *c)
         fd_close(c->seccomp_fd);
         fd_close(c->config_fd);
         free(c->cgroup);
+        free(c->state_dir);
         free(c->bundle);
         free(c->id);
         free(c);

@@ -53,6 +53,7 @@ struct engine_mount {
 struct engine_create {
         const char *id;
         const char *bundle;            /* absolute */
+        const char *state_dir;         /* where the engine's own file lies; NULL: in the bundle */
         const char *runtime_namespace; /* containerd's namespace; goes into messages only */
         const struct engine_mount
                 *mounts; /* onto <bundle>/rootfs, in order, before anything else */
@@ -157,13 +158,13 @@ void engine_on_warning(struct engine *engine, void (*fn)(const char *text, void 
 /* ---- Without a loop ---- */
 
 /*
- * For `delete`, when the shim is gone: kills what the bundle's engine state names, unmounts
+ * For `delete`, when the shim is gone: kills what the engine state there names, unmounts
  * everything at or below <bundle>/rootfs, removes the cgroup, runs poststop hooks, removes the
  * state. Blocks, for at most about two seconds and the hooks' own timeouts. Idempotent; a bundle
  * without state is fine. *ret_pid: the init's pid, or 0; *ret_killed: it was still alive and is now
  * killed.
  */
-int engine_cleanup(const char *bundle, const char *id, pid_t *ret_pid, bool *ret_killed,
+int engine_cleanup(const char *state_dir, const char *id, pid_t *ret_pid, bool *ret_killed,
                    struct error *err);
 
 /* The OCI features document of the runtime-spec (features.md), as JSON on the heap. */

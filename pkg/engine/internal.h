@@ -78,7 +78,8 @@ struct engine_container {
         struct engine *engine;
         char *id;
         char *bundle;
-        char *cgroup; /* text of cgroup_format(); NULL: not known yet */
+        char *state_dir; /* of engine.state; most often the bundle */
+        char *cgroup;    /* text of cgroup_format(); NULL: not known yet */
         struct container_facts facts;
         struct engine_process *init; /* NULL once it has been freed */
         pid_t init_pid;
@@ -93,7 +94,7 @@ struct engine_container {
 };
 
 struct engine_container *engine_container_new(struct engine *engine, const char *id,
-                                              const char *bundle);
+                                              const char *bundle, const char *state_dir);
 
 /* Parses config.json as it was at Create. For stages. */
 int container_parse_config(const struct engine_container *c, struct arena *arena,

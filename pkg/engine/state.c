@@ -29,8 +29,8 @@ int engine_state_format(const struct engine_state *state, struct arena *arena, c
 
         for (const char *s = state->cgroup; *s; s++)
                 cgroup_lines += *s == '\n';
-        room = 256 + strlen(state->id) + strlen(state->cgroup) +
-               (cgroup_lines + 1) * sizeof("cgroup=\n");
+        room = 256 + strlen(state->id) + (state->bundle ? strlen(state->bundle) : 0) +
+               strlen(state->cgroup) + (cgroup_lines + 1) * sizeof("cgroup=\n");
         text = arena_alloc(arena, room);
         if (!text)
                 return error_set(err, STATUS_RESOURCE_EXHAUSTED, "engine state: no memory");
@@ -39,6 +39,8 @@ int engine_state_format(const struct engine_state *state, struct arena *arena, c
                      "poststop_due=%d\n",
                      state->id, (int)state->pid, (unsigned long long)state->start_time,
                      (unsigned long long)state->namespaces, state->poststop_due ? 1 : 0);
+        if (state->bundle)
+                n += snprintf(text + n, room - (size_t)n, "bundle=%s\n", state->bundle);
         for (const char *line = state->cgroup; *line;) {
                 int len = (int)strcspn(line, "\n");
 
@@ -73,6 +75,8 @@ static int parse_line(const char *key, const char *value, struct arena *arena,
                                          "engine state: unknown version '%s'", value);
         } else if (strcmp(key, "id") == 0) {
                 s->id = arena_strdup(arena, value);
+        } else if (strcmp(key, "bundle") == 0) {
+                s->bundle = arena_strdup(arena, value);
         } else if (strcmp(key, "pid") == 0) {
                 r = parse_number(key, value, INT32_MAX, &number, err);
                 s->pid = (pid_t)number;

@@ -21,6 +21,7 @@ struct engine_state {
         uint64_t start_time; /* of init: field 22 of /proc/PID/stat; tells a reused pid */
         uint64_t namespaces; /* CLONE_NEW* that init has of its own or has joined */
         bool poststop_due;   /* poststop hooks are due */
+        char *bundle;        /* NULL: where this state lies */
         char *cgroup;        /* text of cgroup_format(); "" for none */
 };
 

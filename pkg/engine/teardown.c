@@ -100,11 +100,13 @@ static int unmount(const struct teardown *t, int bundle_fd, struct error *err)
 int teardown_run(const struct teardown *t, struct error *err)
 {
         _cleanup_close_ int bundle_fd = -1;
+        _cleanup_close_ int state_fd = -1;
         struct error first = ERROR_INIT;
         struct error next = ERROR_INIT;
         struct cgroup cg = {0};
 
         bundle_fd = open(t->bundle, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        state_fd = open(t->state_dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
         if (t->cgroup && *t->cgroup && cgroup_parse(t->cgroup, t->arena, &cg, &next) < 0)
                 note(t, &first, &next);
         if (kill_all(t, &cg, &next) < 0)
@@ -120,7 +122,7 @@ int teardown_run(const struct teardown *t, struct error *err)
                         *err = first;
                 return -1;
         }
-        if (bundle_fd >= 0 && !t->keep_state)
-                engine_state_remove(bundle_fd, t->dead_stage);
+        if (state_fd >= 0 && !t->keep_state)
+                engine_state_remove(state_fd, t->dead_stage);
         return 0;
 }

@@ -17,6 +17,7 @@
 struct teardown {
         const char *id;
         const char *bundle;
+        const char *state_dir;
         const char *cgroup; /* text of cgroup_format(); NULL or "": none */
         int pidfd;          /* of init; -1: there is none */
         bool unmount;

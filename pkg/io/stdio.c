@@ -17,6 +17,7 @@
 
 #include "pkg/base/cleanup.h"
 #include "pkg/base/clock.h"
+#include "pkg/io/console.h"
 #include "pkg/io/relay.h"
 #include "pkg/io/stream.h"
 #include "pkg/io/uri.h"
@@ -44,6 +45,7 @@ struct io_stdio {
         int relay_input; /* until the relay takes them */
         int relay_output;
         struct io_relay *relay;
+        char *console; /* the socket that gets the terminal; NULL: we relay */
         struct loop_deferred on_drained;
         void (*drained_fn)(void *userdata);
         void *drained_userdata;
@@ -87,6 +89,14 @@ static int stream_open(struct io_stream *ret, int stream, const char *text, bool
                         return error_set(err, STATUS_INVALID_ARGUMENT,
                                          "stdio scheme 'file' is for output");
                 return io_stream_open_file(ret, path, err);
+        case IO_TARGET_FD:
+                if (terminal)
+                        return error_set(err, STATUS_INVALID_ARGUMENT,
+                                         "stdio scheme 'fd' is not for terminals");
+                return io_stream_open_fd(ret, path, err);
+        case IO_TARGET_CONSOLE:
+                return error_set(err, STATUS_INVALID_ARGUMENT,
+                                 "stdio scheme 'console' is for stdout of a terminal");
         }
         return error_set(err, STATUS_INTERNAL, "unknown stdio target");
 }
@@ -97,6 +107,19 @@ static bool is_file_uri(const char *text)
         enum io_target target;
 
         return io_uri_parse(text, &target, &path, NULL) == 0 && target == IO_TARGET_FILE;
+}
+
+/* False when the streams are those of the process, or of the relay. */
+static bool takes_console(struct io_stdio *s, const struct io_stdio_paths *paths)
+{
+        enum io_target target;
+
+        if (!s->terminal || io_uri_parse(paths->out, &target, &s->console, NULL) < 0)
+                return false;
+        if (target == IO_TARGET_CONSOLE)
+                return true;
+        free(TAKE_PTR(s->console));
+        return false;
 }
 
 static int stdio_open_streams(struct io_stdio *s, const struct io_stdio_paths *paths,
@@ -142,7 +165,9 @@ int io_stdio_open(struct io_stdio **ret, struct loop *loop, const struct io_stdi
         s->relay_input = -1;
         s->relay_output = -1;
         loop_deferred_init(&s->on_drained, stdio_run_drained);
-        if (stdio_open_streams(s, paths, err) < 0)
+        if (takes_console(s, paths))
+                s->drained = true;
+        else if (stdio_open_streams(s, paths, err) < 0)
                 return -1;
         *ret = TAKE_PTR(s);
         return 0;
@@ -154,6 +179,7 @@ struct io_stdio *io_stdio_free(struct io_stdio *s)
                 return NULL;
         io_stdio_close_child_fds(s);
         io_relay_free(s->relay);
+        free(s->console);
         fd_close(s->relay_input);
         fd_close(s->relay_output);
         loop_timer_free(s->late_timer);
@@ -235,6 +261,12 @@ int io_stdio_attach_terminal_take(struct io_stdio *s, int master, struct error *
         if (!s->terminal || s->relay)
                 return error_set(err, STATUS_FAILED_PRECONDITION,
                                  "attach terminal: there is none to be attached");
+        if (s->console) {
+                if (io_console_send(s->console, master, err) < 0)
+                        return -1;
+                fd_close(master);
+                return 0;
+        }
         r = fd_set_nonblock(master, 1);
         if (r < 0)
                 return error_errno(err, -r, "attach terminal");

@@ -17,6 +17,13 @@
  * the input has ended (CloseIO, and no writer left), the terminal's end-of-file character is typed;
  *   output goes on. The stock shim hangs the terminal up instead.
  *
+ * - fd:///PID/N: that descriptor of another process, be it a pipe, a file, a socket or a terminal
+ * of its own; the container inherits it, and the shim keeps nothing. Not for the container's
+ * terminal.
+ *
+ * - console:///PATH, in stdout and with a terminal: the pty's master is sent to that socket
+ *   (console.h), and the shim relays nothing.
+ *
  * No open here ever waits for a peer.
  */
 #pragma once

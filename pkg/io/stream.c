@@ -10,11 +10,13 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "pkg/base/cleanup.h"
+#include "pkg/base/str.h"
 
 /* An O_PATH descriptor of a FIFO or a regular file. */
 static int path_open(const char *path, bool *ret_is_fifo, int *ret_fd, struct error *err)
@@ -172,6 +174,46 @@ int io_stream_open_file(struct io_stream *ret, const char *path, struct error *e
         if (r < 0)
                 return error_errno(err, -r, "set flags of '%s'", path);
         *ret = (struct io_stream){.use = TAKE_FD(fd), .keep = -1, .late = -1};
+        return 0;
+}
+
+/* "/PID/N" in numbers. */
+static int location_parse(const char *location, pid_t *ret_pid, int *ret_fd)
+{
+        _cleanup_free_ char *copy = strdup(location);
+        char *slash = copy ? strchr(copy + 1, '/') : NULL;
+        uint64_t pid = 0;
+        uint64_t fd = 0;
+
+        if (!slash)
+                return -EINVAL;
+        *slash = '\0';
+        if (str_to_u64(copy + 1, &pid) < 0 || str_to_u64(slash + 1, &fd) < 0 || pid == 0 ||
+            pid > INT32_MAX || fd > INT32_MAX)
+                return -EINVAL;
+        *ret_pid = (pid_t)pid;
+        *ret_fd = (int)fd;
+        return 0;
+}
+
+int io_stream_open_fd(struct io_stream *ret, const char *location, struct error *err)
+{
+        _cleanup_close_ int pidfd = -1;
+        pid_t pid;
+        int number;
+        int fd;
+
+        if (location_parse(location, &pid, &number) < 0)
+                return error_set(err, STATUS_INVALID_ARGUMENT, "'fd://%s' is not fd:///PID/NUMBER",
+                                 location);
+        pidfd = pidfd_open(pid, 0);
+        if (pidfd < 0)
+                return error_errno(err, errno, "process %d", (int)pid);
+        fd = pidfd_getfd(pidfd, number, 0);
+        if (fd < 0)
+                return error_errno(err, errno, "take descriptor %d of process %d", number,
+                                   (int)pid);
+        *ret = (struct io_stream){.use = fd, .keep = -1, .late = -1};
         return 0;
 }
 

@@ -30,4 +30,11 @@ int io_stream_open_file(struct io_stream *ret, const char *path, struct error *e
 /* A reading end of a FIFO of which a descriptor is given; -1 and errno. */
 int io_stream_open_keep(int fifo_fd);
 
+/*
+ * A copy of another process's descriptor (pidfd_getfd(2), Linux 5.6; it takes the right to trace
+ * that process). location is "/PID/N". Nothing is kept: the stream is the other side's and the
+ * container's alone.
+ */
+int io_stream_open_fd(struct io_stream *ret, const char *location, struct error *err);
+
 void io_stream_close(struct io_stream *stream);

@@ -101,6 +101,10 @@ int io_uri_parse(const char *text, enum io_target *ret_target, char **ret_path, 
                                          "stdio scheme '%.*s' is not supported yet", (int)n, text);
                 if (scheme_is(text, n, "file"))
                         target = IO_TARGET_FILE;
+                else if (scheme_is(text, n, "fd"))
+                        target = IO_TARGET_FD;
+                else if (scheme_is(text, n, "console"))
+                        target = IO_TARGET_CONSOLE;
                 else if (!scheme_is(text, n, "fifo"))
                         return error_set(err, STATUS_INVALID_ARGUMENT,
                                          "unknown stdio scheme '%.*s'",

@@ -8,9 +8,11 @@
 #include "pkg/base/error.h"
 
 enum io_target {
-        IO_TARGET_NULL, /* no text */
-        IO_TARGET_PATH, /* a FIFO, or a regular file, that exists */
-        IO_TARGET_FILE, /* file://: made if need be, appended to */
+        IO_TARGET_NULL,    /* no text */
+        IO_TARGET_PATH,    /* a FIFO, or a regular file, that exists */
+        IO_TARGET_FILE,    /* file://: made if need be, appended to */
+        IO_TARGET_FD,      /* fd:///PID/N: descriptor N of process PID, whatever it is */
+        IO_TARGET_CONSOLE, /* console://: a socket that is sent the terminal's master */
 };
 
 /*

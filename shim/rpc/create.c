@@ -34,8 +34,8 @@ static void create_failed(struct container *c, const struct error *why)
         struct shim_server *server = c->server;
 
         service_fail_job(TAKE_PTR(c->create), NULL, "OCI runtime create failed", why);
-        shim_record_unlink_init(c->bundle_fd);
-        (void)unlinkat(c->bundle_fd, pid_file, 0);
+        shim_record_unlink_init(c->state_fd);
+        (void)unlinkat(c->state_fd, pid_file, 0);
         server->creating = NULL;
         server_bury_container(server, c);
         lifetime_touch(server);
@@ -69,7 +69,7 @@ static void write_pid_file(const struct container *c)
         int r;
 
         (void)snprintf(text, sizeof(text), "%d", (int)c->init->pid);
-        r = file_write_atomic(c->bundle_fd, pid_file, text, strlen(text), 0644);
+        r = file_write_atomic(c->state_fd, pid_file, text, strlen(text), 0644);
         if (r < 0)
                 log_error("write '%s': %s", pid_file, strerror(-r));
 }
@@ -185,6 +185,7 @@ static int begin(struct container *c, const struct create_options *options, stru
         struct executor_create args = {
                 .id = c->id,
                 .bundle = c->bundle,
+                .state_dir = c->server->bundle,
                 .runtime_namespace = c->server->runtime_namespace,
                 .mounts = make_mounts(ttrpc_call_arena(c->create), request),
                 .n_mounts = request->n_rootfs,

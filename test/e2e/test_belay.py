@@ -135,7 +135,7 @@ def test_a_detached_exec_is_addressed_by_its_id(belay):
 
 def test_output_of_a_detached_container_goes_to_its_log(belay):
     log = belay.lab.dir / "output"
-    belay.run("a", "sh", "-c", "echo out; echo err >&2", flags=["-d", "--log", log])
+    belay.run("a", "sh", "-c", "echo out; echo err >&2", flags=["-d", "--output", log])
     belay("wait", belay.id("a"))
     assert sorted(log.read_text().split()) == ["err", "out"]
     belay("delete", belay.id("a"))
@@ -248,7 +248,7 @@ def test_belays_own_failures_have_a_status_of_their_own(belay):
     assert b"rootfs" in belay("run", "--rootfs", "/no/such", belay.id("a"), status=125).stderr
     assert belay.is_clean()
     belay.run("a", "sleep", "1000", flags=["-d"])
-    assert b"exists already" in belay.run("a", "true", status=125).stderr
+    assert b"already exists" in belay.run("a", "true", status=125).stderr
     assert b"/no/such" in belay("exec", belay.id("a"), "/no/such", status=125).stderr
     assert belay.state("a")["status"] == "running"
     belay("exec", "nobody", "true", status=125)
