@@ -59,8 +59,11 @@ static int find_by_path(struct plan_private *p, const char *name, struct error *
         if (strlen(name) >= sizeof(p->exec_path))
                 return refuse(name, ENAMETOOLONG, err, "file name too long");
         r = try_program(name);
-        if (r == -EACCES || r == -EISDIR)
-                return refuse(name, -r, err, reason_of(-r, reason, sizeof(reason)));
+        /* Docker makes exit status 126 of "permission denied", and has no word for a directory. */
+        if (r == -EISDIR)
+                return refuse(name, EISDIR, err, "is a directory: permission denied");
+        if (r == -EACCES)
+                return refuse(name, EACCES, err, reason_of(EACCES, reason, sizeof(reason)));
         if (r < 0) {
                 (void)error_set(err, STATUS_UNKNOWN, "exec: \"%s\": stat %s: %s", name, name,
                                 reason_of(-r, reason, sizeof(reason)));

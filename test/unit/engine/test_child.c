@@ -199,7 +199,7 @@ static void a_missing_program_is_told_as_clients_expect_it(void **state)
         run(.args = "[\"/etc/passwd\"]");
         assert_failed("drop", "exec: \"/etc/passwd\": permission denied");
         run(.args = "[\"/etc\"]");
-        assert_failed("drop", "exec: \"/etc\": is a directory");
+        assert_failed("drop", "exec: \"/etc\": is a directory: permission denied");
         run(.args = "[\"\"]");
         assert_failed("drop", "exec: \"\": executable file not found in $PATH");
         box_host(*state, "echo nonsense > rootfs/bin/bad && chmod 755 rootfs/bin/bad");
