@@ -24,6 +24,7 @@
 #include "pkg/engine/plan_private.h"
 #include "pkg/engine/seccomp_cache.h"
 #include "pkg/engine/seccomp_join.h"
+#include "pkg/engine/seccomp_stub.h"
 
 enum { ARGS_MAX = 6 };
 
@@ -320,7 +321,9 @@ static int compile_piece(uint32_t token, const struct seccomp_input *input, stru
                 }
         }
         ret->token = token;
-        return export_filter(ctx, arena, ret, err);
+        if (export_filter(ctx, arena, ret, err) < 0)
+                return -1;
+        return seccomp_add_stub(input, ret, arena, err);
 }
 
 static int compile_input(const struct seccomp_input *input, struct arena *arena,

@@ -30,7 +30,7 @@
 #include "pkg/base/cleanup.h"
 
 /* To be changed with the way in which seccomp.c and seccomp_join.c make a filter. */
-#define COMPILER_VERSION "belay seccomp filter 2"
+#define COMPILER_VERSION "belay seccomp filter 3"
 
 static const char file_magic[8] = "belayBPF";
 

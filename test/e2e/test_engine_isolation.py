@@ -2,7 +2,9 @@
 """config.json, `linux`: namespaces, masks, sysctl and seccomp."""
 import errno
 import os
+import pathlib
 import signal
+import subprocess
 
 import pytest
 
@@ -217,6 +219,23 @@ def test_seccomp_applies_with_and_without_no_new_privileges(lab, nnp):
     r = lab.sh("grep '^Seccomp:\\|NoNewPrivs' /proc/self/status; mkdir /x", edit)
     assert r.out.split() == ["NoNewPrivs:", str(int(nnp)), "Seccomp:", "2"]
     assert r.status == 1
+
+
+def test_a_call_that_is_newer_than_the_profile_does_not_exist(lab):
+    """With EPERM a libc would give up, where with ENOSYS it falls back to an older call."""
+    if lab.stock:
+        pytest.skip("another list of calls")
+    program = pathlib.Path(__file__).parent / "newcall.c"
+
+    def edit(c):
+        subprocess.run(["gcc", "-static", "-o", c.bundle.rootfs / "newcall", program], check=True)
+        allowed = sorted({line.split()[1].removeprefix("__NR_") for line in subprocess.run(
+            ["gcc", "-E", "-dM", "-include", "sys/syscall.h", "-x", "c", "/dev/null"], check=True,
+            capture_output=True, text=True).stdout.splitlines() if " __NR_" in line} - {"mkdir"})
+        seccomp("SCMP_ACT_ALLOW", allowed, default="SCMP_ACT_ERRNO")(c)
+
+    r = lab.run("/newcall", edit=edit)
+    assert r.out == f"mkdir {errno.EPERM} 5000 {errno.ENOSYS}\n", r
 
 
 def test_a_profile_that_denies_what_set_up_needs_is_still_applied_last(lab):

@@ -201,6 +201,83 @@ static void the_joined_filter_judges_as_libseccomps_own(void **state)
         arena_free(arena);
 }
 
+/* Without args: of one that is past every rule. */
+static uint32_t verdict_on(const struct sock_fprog *prog, uint32_t arch, uint32_t nr)
+{
+        const struct seccomp_data d = {.nr = (int)nr, .arch = arch};
+
+        return verdict(prog, &d);
+}
+
+static void calls_that_are_newer_than_the_profile_do_not_exist(void **state)
+{
+        static const char *const defaults[] = {
+                "{\"defaultAction\":\"SCMP_ACT_ERRNO\"," ARCHES RULES "}",
+                "{\"defaultAction\":\"SCMP_ACT_KILL\"," ARCHES RULES "}",
+                "{\"defaultAction\":\"SCMP_ACT_KILL_PROCESS\"," RULES "}",
+        };
+        static const uint32_t actions[] = {SECCOMP_RET_ERRNO | EPERM, SECCOMP_RET_KILL_THREAD,
+                                           SECCOMP_RET_KILL_PROCESS};
+        const uint32_t x32 = 0x40000000;
+
+        for (size_t i = 0; i < UNIT_COUNT(defaults); i++) {
+                struct arena *arena = arena_new(BUDGET);
+                struct plan_seccomp s = {0};
+                struct error err = ERROR_INIT;
+
+                assert_int_equal(compile(arena, defaults[i], &s, &err), 0);
+                /* faccessat2, 439 everywhere, is the newest that is named; 438 is not named */
+                assert_int_equal(verdict_on(&s.prog, AUDIT_ARCH_X86_64, 438), actions[i]);
+                assert_int_equal(verdict_on(&s.prog, AUDIT_ARCH_X86_64, 439), SECCOMP_RET_ALLOW);
+                assert_int_equal(verdict_on(&s.prog, AUDIT_ARCH_X86_64, 440),
+                                 SECCOMP_RET_ERRNO | ENOSYS);
+                assert_int_equal(verdict_on(&s.prog, AUDIT_ARCH_X86_64, 5000),
+                                 SECCOMP_RET_ERRNO | ENOSYS);
+                if (i == 2) { /* no other architecture is told what this one lacks */
+                        assert_int_equal(verdict_on(&s.prog, AUDIT_ARCH_I386, 5000),
+                                         SECCOMP_RET_KILL_THREAD);
+                        assert_int_equal(verdict_on(&s.prog, AUDIT_ARCH_X86_64, x32 | 5000),
+                                         SECCOMP_RET_KILL_THREAD);
+                } else {
+                        assert_int_equal(verdict_on(&s.prog, AUDIT_ARCH_I386, 438), actions[i]);
+                        assert_int_equal(verdict_on(&s.prog, AUDIT_ARCH_I386, 439),
+                                         SECCOMP_RET_ALLOW);
+                        assert_int_equal(verdict_on(&s.prog, AUDIT_ARCH_I386, 440),
+                                         SECCOMP_RET_ERRNO | ENOSYS);
+                        /* x32 has numbers of its own above 512: recvfrom is 517, waitid 529 */
+                        assert_int_equal(verdict_on(&s.prog, AUDIT_ARCH_X86_64, x32 | 440),
+                                         actions[i]);
+                        assert_int_equal(verdict_on(&s.prog, AUDIT_ARCH_X86_64, x32 | 5000),
+                                         SECCOMP_RET_ERRNO | ENOSYS);
+                }
+                assert_int_equal(verdict_on(&s.prog, AUDIT_ARCH_AARCH64, 5000),
+                                 SECCOMP_RET_KILL_THREAD);
+                arena_free(arena);
+        }
+}
+
+static void a_default_that_lets_pass_lets_newer_calls_pass(void **state)
+{
+        static const char *const profiles[] = {
+                "{\"defaultAction\":\"SCMP_ACT_ALLOW\"," RULES "}",
+                "{\"defaultAction\":\"SCMP_ACT_LOG\"," RULES "}",
+                "{\"defaultAction\":\"SCMP_ACT_TRACE\"," RULES "}",
+                "{\"defaultAction\":\"SCMP_ACT_ERRNO\"}", /* nothing is known of its author */
+        };
+        static const uint32_t wanted[] = {SECCOMP_RET_ALLOW, SECCOMP_RET_LOG,
+                                          SECCOMP_RET_TRACE | EPERM, SECCOMP_RET_ERRNO | EPERM};
+
+        for (size_t i = 0; i < UNIT_COUNT(profiles); i++) {
+                struct arena *arena = arena_new(BUDGET);
+                struct plan_seccomp s = {0};
+                struct error err = ERROR_INIT;
+
+                assert_int_equal(compile(arena, profiles[i], &s, &err), 0);
+                assert_int_equal(verdict_on(&s.prog, AUDIT_ARCH_X86_64, 5000), wanted[i]);
+                arena_free(arena);
+        }
+}
+
 /* Runs fn behind the filter; the wait status. */
 static int run_behind(const struct plan_seccomp *s, int (*fn)(void))
 {
@@ -493,6 +570,8 @@ int main(void)
 #ifdef __x86_64__
                 cmocka_unit_test(the_joined_filter_judges_as_libseccomps_own),
                 cmocka_unit_test(a_large_profile_means_what_it_says),
+                cmocka_unit_test(calls_that_are_newer_than_the_profile_do_not_exist),
+                cmocka_unit_test(a_default_that_lets_pass_lets_newer_calls_pass),
                 cmocka_unit_test(programs_of_the_second_architecture_are_filtered_too),
 #endif
                 cmocka_unit_test(a_rule_returns_its_errno),
