@@ -22,6 +22,8 @@ TEST_SECONDS = 120
 def pytest_addoption(parser):
     parser.addoption("--shim", help="shim binary to test (default: $BELAY_BIN_DIR or out/bin); "
                      "/usr/bin/containerd-shim-runc-v2 shows where belay differs from the stock shim")
+    parser.addoption("--runc-binary", help="an OCI runtime for the shim to drive (binary_name in its options): with "
+                     "the stock shim and out/bin/belay, belay's engine under a shim that is not ours")
     parser.addoption("--containerd-dir", default="/usr/bin",
                      help="folder with the containerd and ctr to test with")
 
@@ -74,7 +76,8 @@ def stock(request):
 @pytest.fixture
 def lab(request):
     config = request.config
-    the_lab = harness.Lab(config.shim, config.base, config.template, config.stock)
+    the_lab = harness.Lab(config.shim, config.base, config.template, config.stock,
+                          config.getoption("--runc-binary"))
     try:
         yield the_lab
         if not getattr(request.node, "call_failed", True):

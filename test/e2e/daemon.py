@@ -64,7 +64,8 @@ def write_image(path, rootfs):
 
 
 class Daemon:
-    def __init__(self, binaries, directory, shim, token):
+    def __init__(self, binaries, directory, shim, token, runc_binary=None):
+        self.runc_flags = ["--runc-binary", runc_binary] if runc_binary else []
         self.binaries = pathlib.Path(binaries)
         self.dir = pathlib.Path(directory)
         self.dir.mkdir(mode=0o711)
@@ -120,6 +121,7 @@ class Daemon:
         assert IMAGE in self.ctr("images", "ls", "-q", check=True).stdout.split()
 
     def run_argv(self, ident, *command, flags=(), runtime=None):
+        flags = [*([] if runtime else self.runc_flags), *flags]  # ctr gives no options to a runtime by path
         return ["run", "--runtime", str(runtime or self.runtime), *flags, IMAGE, ident, *command]
 
     def run(self, ident, *command, flags=("--rm",), runtime=None, **more):

@@ -17,10 +17,11 @@ CGROUP = host.CGROUP
 
 
 class Lab:
-    def __init__(self, shim, base, template, stock):
+    def __init__(self, shim, base, template, stock, runc_binary=None):
         number = next(_numbers)
         self.shim = pathlib.Path(shim)
         self.stock = stock
+        self.runc_binary = runc_binary
         self.template = template
         self.namespace = f"e2e-{number}"
         self.token = f"{os.getpid()}.{number}"

@@ -26,7 +26,8 @@ WAIT_FOR_STOP = "while [ ! -e /stop ]; do sleep 0.05; done; exit {}"
 @pytest.fixture(scope="module")
 def the_daemon(request):
     config = request.config
-    daemon = Daemon(config.getoption("--containerd-dir"), config.base / "containerd", config.shim, "containerd")
+    daemon = Daemon(config.getoption("--containerd-dir"), config.base / "containerd", config.shim, "containerd",
+                    config.getoption("--runc-binary"))
     image = config.base / "image.tar"
     write_image(image, config.template)
     daemon.start()
