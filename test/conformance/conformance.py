@@ -34,7 +34,7 @@ def options():
 def runtimes(opts):
     """crun 1.8 refuses a hybrid layout whose v2 part has a controller, so that part is hidden from it."""
     every = {
-        "belay": {"path": str(opts.belay.resolve()), "hide_unified": False, "wrapped": False},
+        "belay": {"path": str(opts.belay.resolve()), "hide_unified": False, "wrapped": True},
         "runc": {"path": "/usr/sbin/runc", "hide_unified": False, "wrapped": True},
         "crun": {"path": "/usr/bin/crun", "hide_unified": pathlib.Path("/sys/fs/cgroup/unified").is_dir(),
                  "wrapped": False},
