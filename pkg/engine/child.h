@@ -12,7 +12,7 @@
  * ids, capabilities, cwd, PATH lookup … gate: Create has been answered, Start opens it …
  *           child_exec()                      startContainer hooks, seccomp, execve
  *
- * An exec'd process has joined the container's namespaces already (init.c) when it does
+ * An exec'd process has joined the container's namespaces already (exec_clone.c) when it does
  * child_enter_exec() in place of prepare and enter. It is given no hooks function, and has none to
  * call.
  *
@@ -20,7 +20,7 @@
  * the default ones, PR_SET_PDEATHSIG, stdio at 0-2 (without a terminal; fchown to the user is
  * child_drop()'s), the join of the v1 cgroups, closing its copies of the stage's sockets. The stage
  * joins a pid namespace given by path (setns before clone3); all other join_fds are the child's.
- * For an exec the stage has set PR_SET_DUMPABLE to 0 before it joined; in a create that is
+ * For an exec the stage has set PR_SET_DUMPABLE to 0 before any join; in a create that is
  * child_prepare()'s. All else is child_*.c's: setsid, keyring, umask, labels.
  *
  * From the moment that the rootfs is in reach its content is hostile: paths in it are opened with

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The stage of an exec: plans the process, gives birth to it in the container's pid namespace and
- * cgroup, and waits until it has executed its program. The stage itself joins nothing but the pid
- * namespace, which concerns children only; the rest is the child's, in init.c. From before the join
- * on nobody in the container may look into either (CVE-2016-9962).
+ * The stage of an exec: plans the process, has it born in the container's namespaces and cgroup, by
+ * a process in between (exec_clone.c), and waits until it has executed its program. The stage
+ * itself joins nothing.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -19,6 +18,7 @@
 #include "pkg/base/limits.h"
 #include "pkg/base/str.h"
 #include "pkg/cgroup/cgroup.h"
+#include "pkg/engine/exec_clone.h"
 #include "pkg/engine/init.h"
 #include "pkg/engine/internal.h"
 #include "pkg/engine/stage_init.h"
@@ -114,34 +114,53 @@ static int open_cgroup_of_init(const struct exec_stage *es, struct error *err)
         return fd;
 }
 
-static pid_t clone_into(struct exec_stage *es, int v2_dir, struct error *err)
+/* The process in between: in the container's cgroup, as yet in no namespace of it. */
+static pid_t clone_into(const struct exec_stage *es, int v2_dir, int *ret_pidfd, struct error *err)
 {
-        pid_t pid = stage_clone(0, v2_dir, &es->pidfd);
-        int errnum;
+        pid_t pid = stage_clone(0, v2_dir, ret_pidfd);
 
         if (pid < 0 && (errno == EBUSY || errno == EOPNOTSUPP) && v2_dir >= 0) {
                 int dir = open_cgroup_of_init(es, err);
 
                 if (dir < 0)
                         return -1;
-                pid = stage_clone(0, dir, &es->pidfd);
+                pid = stage_clone(0, dir, ret_pidfd);
                 if (pid != 0)
                         fd_close(dir);
         }
-        if (pid >= 0)
-                return pid;
-        es->pidfd = -1;
-        errnum = errno;
-        if (init_is_ending(es, errnum))
+        if (pid < 0)
+                return error_errno(err, errno, "exec: clone");
+        return pid;
+}
+
+static int clone_by_go_between(struct exec_stage *es, const struct init_args *args, int v2_dir,
+                               struct error *err)
+{
+        _cleanup_close_ int ours = -1;
+        int pidfd = -1;
+        int socks[2];
+        pid_t pid;
+
+        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, socks) < 0)
+                return error_errno(err, errno, "exec: socketpair");
+        ours = socks[0];
+        pid = clone_into(es, v2_dir, &pidfd, err);
+        if (pid == 0)
+                exec_go_between(args, socks[1]);
+        fd_close(socks[1]);
+        if (pid < 0)
+                return -1;
+        fd_close(pidfd);
+        if (exec_hear_cloned(ours, &es->pid, &es->pidfd, err) == 0)
+                return 0;
+        if (err->errnum == ESRCH || init_is_ending(es, err->errnum))
                 return error_set(err, STATUS_FAILED_PRECONDITION,
                                  "exec: the container's init has ended");
-        return error_errno(err, errnum, "exec: clone");
+        return -1;
 }
 
 static int clone_process(struct exec_stage *es, struct error *err)
 {
-        const int others[] = {es->stage->sock, es->gate};
-        const int flags = (int)es->container->facts.namespaces;
         int tasks[CGROUP_HIERARCHIES_MAX];
         int stdio[3] = {-1, -1, -1};
         int v2_dir = -1;
@@ -149,11 +168,9 @@ static int clone_process(struct exec_stage *es, struct error *err)
                 .plan = es->plan,
                 .arena = es->stage->arena,
                 .gate = es->init_gate,
-                .others = others,
-                .n_others = sizeof(others) / sizeof(others[0]),
                 .tasks = tasks,
                 .join_pidfd = es->init_pidfd,
-                .join_flags = flags & ~CLONE_NEWPID,
+                .join_flags = (int)es->container->facts.namespaces,
         };
 
         if (!es->args->terminal) {
@@ -167,18 +184,7 @@ static int clone_process(struct exec_stage *es, struct error *err)
                 return -1;
         if (prctl(PR_SET_DUMPABLE, 0) < 0)
                 return error_errno(err, errno, "exec: PR_SET_DUMPABLE");
-        if ((flags & CLONE_NEWPID) && setns(es->init_pidfd, CLONE_NEWPID) < 0) {
-                int errnum = errno;
-
-                if (errnum == ESRCH || init_is_ending(es, errnum))
-                        return error_set(err, STATUS_FAILED_PRECONDITION,
-                                         "exec: the container's init has ended");
-                return error_errno(err, errnum, "exec: join the container's pid namespace");
-        }
-        es->pid = clone_into(es, v2_dir, err);
-        if (es->pid == 0)
-                init_exec_main(&args);
-        if (es->pid < 0)
+        if (clone_by_go_between(es, &args, v2_dir, err) < 0)
                 return -1;
         es->init_gate = fd_close(es->init_gate);
         return stage_send_cloned(es->stage, es->pid, es->pidfd, err);

@@ -6,7 +6,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -73,54 +72,24 @@ static void catch_fatal_signals(void)
 
 /* "0" means the writer; what counts is who opened the file. The child is single-threaded, so the
  * file may be `tasks`, which is many times cheaper than cgroup.procs. */
-static void join_cgroups(const struct init *init)
+int init_join_cgroups(const struct init_args *a, struct error *err)
 {
-        const struct init_args *a = init->args;
-
         for (size_t i = 0; i < a->n_tasks; i++) {
                 int r = fd_write_all(a->tasks[i], "0", 1);
-                struct error err = ERROR_INIT;
 
-                if (r == 0)
-                        continue;
-                (void)error_errno(&err, -r, "join cgroup");
-                fail(init, &err);
+                if (r < 0)
+                        return error_errno(err, -r, "join cgroup");
         }
+        return 0;
 }
 
-/*
- * All at once by init's pidfd (setns(2), Linux 5.8). The user namespace comes last: from within it
- * there would be no right to join a namespace that the host owns. The cgroup namespace is joined
- * after the cgroup, as cgroup_namespaces(7) wants it.
- */
-static void join_namespaces(const struct init *init)
+int init_set_stdio(const struct init_args *a, struct error *err)
 {
-        const struct init_args *a = init->args;
-        int first = a->join_flags & ~CLONE_NEWUSER;
-        struct error err = ERROR_INIT;
-
-        if ((first == 0 || setns(a->join_pidfd, first) == 0) &&
-            (!(a->join_flags & CLONE_NEWUSER) || setns(a->join_pidfd, CLONE_NEWUSER) == 0))
-                return;
-        if (errno == ESRCH)
-                (void)error_set(&err, STATUS_FAILED_PRECONDITION, "the container's init has ended");
-        else
-                (void)error_errno(&err, errno, "join the container's namespaces");
-        fail(init, &err);
-}
-
-static void set_stdio(const struct init *init)
-{
-        struct error err = ERROR_INIT;
-
-        if (!init->args->stdio)
-                return;
-        for (int i = 0; i < 3; i++) {
-                if (dup2(init->args->stdio[i], i) >= 0)
-                        continue;
-                (void)error_errno(&err, errno, "set up stdio %d", i);
-                fail(init, &err);
+        for (int i = 0; a->stdio && i < 3; i++) {
+                if (dup2(a->stdio[i], i) < 0)
+                        return error_errno(err, errno, "set up stdio %d", i);
         }
+        return 0;
 }
 
 static struct init begin(const struct init_args *args)
@@ -215,10 +184,10 @@ _Noreturn void init_main(const struct init_args *args)
         struct error err = ERROR_INIT;
         int terminal = -1;
 
-        join_cgroups(&init);
+        if (init_join_cgroups(args, &err) < 0)
+                fail(&init, &err);
         wait_go(&init);
-        set_stdio(&init);
-        if (child_prepare(args->plan, &err) < 0)
+        if (init_set_stdio(args, &err) < 0 || child_prepare(args->plan, &err) < 0)
                 fail(&init, &err);
         say(&init, MESSAGE_PREPARED);
         if (args->wait_hooks)
@@ -241,9 +210,6 @@ _Noreturn void init_exec_main(const struct init_args *args)
         struct error err = ERROR_INIT;
         int terminal = -1;
 
-        join_cgroups(&init);
-        join_namespaces(&init);
-        set_stdio(&init);
         if (child_enter_exec(args->plan, &terminal, &err) < 0)
                 fail(&init, &err);
         send_terminal(&init, terminal);

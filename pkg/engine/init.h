@@ -42,17 +42,21 @@ struct init_args {
         bool wait_hooks;
         bool wait_limits;
 
-        /* Only for an exec: the container's init, and what to join of it but the pid namespace. */
+        /* Only for an exec: the container's init, and what to join of it. */
         int join_pidfd;
         int join_flags; /* CLONE_NEW* */
 };
 
 _Noreturn void init_main(const struct init_args *args);
 
+/* Steps that an exec has done for it by the process in between (exec_clone.h). */
+int init_join_cgroups(const struct init_args *args, struct error *err);
+int init_set_stdio(const struct init_args *args, struct error *err);
+
 /*
- * The same for an exec, which was born into the container's pid namespace:
+ * The same for an exec, which was born into the container's namespaces and cgroups, with its stdio
+ * and no other descriptor but the gate:
  *
- *   join cgroups and namespaces
  *   child_enter_exec        -> TERMINAL, ENTERED
  *                           <- GO            stage: pid is known to the shim, rlimits are in place
  *   child_drop, child_exec  -> EXECUTING, EOF

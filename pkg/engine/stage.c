@@ -28,7 +28,7 @@ static int compare_fds(const void *a, const void *b)
 }
 
 /* close_range(2) over the gaps between the descriptors that stay. */
-static void close_others(const int *keep, size_t n_keep)
+void stage_close_others(const int *keep, size_t n_keep)
 {
         int sorted[STAGE_KEEP_MAX];
         size_t n = 0;
@@ -68,7 +68,7 @@ void stage_enter(const char *name, pid_t parent, const int *keep, size_t n_keep)
                 _exit(EXIT_FAILURE);
         (void)prctl(PR_SET_NAME, name);
         stage_reset_signals();
-        close_others(keep, n_keep);
+        stage_close_others(keep, n_keep);
 }
 
 int stage_send_cgroup(const struct stage *stage, const char *text, struct error *err)

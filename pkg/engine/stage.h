@@ -31,6 +31,9 @@ struct stage {
  */
 void stage_enter(const char *name, pid_t parent, const int *keep, size_t n_keep);
 
+/* Closes all descriptors above 2 but those in keep (entries of -1 are skipped). */
+void stage_close_others(const int *keep, size_t n_keep);
+
 /* Default dispositions for all signals, and none blocked. */
 void stage_reset_signals(void);
 

@@ -172,6 +172,28 @@ def test_a_containers_view_of_its_parent_shows_no_host_file(lab, stock):
     assert "user:x:1000" in r.out
 
 
+POLL = """echo ready; while :; do for p in /proc/[0-9]*; do [ $p = /proc/1 ] || {
+ cat $p/root$0 $p/cwd/config.json; ls -l $p/fd | grep -e '-> /sys' -e pidfd; } 2>/dev/null; done; done"""
+
+
+def test_an_exec_brings_nothing_of_the_host_into_sight(lab):
+    """CVE-2016-9962: with CAP_SYS_PTRACE a container sees into a process that is on its way in."""
+    if lab.stock:
+        pytest.skip("what runc shows is not our business")
+    mark = lab.new_path("mark")
+    mark.write_text("a file of the host")
+    c = lab.container("sh", "-c", POLL, str(mark)).pipes()
+    for caps in c.config["process"]["capabilities"].values():
+        caps.append("CAP_SYS_PTRACE")
+    c.run()
+    c.stdout.read_until(b"ready\n")
+    for _ in range(60):
+        assert c.exec("true").run().status == 0
+    c.kill()
+    c.wait()
+    assert c.stdout.read_all().replace(b"ready\n", b"") == b""
+
+
 def test_a_fork_bomb_ends_with_its_container(lab):
     c = lab.container("sh", "-c", "for i in 1 2 3 4 5; do (while :; do sleep 1000 & done) & done; wait; exec sleep 1000")
     c.config["linux"]["resources"]["pids"] = {"limit": 50}
