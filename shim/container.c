@@ -27,6 +27,7 @@ struct container *container_new(struct shim_server *server, const char *id, cons
                 return NULL;
         }
         c->server = server;
+        c->executor = server->executor;
         c->state_fd = -1;
         list_init(&c->node);
         list_init(&c->execs);
@@ -60,7 +61,7 @@ struct container *container_free(struct container *c)
                 process_free(list_first(&c->execs, struct process, node));
         process_free(c->init);
         if (c->impl && c->n_jobs == 0)
-                c->server->executor->ops->container_free(c->impl);
+                c->executor->ops->container_free(c->impl);
         loop_timer_free(c->execs_wait);
         fd_close(c->state_fd);
         free(c->id);

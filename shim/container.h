@@ -21,6 +21,7 @@ struct container {
         char *id;
         char *bundle;
         int state_fd; /* of server->bundle; records survive a rename of the directory */
+        const struct executor *executor; /* the engine, or the runtime that the Create names */
         struct executor_container *impl;
         struct process *init;
         struct list execs;

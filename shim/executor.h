@@ -35,6 +35,8 @@ struct executor_create {
         bool no_pivot_root;
         bool no_new_keyring;
         bool systemd_cgroup;
+        const char *binary; /* an OCI runtime's absolute path; NULL: the engine */
+        const char *root;   /* where that keeps its state; "": its default */
 };
 
 struct executor_exec {

@@ -29,7 +29,7 @@ enum {
 /* Whether the OOM killer ended a process that SIGKILL ended. */
 static bool was_oom_killed(struct container *c)
 {
-        unsigned long n = c->server->executor->ops->oom_kills(c->impl);
+        unsigned long n = c->executor->ops->oom_kills(c->impl);
 
         if (n <= c->oom_seen)
                 return false;
@@ -39,7 +39,7 @@ static bool was_oom_killed(struct container *c)
 
 void exits_before_sigkill(struct container *c)
 {
-        c->oom_seen = c->server->executor->ops->oom_kills(c->impl);
+        c->oom_seen = c->executor->ops->oom_kills(c->impl);
 }
 
 static void fill_exit(struct process *p, const struct reaper_exit *exit)
@@ -140,7 +140,7 @@ static void on_killed(const struct error *err, void *userdata)
 
 static void init_reaped(struct container *c)
 {
-        const struct executor_ops *ops = c->server->executor->ops;
+        const struct executor_ops *ops = c->executor->ops;
         struct error err = ERROR_INIT;
 
         c->init_reaped = true;
@@ -183,7 +183,7 @@ void exits_watch(struct process *p)
 {
         struct container *c = p->container;
 
-        c->server->executor->ops->process_on_exit(p->impl, on_exit_seen, p);
+        c->executor->ops->process_on_exit(p->impl, on_exit_seen, p);
 }
 
 void exits_after_start(struct process *p)

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Options of Create: see options.h. What only concerns a runtime binary (its root, CRIU's paths)
- * has no meaning for the built-in engine and is passed over; shim_cgroup is the business of
+ * Options of Create: see options.h. CRIU's paths are passed over; shim_cgroup is the business of
  * `start`.
  */
 #include "shim/options.h"
 
 #include <string.h>
 
+#include "pkg/base/cleanup.h"
 #include "pkg/base/str.h"
+#include "pkg/runc/runc.h"
 
 #include "containerd/linux/runc/options.pb-c.h"
 #include "containerd/runc/v1/options.pb-c.h"
@@ -34,25 +35,31 @@ static const char *type_name(const char *type_url)
         return slash ? slash + 1 : type_url;
 }
 
-/* Docker and many a config.toml name runc although they mean "the default". */
-static int check_binary_name(const char *binary_name, struct error *err)
+/*
+ * binary_name: nothing and "belay" mean the engine, all else the binary of that name. "runc" by its
+ * mere name is what Docker and many a config.toml say by default, so a host without runc is no
+ * error: then the engine runs the container.
+ */
+static int find_binary(const char *name, struct arena *arena, struct create_options *ret,
+                       struct error *err)
 {
-        const char *slash = strrchr(binary_name, '/');
-        const char *name = slash ? slash + 1 : binary_name;
+        _cleanup_free_ char *path = NULL;
 
-        if (!*binary_name || strcmp(binary_name, "belay") == 0)
+        if (!*name || strcmp(name, "belay") == 0)
                 return 0;
-        if (strcmp(name, "runc") == 0) {
-                log_warning("options.binary_name is '%s': the built-in engine runs the container",
-                            binary_name);
+        if (runc_find(name, &path, err) < 0) {
+                if (strcmp(name, "runc") != 0)
+                        return -1;
+                log_warning("options.binary_name is 'runc', which is not installed: the built-in "
+                            "engine runs the container");
                 return 0;
         }
-        return error_set(err, STATUS_UNIMPLEMENTED, "options.binary_name '%s' is not supported yet",
-                         binary_name);
+        ret->binary = arena_strdup(arena, path);
+        return ret->binary ? 0 : error_set(err, STATUS_RESOURCE_EXHAUSTED, "options: no memory");
 }
 
 static int parse_current(const Google__Protobuf__Any *any, ProtobufCAllocator *allocator,
-                         struct create_options *ret, struct error *err)
+                         struct arena *arena, struct create_options *ret, struct error *err)
 {
         const Containerd__Runc__V1__Options *options =
                 containerd__runc__v1__options__unpack(allocator, any->value.len, any->value.data);
@@ -60,8 +67,9 @@ static int parse_current(const Google__Protobuf__Any *any, ProtobufCAllocator *a
         if (!options)
                 return error_set(err, STATUS_INVALID_ARGUMENT, "options are not a valid '%s'",
                                  any->type_url);
-        if (check_binary_name(options->binary_name, err) < 0)
+        if (find_binary(options->binary_name, arena, ret, err) < 0)
                 return -1;
+        ret->root = options->root;
         ret->no_pivot_root = options->no_pivot_root;
         ret->no_new_keyring = options->no_new_keyring;
         ret->systemd_cgroup = options->systemd_cgroup;
@@ -98,7 +106,7 @@ int create_options_parse(const Google__Protobuf__Any *any, struct arena *arena,
         };
         const char *name;
 
-        *ret = (struct create_options){.io_uid = 0};
+        *ret = (struct create_options){.root = ""};
         if (!any || any->value.len == 0)
                 return 0;
         name = type_name(any->type_url);
@@ -107,7 +115,7 @@ int create_options_parse(const Google__Protobuf__Any *any, struct arena *arena,
                 return 0;
         }
         if (strcmp(name, containerd__runc__v1__options__descriptor.name) == 0)
-                return parse_current(any, &allocator, ret, err);
+                return parse_current(any, &allocator, arena, ret, err);
         if (strcmp(name, containerd__linux__runc__create_options__descriptor.name) == 0)
                 return parse_old(any, &allocator, ret, err);
         return error_set(err, STATUS_INVALID_ARGUMENT, "options have the unknown type '%s'",

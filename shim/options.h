@@ -19,11 +19,13 @@ struct create_options {
         bool systemd_cgroup;
         uint32_t io_uid;
         uint32_t io_gid;
+        const char *binary; /* absolute path of the OCI runtime to use; NULL: the engine */
+        const char *root;   /* "" when not given */
 };
 
 /*
  * any may be NULL; no value means defaults. Scratch memory comes from the arena. INVALID_ARGUMENT
- * for a type that is not known, UNIMPLEMENTED for an option that is not supported, both by name.
+ * for a type that is not known, by name; an error in Docker's words for a binary that is not there.
  */
 int create_options_parse(const Google__Protobuf__Any *any, struct arena *arena,
                          struct create_options *ret, struct error *err);

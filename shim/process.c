@@ -59,7 +59,7 @@ struct process *process_free(struct process *p)
         loop_timer_free(p->drain);
         io_stdio_free(p->stdio);
         if (p->impl)
-                p->container->server->executor->ops->process_free(p->impl);
+                p->container->executor->ops->process_free(p->impl);
         task_event_free(p->exit_event);
         free(p->spec);
         free(p->exec_id);
@@ -111,7 +111,7 @@ int process_attach_take(struct process *p, struct executor_process *impl, int te
                         struct error *err)
 {
         p->impl = impl;
-        p->pid = p->container->server->executor->ops->process_pid(impl);
+        p->pid = p->container->executor->ops->process_pid(impl);
         p->started_at = clock_realtime();
         p->start_ticks = process_start_ticks(p->pid);
         io_stdio_close_child_fds(p->stdio);

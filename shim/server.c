@@ -131,7 +131,7 @@ void shim_server_stop(struct shim_server *server, const char *why)
         server->stopping = true;
         loop_timer_clear(server->lifetime);
         if (server->creating && server->creating->create_job)
-                server->executor->ops->abort(server->creating->create_job);
+                server->creating->executor->ops->abort(server->creating->create_job);
         if (loop_timer_set(server->stop_timer, server->times.stop_ns) < 0)
                 server->stop_time_over = true;
         server_advance_stop(server);
@@ -205,6 +205,7 @@ int shim_server_new(struct shim_server **ret, const struct shim_server_options *
                 return error_set(err, STATUS_RESOURCE_EXHAUSTED, "create server: no memory");
         server->loop = options->loop;
         server->executor = options->executor;
+        server->binary_executor = options->binary_executor;
         server->on_closing = options->on_closing;
         server->on_finished = options->on_finished;
         server->userdata = options->userdata;

@@ -46,7 +46,8 @@ struct shim_times {
 
 struct shim_server_options {
         struct loop *loop;               /* outlives the server */
-        const struct executor *executor; /* outlives the server */
+        const struct executor *executor; /* outlives the server, like the other one */
+        const struct executor *binary_executor; /* for a Create that names a binary; may be NULL */
         const char *runtime_namespace;   /* of containerd; copied */
         const char *id;                  /* the -id of `start`: for the log and the dump; copied */
         const char *bundle;              /* absolute: the shim's own files go here, also when a

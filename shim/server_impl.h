@@ -15,6 +15,7 @@
 struct shim_server {
         struct loop *loop;
         const struct executor *executor;
+        const struct executor *binary_executor;
         char *runtime_namespace;
         char *id;
         char *bundle;

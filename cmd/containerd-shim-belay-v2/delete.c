@@ -20,6 +20,7 @@
 #include "pkg/base/fd.h"
 #include "pkg/base/str.h"
 #include "pkg/engine/engine.h"
+#include "pkg/runc/runc.h"
 
 #include "cmd/containerd-shim-belay-v2/actions.h"
 #include "cmd/containerd-shim-belay-v2/self.h"
@@ -120,6 +121,8 @@ int action_delete(const struct options *options, struct error *err)
                 return print_response(0, STATUS_KILLED, clock_realtime(), err);
         if (bundle_fd < 0)
                 return error_errno(err, errno, "open bundle '%s'", bundle);
+        if (runc_cleanup(bundle, options->runtime_namespace, options->id, &warning) < 0)
+                warn(&warning);
         if (engine_cleanup(bundle, options->id, &pid, &killed, &warning) < 0)
                 warn(&warning);
         /* Read behind the kill: a shim that is still alive may have recorded it by now. */

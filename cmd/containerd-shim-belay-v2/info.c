@@ -18,6 +18,7 @@
 #include "pkg/base/limits.h"
 #include "pkg/base/str.h"
 #include "pkg/engine/engine.h"
+#include "pkg/runc/runc.h"
 
 #include "cmd/containerd-shim-belay-v2/actions.h"
 #include "cmd/containerd-shim-belay-v2/input.h"
@@ -83,6 +84,41 @@ static int print_info(const Containerd__Types__RuntimeInfo *info, struct error *
         return r < 0 ? error_errno(err, -r, "write to standard output") : 0;
 }
 
+static void runc_options_free(Containerd__Runc__V1__Options *options)
+{
+        containerd__runc__v1__options__free_unpacked(options, NULL);
+}
+CLEANUP_DEFINE(Containerd__Runc__V1__Options, runc_options_free)
+
+/*
+ * The features of what would run a container with these options: the rules are those of Create. A
+ * binary that cannot tell leaves *ret NULL.
+ */
+static int read_features(const Google__Protobuf__Any *any, char **ret, struct error *err)
+{
+        _cleanup_(runc_options_free_p) Containerd__Runc__V1__Options *options = NULL;
+        _cleanup_free_ char *binary = NULL;
+        struct error why = ERROR_INIT;
+        const char *name = "";
+
+        if (any && str_equal(any_type_name(any->type_url),
+                             containerd__runc__v1__options__descriptor.name)) {
+                options = containerd__runc__v1__options__unpack(NULL, any->value.len,
+                                                                any->value.data);
+                if (!options)
+                        return error_set(err, STATUS_INVALID_ARGUMENT,
+                                         "options are not a valid '%s'", any->type_url);
+                name = options->binary_name;
+        }
+        if (!*name || str_equal(name, "belay"))
+                return engine_features(ret, err);
+        if (runc_find(name, &binary, err) < 0)
+                return str_equal(name, "runc") ? engine_features(ret, err) : -1;
+        if (runc_features(binary, ret, &why) < 0)
+                dprintf(STDERR_FILENO, "features: %s\n", why.msg);
+        return 0;
+}
+
 int action_info(const struct options *options, struct error *err)
 {
         Containerd__Types__RuntimeInfo info = CONTAINERD__TYPES__RUNTIME_INFO__INIT;
@@ -92,16 +128,16 @@ int action_info(const struct options *options, struct error *err)
         _cleanup_free_ char *json = NULL;
 
         (void)options;
-        if (read_options(&echo, err) < 0 || engine_features(&json, err) < 0)
+        if (read_options(&echo, err) < 0 || read_features(echo, &json, err) < 0)
                 return -1;
         version.version = (char *)BELAY_VERSION;
         version.revision = (char *)BELAY_REVISION;
         features.type_url = (char *)FEATURES_TYPE;
         features.value.data = (uint8_t *)json;
-        features.value.len = strlen(json);
+        features.value.len = json ? strlen(json) : 0;
         info.name = (char *)RUNTIME_NAME;
         info.version = &version;
         info.options = echo;
-        info.features = &features;
+        info.features = json ? &features : NULL;
         return print_info(&info, err);
 }

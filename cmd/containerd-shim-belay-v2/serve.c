@@ -30,6 +30,7 @@
 #include "cmd/containerd-shim-belay-v2/socket.h"
 #include "cmd/containerd-shim-belay-v2/spawn.h"
 #include "shim/executor_engine.h"
+#include "shim/executor_runc.h"
 #include "shim/log.h"
 #include "shim/server.h"
 
@@ -49,6 +50,8 @@ struct daemon {
         struct reaper *reaper;
         struct engine *engine;
         struct executor executor;
+        struct executor_runc runc;
+        struct executor binary_executor;
         struct shim_server *server;
         struct loop_signal *sigterm;
         struct loop_signal *sigint;
@@ -139,6 +142,7 @@ static int daemon_init(struct daemon *d, const struct options *options, struct e
 {
         struct shim_server_options server = {
                 .executor = &d->executor,
+                .binary_executor = &d->binary_executor,
                 .runtime_namespace = options->runtime_namespace,
                 .id = options->id,
                 .ttrpc_address = getenv("TTRPC_ADDRESS"),
@@ -155,6 +159,12 @@ static int daemon_init(struct daemon *d, const struct options *options, struct e
             engine_new(&d->engine, d->loop, d->reaper, err) < 0)
                 return -1;
         executor_engine_init(&d->executor, d->engine);
+        d->runc = (struct executor_runc){
+                .loop = d->loop,
+                .reaper = d->reaper,
+                .engine = d->engine,
+        };
+        executor_runc_init(&d->binary_executor, &d->runc);
         server.loop = d->loop;
         server.bundle = d->bundle;
         if (shim_server_new(&d->server, &server, err) < 0 || daemon_watch_signals(d, err) < 0)

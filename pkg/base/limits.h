@@ -61,3 +61,6 @@
 /* linux.resources.devices. On cgroup v2 they become one BPF program of up to seven instructions for
  * each, and the verifier was seen to give up between 512 and 1024. Real lists are below 100. */
 #define LIMIT_DEVICE_RULES 512
+
+/* What is read of a runtime's log after one call that has failed: its end. A line is one error. */
+#define LIMIT_RUNTIME_LOG_BYTES (64u << 10)

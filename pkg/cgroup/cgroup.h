@@ -62,6 +62,15 @@ int cgroup_plan(const struct cgroup_layout *layout, const char *cgroups_path, co
                 struct arena *arena, struct cgroup *ret, struct error *err);
 
 /*
+ * Where a process is that somebody else has placed: from the text of its /proc/PID/cgroup.
+ * Hierarchies in which it is where `own` (the caller's text) is were left alone and are not part of
+ * it; neither is what is outside the mounted part of a hierarchy. Nothing counts as created by us.
+ * Pure.
+ */
+int cgroup_of_process(const struct cgroup_layout *layout, const char *text, const char *own,
+                      struct arena *arena, struct cgroup *ret, struct error *err);
+
+/*
  * Makes the directories (v1 cpuset: copies cpus and mems down; v2 without v1: enables controllers
  * down the path). A directory that exists and has processes in or below it, or is frozen, is
  * refused. On failure what was made is removed again. Beside v1 the v2 tree is a convenience: where

@@ -155,6 +155,17 @@ struct engine_container *engine_container_free(struct engine_container *c);
 void engine_on_warning(struct engine *engine, void (*fn)(const char *text, void *userdata),
                        void *userdata);
 
+/* ---- The rootfs alone: for a container that another runtime makes ---- */
+
+/* Mounts as for a Create, in a stage. After a failure none of them is left. */
+int engine_rootfs_mount(struct engine *engine, const char *bundle,
+                        const struct engine_mount *mounts, size_t n, engine_done_fn fn,
+                        void *userdata, struct error *err);
+
+/* Takes away every mount at or below <bundle>/rootfs, in a stage. */
+int engine_rootfs_unmount(struct engine *engine, const char *bundle, engine_done_fn fn,
+                          void *userdata, struct error *err);
+
 /* ---- Without a loop ---- */
 
 /*

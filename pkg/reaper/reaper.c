@@ -234,6 +234,15 @@ static bool child_exists(pid_t pid)
         return waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) == 0;
 }
 
+enum reaper_child reaper_find(const struct reaper *reaper, pid_t pid)
+{
+        size_t i;
+
+        if (child_exists(pid))
+                return REAPER_PRESENT;
+        return kept_find(reaper, pid, &i) ? REAPER_KEPT : REAPER_STRANGER;
+}
+
 static void ready_insert(struct reaper *reaper, struct reaper_watch *watch)
 {
         struct list *before = &reaper->ready;

@@ -43,6 +43,14 @@ struct reaper_watch *reaper_watch_new(struct reaper *reaper, pid_t pid, reaper_f
                                       void *userdata);
 struct reaper_watch *reaper_watch_free(struct reaper_watch *watch);
 
+/* What a pid is that another program has named: for an orphan that must have come to us. */
+enum reaper_child {
+        REAPER_STRANGER, /* no child of ours, and no exit that is kept */
+        REAPER_PRESENT,  /* a child, alive or to be reaped: the pid is its own until then */
+        REAPER_KEPT,     /* reaped, and its exit is kept */
+};
+enum reaper_child reaper_find(const struct reaper *reaper, pid_t pid);
+
 /* Counted. When the last expectation ends, exits that nobody has claimed are forgotten. At most
  * LIMIT_KEPT_EXITS are kept, the newest. */
 void reaper_expect(struct reaper *reaper);

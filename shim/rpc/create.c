@@ -59,7 +59,7 @@ static void undo_create(struct container *c, const struct error *why)
 
         c->create_error = *why;
         c->n_jobs++;
-        if (c->server->executor->ops->remove(c->impl, on_undone, c, &err) < 0)
+        if (c->executor->ops->remove(c->impl, on_undone, c, &err) < 0)
                 on_undone(&err, c);
 }
 
@@ -181,7 +181,7 @@ make_mounts(struct arena *arena, const Containerd__Task__V2__CreateTaskRequest *
 static int begin(struct container *c, const struct create_options *options, struct error *err)
 {
         const Containerd__Task__V2__CreateTaskRequest *request = c->create_request;
-        const struct executor *executor = c->server->executor;
+        const struct executor *executor = c->executor;
         struct executor_create args = {
                 .id = c->id,
                 .bundle = c->bundle,
@@ -193,8 +193,13 @@ static int begin(struct container *c, const struct create_options *options, stru
                 .no_pivot_root = options->no_pivot_root,
                 .no_new_keyring = options->no_new_keyring,
                 .systemd_cgroup = options->systemd_cgroup,
+                .binary = options->binary,
+                .root = options->root,
         };
 
+        if (!executor)
+                return error_set(err, STATUS_UNIMPLEMENTED,
+                                 "options.binary_name '%s' is not supported here", options->binary);
         if (!args.mounts)
                 return error_set(err, STATUS_RESOURCE_EXHAUSTED, "%zu mounts: no memory",
                                  request->n_rootfs);
@@ -252,6 +257,8 @@ void rpc_create(struct ttrpc_call *call, const ProtobufCMessage *message, void *
                 ttrpc_call_fail_error(call, &err);
                 return;
         }
+        if (options.binary)
+                c->executor = server->binary_executor;
         c->create = call;
         c->create_request = request;
         server->creating = c;

@@ -162,7 +162,7 @@ static void advance_init(struct process *p)
                 return;
         end_drain(p);
         c->n_jobs++;
-        if (c->server->executor->ops->remove(c->impl, on_removed, c, &err) < 0)
+        if (c->executor->ops->remove(c->impl, on_removed, c, &err) < 0)
                 on_removed(&err, c);
 }
 
@@ -203,6 +203,6 @@ void rpc_delete(struct ttrpc_call *call, const ProtobufCMessage *message, void *
         p->delete_ = call;
         /* A created init is killed first; that it has just died by itself is fine. */
         if (p->kind == PROCESS_INIT && !p->exit.known)
-                (void)p->container->server->executor->ops->process_signal(p->impl, SIGKILL, &err);
+                (void)p->container->executor->ops->process_signal(p->impl, SIGKILL, &err);
         advance(p);
 }

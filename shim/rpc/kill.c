@@ -55,7 +55,7 @@ static void kill_all(struct container *c, struct ttrpc_call *call, int signo)
         }
         *job = (struct kill_all){.container = c, .call = call};
         container_job_begin(c);
-        if (c->server->executor->ops->kill_all(c->impl, signo, on_kill_all_done, job, &err) < 0)
+        if (c->executor->ops->kill_all(c->impl, signo, on_kill_all_done, job, &err) < 0)
                 on_kill_all_done(&err, job);
 }
 
@@ -88,8 +88,8 @@ void rpc_kill(struct ttrpc_call *call, const ProtobufCMessage *message, void *us
                 return;
         }
         if (r == 0)
-                r = p->container->server->executor->ops->process_signal(p->impl,
-                                                                        (int)request->signal, &err);
+                r = p->container->executor->ops->process_signal(p->impl, (int)request->signal,
+                                                                &err);
         if (r < 0)
                 ttrpc_call_fail_error(call, &err);
         else

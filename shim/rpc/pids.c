@@ -69,7 +69,7 @@ static pid_t *list_pids(const struct container *c, struct arena *arena, size_t *
         size_t n = 0;
         pid_t *pids;
 
-        if (c->server->executor->ops->pids(c->impl, &listed, &n, &err) < 0)
+        if (c->executor->ops->pids(c->impl, &listed, &n, &err) < 0)
                 log_warning("list pids: %s", err.msg);
         *ret_n = n;
         if (n > 0)

@@ -42,7 +42,7 @@ void rpc_start_abort(struct process *p)
         if (!p->start_job || p->start_aborted)
                 return;
         p->start_aborted = true;
-        p->container->server->executor->ops->abort(p->start_job);
+        p->container->executor->ops->abort(p->start_job);
 }
 
 /* ---- The init ---- */
@@ -75,7 +75,7 @@ static void start_init(struct process *p)
         struct error err = ERROR_INIT;
 
         container_job_begin(c);
-        if (c->server->executor->ops->start(c->impl, on_init_started, p, &p->start_job, &err) < 0)
+        if (c->executor->ops->start(c->impl, on_init_started, p, &p->start_job, &err) < 0)
                 on_init_started(&err, p);
 }
 
@@ -103,7 +103,7 @@ static void exec_started(struct process *p)
         exits_watch(p);
         /* The abort came too late: what the init left was killed without it. */
         if (c->init_reaped)
-                (void)c->server->executor->ops->process_signal(p->impl, SIGKILL, &ignored);
+                (void)c->executor->ops->process_signal(p->impl, SIGKILL, &ignored);
 }
 
 static void on_exec_started(const struct error *err, struct executor_process *impl, int terminal_fd,
@@ -111,7 +111,7 @@ static void on_exec_started(const struct error *err, struct executor_process *im
 {
         struct process *p = userdata;
         struct container *c = p->container;
-        const struct executor_ops *ops = c->server->executor->ops;
+        const struct executor_ops *ops = c->executor->ops;
         struct error attach = ERROR_INIT;
         struct error ignored = ERROR_INIT;
 
@@ -147,7 +147,7 @@ static void start_exec(struct process *p)
         r = process_open_stdio(p, &err);
         if (r == 0) {
                 args.stdio = p->terminal ? NULL : io_stdio_child_fds(p->stdio);
-                r = c->server->executor->ops->exec(c->impl, &args, on_exec_started, p,
+                r = c->executor->ops->exec(c->impl, &args, on_exec_started, p,
                                                    &p->start_job, &err);
         }
         free(TAKE_PTR(p->spec));

@@ -75,13 +75,5 @@ def stock(request):
 
 @pytest.fixture
 def lab(request):
-    config = request.config
-    the_lab = harness.Lab(config.shim, config.base, config.template, config.stock,
-                          config.getoption("--runc-binary"))
-    try:
+    with harness.lab_of(request, request.config.getoption("--runc-binary")) as the_lab:
         yield the_lab
-        if not getattr(request.node, "call_failed", True):
-            the_lab.close()
-    finally:
-        print(the_lab.logs())
-        the_lab.clean()

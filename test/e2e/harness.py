@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A Lab: everything that one test may use, and the check that nothing of it is left."""
+import contextlib
 import itertools
 import os
 import pathlib
@@ -7,6 +8,7 @@ import shutil
 import subprocess
 
 import host
+import protos
 from bundle import Bundle
 from events import Containerd
 from shim import Container
@@ -47,6 +49,13 @@ class Lab:
         c = Container(self, ident, bundle)
         self.containers.append(c)
         return c
+
+    def binary_options(self):
+        """The `options` of a Create; the runtime's state is where the test ends with it."""
+        if not self.runc_binary:
+            return {}
+        options = protos.runc.Options(binary_name=self.runc_binary, root=str(self.dir / "runtime"))
+        return {"options": protos.wrap(options)}
 
     def run(self, *args, edit=None, **create):
         """A whole container life; its status and output."""
@@ -113,6 +122,20 @@ class Lab:
             host.wait_for(lambda p=path: _rmdir(p), f"rmdir {path}", timeout=3)
         shutil.rmtree("/run/containerd/s", ignore_errors=True)
         shutil.rmtree(self.dir, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def lab_of(request, runc_binary):
+    """For the `lab` fixture. runc_binary: what every Create names in options.binary_name; None: nothing."""
+    config = request.config
+    the_lab = Lab(config.shim, config.base, config.template, config.stock, runc_binary)
+    try:
+        yield the_lab
+        if not getattr(request.node, "call_failed", True):
+            the_lab.close()
+    finally:
+        print(the_lab.logs())
+        the_lab.clean()
 
 
 def check_for_sanitizers(text):

@@ -220,10 +220,8 @@ class Container(Process):
     def create(self, **fields):
         self.launch()
         self.created = True
-        if self.lab.runc_binary:
-            options = protos.runc.Options(binary_name=self.lab.runc_binary)
-            fields = {"options": protos.wrap(options), **fields}
-        self.task.Create(**{"bundle": str(self.bundle.path), **self._stdio(), **fields})
+        self.task.Create(**{"bundle": str(self.bundle.path), **self._stdio(),
+                            **self.lab.binary_options(), **fields})
         return self
 
     def run(self):

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <stdlib.h>
 #include <string.h>
 
 #include "containerd/linux/runc/options.pb-c.h"
@@ -110,23 +111,44 @@ static void options_of_older_clients_are_read(void **state)
         arena_free(arena);
 }
 
-static void another_runtime_binary_is_refused_by_name(void **state)
+static void a_binary_is_found_by_path_or_refused_in_the_words_that_docker_looks_for(void **state)
 {
         Containerd__Runc__V1__Options o = CONTAINERD__RUNC__V1__OPTIONS__INIT;
         struct create_options got;
         struct error err;
 
         (void)state;
-        o.binary_name = (char *)"/usr/bin/crun";
+        o.binary_name = (char *)"/bin/sh";
+        o.root = (char *)"/run/x";
+        assert_int_equal(parse("containerd.runc.v1.Options", &o, &got, &err), 0);
+        assert_non_null(got.binary);
+        o.binary_name = (char *)"no-such-runtime";
         assert_int_equal(parse("containerd.runc.v1.Options", &o, &got, &err), -1);
-        assert_int_equal(err.code, STATUS_UNIMPLEMENTED);
-        assert_string_equal(err.msg, "options.binary_name '/usr/bin/crun' is not supported yet");
+        assert_int_equal(err.code, STATUS_UNKNOWN);
+        assert_string_equal(err.msg,
+                            "exec: \"no-such-runtime\": executable file not found in $PATH");
+        o.binary_name = (char *)"/no/such/runc";
+        assert_int_equal(parse("containerd.runc.v1.Options", &o, &got, &err), -1);
+        assert_string_equal(err.msg, "exec: \"/no/such/runc\": no such file or directory");
+        o.binary_name = (char *)"../runc";
+        assert_int_equal(parse("containerd.runc.v1.Options", &o, &got, &err), -1);
+        assert_int_equal(err.code, STATUS_INVALID_ARGUMENT);
         o.binary_name = (char *)"belay";
         assert_int_equal(parse("containerd.runc.v1.Options", &o, &got, &err), 0);
-        o.binary_name = (char *)"runc"; /* Docker's default */
+        assert_null(got.binary);
+}
+
+static void dockers_runc_is_the_engine_where_runc_is_not_installed(void **state)
+{
+        Containerd__Runc__V1__Options o = CONTAINERD__RUNC__V1__OPTIONS__INIT;
+        struct create_options got;
+        struct error err;
+
+        (void)state;
+        o.binary_name = (char *)"runc";
+        assert_int_equal(setenv("PATH", "/no/such/folder::relative", 1), 0);
         assert_int_equal(parse("containerd.runc.v1.Options", &o, &got, &err), 0);
-        o.binary_name = (char *)"/usr/sbin/runc";
-        assert_int_equal(parse("containerd.runc.v1.Options", &o, &got, &err), 0);
+        assert_null(got.binary);
 }
 
 static void garbage_is_refused_within_the_memory_of_the_call(void **state)
@@ -161,7 +183,9 @@ int main(void)
                 cmocka_unit_test(nothing_means_defaults),
                 cmocka_unit_test(a_type_that_is_not_known_is_refused_by_name),
                 cmocka_unit_test(options_of_older_clients_are_read),
-                cmocka_unit_test(another_runtime_binary_is_refused_by_name),
+                cmocka_unit_test(
+                        a_binary_is_found_by_path_or_refused_in_the_words_that_docker_looks_for),
+                cmocka_unit_test(dockers_runc_is_the_engine_where_runc_is_not_installed),
                 cmocka_unit_test(garbage_is_refused_within_the_memory_of_the_call),
         };
 

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The command lines: those that containerd's stock shim uses, since every runtime that is used with
+ * containerd knows them.
+ */
+#include <assert.h>
+
+#include "pkg/runc/internal.h"
+
+static void add(struct args *args, const char *word)
+{
+        assert(args->n < ARGS_MAX);
+        args->items[args->n++] = word;
+        args->items[args->n] = NULL;
+}
+
+static void add_option(struct args *args, const char *name, const char *value)
+{
+        if (!value)
+                return;
+        add(args, name);
+        add(args, value);
+}
+
+static void begin(struct args *args, const struct runc *r, const char *verb)
+{
+        args->n = 0;
+        add(args, r->binary);
+        add_option(args, "--root", r->root);
+        add_option(args, "--log", r->log);
+        add_option(args, "--log-format", "json");
+        if (r->systemd_cgroup)
+                add(args, "--systemd-cgroup");
+        add(args, verb);
+}
+
+void args_create(struct args *args, const struct runc *r, const char *pid_file, const char *console)
+{
+        begin(args, r, "create");
+        add_option(args, "--bundle", r->bundle);
+        add_option(args, "--pid-file", pid_file);
+        add_option(args, "--console-socket", console);
+        if (r->no_pivot_root)
+                add(args, "--no-pivot");
+        if (r->no_new_keyring)
+                add(args, "--no-new-keyring");
+        add(args, r->id);
+}
+
+void args_exec(struct args *args, const struct runc *r, const char *spec, const char *pid_file,
+               const char *console)
+{
+        begin(args, r, "exec");
+        add_option(args, "--process", spec);
+        add_option(args, "--console-socket", console);
+        add(args, "--detach");
+        add_option(args, "--pid-file", pid_file);
+        add(args, r->id);
+}
+
+void args_start(struct args *args, const struct runc *r)
+{
+        begin(args, r, "start");
+        add(args, r->id);
+}
+
+void args_kill_all(struct args *args, const struct runc *r, const char *signo)
+{
+        begin(args, r, "kill");
+        add(args, "--all");
+        add(args, r->id);
+        add(args, signo);
+}
+
+void args_delete(struct args *args, const struct runc *r, bool force)
+{
+        begin(args, r, "delete");
+        if (force)
+                add(args, "--force");
+        add(args, r->id);
+}

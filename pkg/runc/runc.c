@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A container's runtime, the verbs that make no process, and the texts of their failures.
+ */
+#include "pkg/runc/runc.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "pkg/base/cleanup.h"
+#include "pkg/base/str.h"
+#include "pkg/runc/internal.h"
+
+CLEANUP_DEFINE(struct runc, runc_free)
+
+int runc_new(struct runc **ret, const struct runc_options *options, struct error *err)
+{
+        _cleanup_(runc_free_p) struct runc *r = calloc(1, sizeof(*r));
+        const char *root = str_is_empty(options->root) ? RUNC_ROOT_DEFAULT : options->root;
+
+        if (!r)
+                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "runtime: no memory");
+        if (root[0] != '/')
+                return error_set(err, STATUS_INVALID_ARGUMENT,
+                                 "options.root '%s' is not an absolute path", root);
+        r->loop = options->loop;
+        r->reaper = options->reaper;
+        r->binary = strdup(options->binary);
+        r->root_option = strdup(options->root ? options->root : "");
+        r->root = str_printf("%s/%s", root, options->runtime_namespace);
+        r->bundle = strdup(options->bundle);
+        r->id = strdup(options->id);
+        r->log = str_printf("%s/log.json", options->bundle);
+        r->systemd_cgroup = options->systemd_cgroup;
+        r->no_pivot_root = options->no_pivot_root;
+        r->no_new_keyring = options->no_new_keyring;
+        if (!r->binary || !r->root_option || !r->root || !r->bundle || !r->id || !r->log)
+                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "runtime: no memory");
+        *ret = TAKE_PTR(r);
+        return 0;
+}
+
+struct runc *runc_free(struct runc *r)
+{
+        if (!r)
+                return NULL;
+        free(r->binary);
+        free(r->root_option);
+        free(r->root);
+        free(r->bundle);
+        free(r->id);
+        free(r->log);
+        free(r);
+        return NULL;
+}
+
+bool runc_has_state(const struct runc *r)
+{
+        _cleanup_free_ char *path = str_printf("%s/%s", r->root, r->id);
+
+        return !path || access(path, F_OK) == 0 || errno != ENOENT;
+}
+
+/* ---- Verbs with nothing but a result ---- */
+
+struct verb {
+        struct command cmd;
+        int (*judge)(const struct error *why, struct error *err); /* NULL: as it is */
+        runc_done_fn fn;
+        void *userdata;
+};
+
+static void on_done(struct command *cmd, const struct error *why)
+{
+        struct verb *verb = container_of(cmd, struct verb, cmd);
+        runc_done_fn fn = verb->fn;
+        void *userdata = verb->userdata;
+        struct error err = ERROR_INIT;
+
+        if (why && (!verb->judge || verb->judge(why, &err) < 0)) {
+                if (err.code == STATUS_OK)
+                        err = *why;
+        }
+        free(verb);
+        fn(err.code != STATUS_OK ? &err : NULL, userdata);
+}
+
+static int run(struct runc *r, const struct args *args,
+               int (*judge)(const struct error *why, struct error *err), runc_done_fn fn,
+               void *userdata, struct error *err)
+{
+        struct verb *verb = calloc(1, sizeof(*verb));
+
+        if (!verb)
+                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "run '%s': no memory", r->binary);
+        verb->judge = judge;
+        verb->fn = fn;
+        verb->userdata = userdata;
+        if (command_start(&verb->cmd, r, args, NULL, on_done, err) < 0) {
+                free(verb);
+                return -1;
+        }
+        return 0;
+}
+
+int runc_start(struct runc *r, runc_done_fn fn, void *userdata, struct error *err)
+{
+        struct args args;
+
+        args_start(&args, r);
+        return run(r, &args, NULL, fn, userdata, err);
+}
+
+/* runc, crun and others say it in many ways. */
+static int judge_kill(const struct error *why, struct error *err)
+{
+        static const char *const over[] = {"process already finished", "container not running",
+                                           "no such process", "is not running"};
+
+        for (size_t i = 0; i < sizeof(over) / sizeof(over[0]); i++) {
+                if (strcasestr(why->msg, over[i]))
+                        return error_set(err, STATUS_NOT_FOUND, "process already finished");
+        }
+        if (strcasestr(why->msg, "does not exist"))
+                return error_set(err, STATUS_NOT_FOUND, "no such container");
+        return error_set(err, why->code, "unknown error after kill: %s", why->msg);
+}
+
+int runc_kill_all(struct runc *r, int signo, runc_done_fn fn, void *userdata, struct error *err)
+{
+        char text[16];
+        struct args args;
+
+        (void)snprintf(text, sizeof(text), "%d", signo);
+        args_kill_all(&args, r, text);
+        return run(r, &args, judge_kill, fn, userdata, err);
+}
+
+static int judge_delete(const struct error *why, struct error *err)
+{
+        if (strcasestr(why->msg, "does not exist"))
+                return 0;
+        *err = *why;
+        return -1;
+}
+
+int runc_delete(struct runc *r, bool force, runc_done_fn fn, void *userdata, struct error *err)
+{
+        struct args args;
+
+        args_delete(&args, r, force);
+        return run(r, &args, judge_delete, fn, userdata, err);
+}

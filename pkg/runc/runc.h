@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A container by way of an OCI runtime's command line (runc, crun or another one), for those who
+ * name a binary in place of the engine. The runtime makes the processes and then ends; they are
+ * orphaned onto this process, which is a child subreaper, so their exits arrive at the reaper like
+ * those of its own children.
+ *
+ * Every completion runs from the loop, never from inside the call that asked for it, and a
+ * process's exit is delivered after the completion that announced the process. A call that returns
+ * -1 runs no completion. What is borrowed is borrowed until the call returns.
+ *
+ * The runtime logs to <bundle>/log.json, which is only appended to; the last error of a call is
+ * what it has failed with. Calls that run at the same time share it, so the text may be another
+ * one's: of an exec, not of a create.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+#include "pkg/base/error.h"
+#include "pkg/loop/loop.h"
+#include "pkg/reaper/reaper.h"
+
+struct runc; /* one container and its runtime */
+struct runc_process;
+struct runc_job; /* a create or an exec under way */
+
+/* Where a runtime's state is when the caller does not say. The stock shim has the same one. */
+#define RUNC_ROOT_DEFAULT "/run/containerd/runc"
+
+/*
+ * The absolute path of a binary by its name, looked for in $PATH, or by its absolute path. Not
+ * there: STATUS_UNKNOWN with errnum ENOENT, in the words that Docker looks for: `exec: "x":
+ * executable file not found in $PATH`. A relative path is STATUS_INVALID_ARGUMENT.
+ */
+int runc_find(const char *name, char **ret_path, struct error *err);
+
+struct runc_options {
+        struct loop *loop;
+        struct reaper *reaper;
+        const char *binary; /* absolute; copied, like the other strings */
+        const char *root;   /* "" or NULL: RUNC_ROOT_DEFAULT */
+        const char *runtime_namespace;
+        const char *bundle; /* absolute */
+        const char *id;
+        bool systemd_cgroup;
+        bool no_pivot_root;
+        bool no_new_keyring;
+};
+
+int runc_new(struct runc **ret, const struct runc_options *options, struct error *err);
+
+/* No call may be under way. */
+struct runc *runc_free(struct runc *runc);
+
+/* True if the runtime keeps something by this id, whoever made it. */
+bool runc_has_state(const struct runc *runc);
+
+/*
+ * `runtime` and `options.json` in the bundle, by which the `delete` action of the shim finds the
+ * runtime when the shim is gone. They stay until the bundle goes, except after a create that has
+ * failed and was undone.
+ */
+int runc_write_files(const struct runc *runc, struct error *err);
+void runc_remove_files(const struct runc *runc);
+
+/* ---- Processes ---- */
+
+/* terminal_fd: the pty's master, or -1; it and the process are the receiver's. */
+typedef void (*runc_process_fn)(const struct error *err, struct runc_process *process,
+                                int terminal_fd, void *userdata);
+
+struct runc_stdio {
+        bool terminal;
+        const int *fds; /* three, borrowed; NULL with a terminal */
+};
+
+/* A failure, or an abort, may leave half a container: runc_delete() with force. */
+int runc_create(struct runc *runc, const struct runc_stdio *stdio, runc_process_fn fn,
+                void *userdata, struct runc_job **ret, struct error *err);
+
+/* The runtime is killed, and fn runs with STATUS_CANCELED. */
+void runc_job_abort(struct runc_job *job);
+
+struct runc_exec {
+        const char *exec_id;
+        const char *process_json;
+        size_t process_json_len;
+        struct runc_stdio stdio;
+};
+int runc_exec(struct runc *runc, const struct runc_exec *args, runc_process_fn fn, void *userdata,
+              struct runc_job **ret, struct error *err);
+
+pid_t runc_process_pid(const struct runc_process *p);
+bool runc_process_has_exited(const struct runc_process *p);
+
+/* Delivered once, from the loop; what has ended already at the end of the present round. */
+void runc_process_on_exit(struct runc_process *p, reaper_fn fn, void *userdata);
+
+/* fn runs at the end of a round once the process has been reaped and its exit delivered. */
+void runc_process_on_end(struct runc_process *p, void (*fn)(void *userdata), void *userdata);
+
+/* By pidfd, not through the runtime. STATUS_NOT_FOUND "process already finished". */
+int runc_process_signal(struct runc_process *p, int signo, struct error *err);
+
+/* Forgets it. A process that is alive goes on, and is reaped without notice. */
+struct runc_process *runc_process_free(struct runc_process *p);
+
+/* ---- The other verbs ---- */
+
+typedef void (*runc_done_fn)(const struct error *err, void *userdata);
+
+int runc_start(struct runc *runc, runc_done_fn fn, void *userdata, struct error *err);
+
+/* `kill --all`. STATUS_NOT_FOUND when there is nobody any more, by whatever words the runtime has
+ * for that. */
+int runc_kill_all(struct runc *runc, int signo, runc_done_fn fn, void *userdata, struct error *err);
+
+/* That the runtime knows no such container (any more) is a success. */
+int runc_delete(struct runc *runc, bool force, runc_done_fn fn, void *userdata, struct error *err);
+
+/* ---- Without a loop ---- */
+
+/*
+ * For the `delete` action: runs `BINARY delete --force ID` for the runtime that the bundle's files
+ * name. A bundle that names none is a success. Blocks, for at most about three seconds.
+ */
+int runc_cleanup(const char *bundle, const char *runtime_namespace, const char *id,
+                 struct error *err);
+
+/* The output of `BINARY features`, a JSON document, on the heap. Blocks, for at most about three
+ * seconds. */
+int runc_features(const char *binary, char **ret_json, struct error *err);

@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Running a binary: fork and execve, with nothing of this process in it but what is given. Its
+ * environment is ours without NOTIFY_SOCKET, which is between systemd and whoever started us.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "pkg/base/cleanup.h"
+#include "pkg/base/clock.h"
+#include "pkg/base/str.h"
+#include "pkg/runc/internal.h"
+
+extern char **environ;
+
+/* ---- In the child ---- */
+
+static void reset_signals(void)
+{
+        struct sigaction action = {.sa_handler = SIG_DFL};
+        sigset_t none;
+
+        for (int signo = 1; signo < NSIG; signo++)
+                (void)sigaction(signo, &action, NULL); /* EINVAL: not to be changed */
+        (void)sigemptyset(&none);
+        (void)sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/* Through copies above 2, so that none overwrites one that is still needed. */
+static int set_stdio(const int stdio[3])
+{
+        int copies[3];
+
+        for (int i = 0; i < 3; i++) {
+                copies[i] = fcntl(stdio[i], F_DUPFD_CLOEXEC, 3);
+                if (copies[i] < 0)
+                        return -1;
+        }
+        for (int i = 0; i < 3; i++) {
+                if (dup2(copies[i], i) < 0)
+                        return -1;
+        }
+        return 0;
+}
+
+static _Noreturn void child_main(const struct args *args, char **env, const int stdio[3],
+                                 pid_t parent, int status_fd)
+{
+        int errnum;
+
+        if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent)
+                _exit(EXIT_FAILURE);
+        reset_signals();
+        if (set_stdio(stdio) == 0)
+                (void)execve(args->items[0], (char *const *)args->items, env);
+        errnum = errno;
+        (void)fd_write_all(status_fd, &errnum, sizeof(errnum));
+        _exit(EXIT_FAILURE);
+}
+
+/* ---- In the parent ---- */
+
+/* An array of borrowed strings. */
+static char **make_environment(void)
+{
+        size_t n = 0;
+        char **env;
+
+        while (environ[n])
+                n++;
+        env = calloc(n + 1, sizeof(*env));
+        if (!env)
+                return NULL;
+        n = 0;
+        for (char **e = environ; *e; e++) {
+                if (!str_has_prefix(*e, "NOTIFY_SOCKET="))
+                        env[n++] = *e;
+        }
+        return env;
+}
+
+pid_t spawn(const struct args *args, const int stdio[3], int *ret_status, struct error *err)
+{
+        _cleanup_free_ char **env = make_environment();
+        _cleanup_close_ int status = -1;
+        _cleanup_close_ int theirs = -1;
+        pid_t parent = getpid();
+        int ends[2];
+        pid_t pid;
+
+        if (!env)
+                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "run '%s': no memory",
+                                 args->items[0]);
+        if (pipe2(ends, O_CLOEXEC) < 0)
+                return error_errno(err, errno, "run '%s': pipe", args->items[0]);
+        status = ends[0];
+        theirs = ends[1];
+        (void)fd_set_nonblock(status, 1);
+        pid = fork();
+        if (pid < 0)
+                return error_errno(err, errno, "run '%s': fork", args->items[0]);
+        if (pid == 0)
+                child_main(args, env, stdio, parent, theirs);
+        *ret_status = TAKE_FD(status);
+        return pid;
+}
+
+int spawn_errno(int status_fd)
+{
+        int errnum = 0;
+
+        return read(status_fd, &errnum, sizeof(errnum)) == (ssize_t)sizeof(errnum) ? errnum : 0;
+}
+
+void spawn_describe(int code, int status, char *ret, size_t ret_size)
+{
+        (void)snprintf(ret, ret_size, "%s %d", code == CLD_EXITED ? "exit status" : "signal",
+                       status);
+}
+
+/* Until EOF or the deadline; false at the deadline. */
+static bool read_output(int fd, uint64_t deadline_ns, char *text, size_t max, size_t *len)
+{
+        for (;;) {
+                uint64_t now = clock_monotonic_ns();
+                struct pollfd p = {.fd = fd, .events = POLLIN};
+                char dropped[256];
+                ssize_t n;
+
+                if (now >= deadline_ns)
+                        return false;
+                if (poll(&p, 1, (int)((deadline_ns - now) / NSEC_PER_MSEC) + 1) <= 0)
+                        continue;
+                n = *len < max ? read(fd, text + *len, max - *len)
+                               : read(fd, dropped, sizeof(dropped));
+                if (n <= 0)
+                        return true;
+                if (*len < max)
+                        *len += (size_t)n;
+        }
+}
+
+int spawn_wait(const struct args *args, int timeout_ms, size_t max, char **ret_output,
+               struct error *err)
+{
+        uint64_t deadline = clock_monotonic_ns() + (uint64_t)timeout_ms * NSEC_PER_MSEC;
+        _cleanup_free_ char *output = malloc(max + 1);
+        _cleanup_close_ int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+        _cleanup_close_ int ours = -1;
+        _cleanup_close_ int theirs = -1;
+        _cleanup_close_ int status = -1;
+        int stdio[3] = {null, -1, -1};
+        siginfo_t info = {0};
+        char how[32];
+        size_t len = 0;
+        int ends[2];
+        int errnum;
+        pid_t pid;
+
+        if (!output || null < 0 || pipe2(ends, O_CLOEXEC) < 0)
+                return error_errno(err, errno, "run '%s'", args->items[0]);
+        ours = ends[0];
+        theirs = ends[1];
+        stdio[1] = theirs;
+        stdio[2] = theirs;
+        pid = spawn(args, stdio, &status, err);
+        if (pid < 0)
+                return -1;
+        theirs = fd_close(theirs);
+        if (!read_output(ours, deadline, output, max, &len))
+                (void)kill(pid, SIGKILL);
+        while (waitid(P_PID, (id_t)pid, &info, WEXITED) < 0 && errno == EINTR)
+                ;
+        output[len] = '\0';
+        errnum = spawn_errno(status);
+        if (errnum)
+                return error_errno(err, errnum, "exec '%s'", args->items[0]);
+        if (info.si_code != CLD_EXITED || info.si_status != 0) {
+                spawn_describe(info.si_code, info.si_status, how, sizeof(how));
+                return error_set(err, STATUS_UNKNOWN, "'%s' ended with %s: %s", args->items[0], how,
+                                 output);
+        }
+        *ret_output = TAKE_PTR(output);
+        return 0;
+}
