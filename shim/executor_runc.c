@@ -39,21 +39,33 @@ struct made {
         bool has_private_pid;
 };
 
-/* An executor_job: a Create under way. */
+/* An executor_job, at the head of what is under way. */
+struct job {
+        struct runc_job *runc; /* while the runtime is at it */
+        bool is_aborted;
+};
+
+/* A Create. */
 struct making {
+        struct job job;
         struct made *made;
-        struct runc_job *job; /* while the runtime is at it */
         bool terminal;
         int stdio[3]; /* copies: the mounts come first */
         bool had_state;
         bool has_mounted;
-        bool is_aborted;
         struct error err; /* what undoing it is for */
         executor_create_fn fn;
         void *userdata;
 };
 
+struct starting {
+        struct job job;
+        executor_done_fn fn;
+        void *userdata;
+};
+
 struct exec_node {
+        struct job job;
         executor_exec_fn fn;
         void *userdata;
 };
@@ -222,7 +234,7 @@ static void on_created(const struct error *err, struct runc_process *init, int t
         executor_create_fn fn = making->fn;
         void *fn_userdata = making->userdata;
 
-        making->job = NULL;
+        making->job.runc = NULL;
         if (err) {
                 fail(making, err);
                 return;
@@ -242,7 +254,7 @@ static int launch(struct making *making, struct error *err)
                 .fds = making->stdio,
         };
 
-        if (runc_create(making->made->runc, &stdio, on_created, making, &making->job, err) < 0)
+        if (runc_create(making->made->runc, &stdio, on_created, making, &making->job.runc, err) < 0)
                 return -1;
         /* From here on only the container's processes hold them. */
         for (int i = 0; i < 3; i++)
@@ -260,7 +272,7 @@ static void on_mounted(const struct error *err, void *userdata)
                 return;
         }
         making->has_mounted = true;
-        if (making->is_aborted)
+        if (making->job.is_aborted)
                 (void)error_set(&why, STATUS_CANCELED, "create was cancelled");
         else if (launch(making, &why) == 0)
                 return;
@@ -366,21 +378,39 @@ static int do_create(void *impl, const struct executor_create *args, executor_cr
         return 0;
 }
 
-static void do_abort(struct executor_job *job)
+static void do_abort(struct executor_job *executor_job)
 {
-        struct making *making = (struct making *)job;
+        struct job *job = (struct job *)executor_job;
 
-        making->is_aborted = true;
-        if (making->job)
-                runc_job_abort(making->job);
+        job->is_aborted = true;
+        if (job->runc)
+                runc_job_abort(job->runc);
 }
 
 /* ---- The other verbs ---- */
 
-static int do_start(struct executor_container *c, executor_done_fn fn, void *userdata,
-                    struct error *err)
+static void on_started(const struct error *err, void *userdata)
 {
-        return runc_start(made_of(c)->runc, fn, userdata, err);
+        struct starting starting = *(struct starting *)userdata;
+
+        free(userdata);
+        starting.fn(err, starting.userdata);
+}
+
+static int do_start(struct executor_container *c, executor_done_fn fn, void *userdata,
+                    struct executor_job **ret, struct error *err)
+{
+        struct starting *starting = malloc(sizeof(*starting));
+
+        if (!starting)
+                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "start: no memory");
+        *starting = (struct starting){.fn = fn, .userdata = userdata};
+        if (runc_start(made_of(c)->runc, on_started, starting, &starting->job.runc, err) < 0) {
+                free(starting);
+                return -1;
+        }
+        *ret = (struct executor_job *)starting;
+        return 0;
 }
 
 static void on_exec_done(const struct error *err, struct runc_process *process, int terminal_fd,
@@ -393,7 +423,8 @@ static void on_exec_done(const struct error *err, struct runc_process *process, 
 }
 
 static int do_exec(struct executor_container *c, const struct executor_exec *args,
-                   executor_exec_fn fn, void *userdata, struct error *err)
+                   executor_exec_fn fn, void *userdata, struct executor_job **ret,
+                   struct error *err)
 {
         struct exec_node *node = malloc(sizeof(*node));
         const struct runc_exec exec = {
@@ -402,15 +433,15 @@ static int do_exec(struct executor_container *c, const struct executor_exec *arg
                 .process_json_len = args->process_json_len,
                 .stdio = {.terminal = args->terminal, .fds = args->stdio},
         };
-        struct runc_job *job;
 
         if (!node)
                 return error_set(err, STATUS_RESOURCE_EXHAUSTED, "exec: no memory");
         *node = (struct exec_node){.fn = fn, .userdata = userdata};
-        if (runc_exec(made_of(c)->runc, &exec, on_exec_done, node, &job, err) < 0) {
+        if (runc_exec(made_of(c)->runc, &exec, on_exec_done, node, &node->job.runc, err) < 0) {
                 free(node);
                 return -1;
         }
+        *ret = (struct executor_job *)node;
         return 0;
 }
 

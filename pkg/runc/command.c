@@ -42,7 +42,7 @@ static bool read_log_error(const char *path, off_t offset, char *ret, size_t ret
 }
 
 /* Keeps what there is room for, drops the rest. False at the end of it. */
-static bool read_output(struct command *cmd)
+static bool read_output(struct runc_job *cmd)
 {
         char dropped[512];
         size_t room = COMMAND_OUTPUT_MAX - cmd->output_len;
@@ -58,7 +58,7 @@ static bool read_output(struct command *cmd)
 
 static void on_output(struct loop_io *io, int fd, int what, void *userdata)
 {
-        struct command *cmd = userdata;
+        struct runc_job *cmd = userdata;
 
         (void)io;
         (void)fd;
@@ -67,7 +67,7 @@ static void on_output(struct loop_io *io, int fd, int what, void *userdata)
                 cmd->io = loop_io_free(cmd->io);
 }
 
-static void close_all(struct command *cmd)
+static void close_all(struct runc_job *cmd)
 {
         cmd->watch = reaper_watch_free(cmd->watch);
         cmd->io = loop_io_free(cmd->io);
@@ -75,7 +75,7 @@ static void close_all(struct command *cmd)
         cmd->status_fd = fd_close(cmd->status_fd);
 }
 
-static int explain(struct command *cmd, const struct reaper_exit *exit, int errnum,
+static int explain(struct runc_job *cmd, const struct reaper_exit *exit, int errnum,
                    struct error *err)
 {
         char text[ERROR_TEXT_MAX] = "";
@@ -96,7 +96,7 @@ static int explain(struct command *cmd, const struct reaper_exit *exit, int errn
 
 static void on_reaped(const struct reaper_exit *exit, void *userdata)
 {
-        struct command *cmd = userdata;
+        struct runc_job *cmd = userdata;
         struct error err = ERROR_INIT;
         int errnum = spawn_errno(cmd->status_fd);
         bool ok = exit->code == CLD_EXITED && exit->status == 0;
@@ -112,7 +112,7 @@ static void on_reaped(const struct reaper_exit *exit, void *userdata)
 }
 
 /* Its output into a pipe of ours, nothing into it. */
-static int open_stdio(struct command *cmd, int *ret_null, int *ret_theirs, struct error *err)
+static int open_stdio(struct runc_job *cmd, int *ret_null, int *ret_theirs, struct error *err)
 {
         int ends[2];
 
@@ -131,7 +131,7 @@ static int open_stdio(struct command *cmd, int *ret_null, int *ret_theirs, struc
         return 0;
 }
 
-static int start(struct command *cmd, const struct args *args, const int *stdio, struct error *err)
+static int start(struct runc_job *cmd, const struct args *args, const int *stdio, struct error *err)
 {
         _cleanup_close_ int null = -1;
         _cleanup_close_ int theirs = -1;
@@ -157,8 +157,8 @@ static int start(struct command *cmd, const struct args *args, const int *stdio,
         return 0;
 }
 
-int command_start(struct command *cmd, struct runc *r, const struct args *args, const int *stdio,
-                  void (*done)(struct command *cmd, const struct error *err), struct error *err)
+int command_start(struct runc_job *cmd, struct runc *r, const struct args *args, const int *stdio,
+                  void (*done)(struct runc_job *cmd, const struct error *err), struct error *err)
 {
         cmd->runc = r;
         cmd->done = done;
@@ -171,9 +171,11 @@ int command_start(struct command *cmd, struct runc *r, const struct args *args, 
         return 0;
 }
 
-void command_abort(struct command *cmd)
+void runc_job_abort(struct runc_job *cmd)
 {
         cmd->is_aborted = true;
         if (cmd->watch)
                 (void)kill(cmd->pid, SIGKILL); /* not reaped yet: the pid is its own */
+        else if (cmd->on_abort)
+                cmd->on_abort(cmd);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What the files of pkg/runc share. A command is one run of the binary; it is embedded in what
- * waits for it.
+ * What the files of pkg/runc share. A runc_job is one run of the binary, called a command here; it
+ * is embedded in what waits for it.
  */
 #pragma once
 
@@ -81,7 +81,7 @@ void spawn_describe(int code, int status, char *ret, size_t ret_size);
 
 enum { COMMAND_OUTPUT_MAX = 4096 };
 
-struct command {
+struct runc_job {
         struct runc *runc;
         pid_t pid;
         struct reaper_watch *watch;
@@ -90,18 +90,16 @@ struct command {
         struct loop_io *io;
         off_t log_offset;
         bool is_aborted;
+        void (*on_abort)(struct runc_job *cmd); /* of one that is no longer running; may be NULL */
         char output[COMMAND_OUTPUT_MAX + 1];
         size_t output_len;
-        void (*done)(struct command *cmd, const struct error *err); /* NULL: success */
+        void (*done)(struct runc_job *cmd, const struct error *err); /* NULL: success */
 };
 
 /* stdio: the child's, borrowed; NULL: /dev/null, and the output is kept for error texts. done runs
  * once, from the loop, and may free cmd. */
-int command_start(struct command *cmd, struct runc *r, const struct args *args, const int *stdio,
-                  void (*done)(struct command *cmd, const struct error *err), struct error *err);
-
-/* Kills it; done comes with STATUS_CANCELED. */
-void command_abort(struct command *cmd);
+int command_start(struct runc_job *cmd, struct runc *r, const struct args *args, const int *stdio,
+                  void (*done)(struct runc_job *cmd, const struct error *err), struct error *err);
 
 /* ---- console.c: a socket to which the runtime sends a terminal's master ---- */
 

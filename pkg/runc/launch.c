@@ -22,8 +22,8 @@
 
 enum { PID_TEXT_MAX = 32 };
 
-struct runc_job {
-        struct command cmd;
+struct launch {
+        struct runc_job cmd;
         struct runc *runc;
         struct console *console; /* NULL: no terminal */
         struct loop_timer *timer;
@@ -37,7 +37,7 @@ struct runc_job {
         void *userdata;
 };
 
-static struct runc_job *job_free(struct runc_job *job)
+static struct launch *launch_free(struct launch *job)
 {
         if (!job)
                 return NULL;
@@ -55,9 +55,9 @@ static struct runc_job *job_free(struct runc_job *job)
         free(job);
         return NULL;
 }
-CLEANUP_DEFINE(struct runc_job, job_free)
+CLEANUP_DEFINE(struct launch, launch_free)
 
-static void finish(struct runc_job *job, int terminal_fd, const struct error *why)
+static void finish(struct launch *job, int terminal_fd, const struct error *why)
 {
         runc_process_fn fn = job->fn;
         void *userdata = job->userdata;
@@ -68,12 +68,12 @@ static void finish(struct runc_job *job, int terminal_fd, const struct error *wh
                 err = *why;
         if (job->process)
                 (void)runc_process_signal(job->process, SIGKILL, NULL);
-        job_free(job);
+        launch_free(job);
         fn(why ? &err : NULL, process, terminal_fd, userdata);
 }
 
 /* Once the process is there, and again when something has become of its terminal. */
-static void advance(struct runc_job *job)
+static void advance(struct launch *job)
 {
         struct error err = ERROR_INIT;
         int master = -1;
@@ -82,7 +82,7 @@ static void advance(struct runc_job *job)
                 return;
         if (job->console) {
                 master = console_take(job->console, &err);
-                if (master < 0 && err.errnum == EAGAIN && job->timer &&
+                if (master < 0 && err.errnum == EAGAIN && !job->cmd.is_aborted &&
                     !loop_timer_is_set(job->timer) && loop_timer_set(job->timer, TERMINAL_NS) == 0)
                         return;
         }
@@ -96,11 +96,24 @@ static void on_console(void *userdata)
 
 static void on_timer(struct loop_timer *timer, void *userdata)
 {
+        struct launch *job = userdata;
         struct error err = ERROR_INIT;
 
         (void)timer;
-        (void)error_set(&err, STATUS_UNKNOWN, "the runtime has sent no terminal");
-        finish(userdata, -1, &err);
+        if (job->cmd.is_aborted)
+                (void)error_set(&err, STATUS_CANCELED, "the runtime was stopped");
+        else
+                (void)error_set(&err, STATUS_UNKNOWN, "the runtime has sent no terminal");
+        finish(job, -1, &err);
+}
+
+/* The runtime has ended, and its terminal is waited for. */
+static void on_abort(struct runc_job *cmd)
+{
+        struct launch *job = container_of(cmd, struct launch, cmd);
+
+        if (job->timer)
+                (void)loop_timer_set(job->timer, 0);
 }
 
 static int read_pid(const char *path, pid_t *ret, struct error *err)
@@ -118,13 +131,16 @@ static int read_pid(const char *path, pid_t *ret, struct error *err)
         return 0;
 }
 
-static void on_done(struct command *cmd, const struct error *why)
+static void on_done(struct runc_job *cmd, const struct error *why)
 {
-        struct runc_job *job = container_of(cmd, struct runc_job, cmd);
+        struct launch *job = container_of(cmd, struct launch, cmd);
         struct error err = ERROR_INIT;
         pid_t pid = 0;
 
         if (why) {
+                /* What it had made already is killed by finish(). */
+                if (read_pid(job->pid_path, &pid, NULL) == 0)
+                        (void)runc_process_new(&job->process, job->runc, pid, NULL);
                 finish(job, -1, why);
                 return;
         }
@@ -137,10 +153,10 @@ static void on_done(struct command *cmd, const struct error *why)
         advance(job);
 }
 
-static struct runc_job *job_new(struct runc *r, const struct runc_stdio *stdio, char *pid_path,
-                                runc_process_fn fn, void *userdata, struct error *err)
+static struct launch *launch_new(struct runc *r, const struct runc_stdio *stdio, char *pid_path,
+                                 runc_process_fn fn, void *userdata, struct error *err)
 {
-        _cleanup_(job_free_p) struct runc_job *job = calloc(1, sizeof(*job));
+        _cleanup_(launch_free_p) struct launch *job = calloc(1, sizeof(*job));
 
         if (!job || !pid_path) {
                 free(pid_path);
@@ -163,10 +179,11 @@ static struct runc_job *job_new(struct runc *r, const struct runc_stdio *stdio, 
         return TAKE_PTR(job);
 }
 
-static int job_start(struct runc_job *job, const struct args *args, const struct runc_stdio *stdio,
-                     struct error *err)
+static int launch_start(struct launch *job, const struct args *args, const struct runc_stdio *stdio,
+                        struct error *err)
 {
         (void)unlink(job->pid_path); /* one of before would be believed */
+        job->cmd.on_abort = on_abort;
         reaper_expect(job->runc->reaper);
         job->is_expecting = true;
         return command_start(&job->cmd, job->runc, args, stdio->terminal ? NULL : stdio->fds,
@@ -176,22 +193,22 @@ static int job_start(struct runc_job *job, const struct args *args, const struct
 int runc_create(struct runc *r, const struct runc_stdio *stdio, runc_process_fn fn, void *userdata,
                 struct runc_job **ret, struct error *err)
 {
-        _cleanup_(job_free_p) struct runc_job *job =
-                job_new(r, stdio, str_printf("%s/init.pid", r->bundle), fn, userdata, err);
+        _cleanup_(launch_free_p) struct launch *job =
+                launch_new(r, stdio, str_printf("%s/init.pid", r->bundle), fn, userdata, err);
         struct args args;
 
         if (!job)
                 return -1;
         args_create(&args, r, job->pid_path, job->console ? console_path(job->console) : NULL);
-        if (job_start(job, &args, stdio, err) < 0)
+        if (launch_start(job, &args, stdio, err) < 0)
                 return -1;
         job->keep_pid_file = true;
-        *ret = TAKE_PTR(job);
+        *ret = &TAKE_PTR(job)->cmd;
         return 0;
 }
 
 /* In the bundle, which is root's; the names differ from all others there by their endings. */
-static int write_spec(struct runc_job *job, const struct runc_exec *args, struct error *err)
+static int write_spec(struct launch *job, const struct runc_exec *args, struct error *err)
 {
         _cleanup_close_ int fd = -1;
         char *path = str_printf("%s/exec-%s.spec", job->runc->bundle, args->exec_id);
@@ -215,22 +232,17 @@ static int write_spec(struct runc_job *job, const struct runc_exec *args, struct
 int runc_exec(struct runc *r, const struct runc_exec *exec, runc_process_fn fn, void *userdata,
               struct runc_job **ret, struct error *err)
 {
-        _cleanup_(job_free_p) struct runc_job *job =
-                job_new(r, &exec->stdio, str_printf("%s/exec-%s.pid", r->bundle, exec->exec_id), fn,
-                        userdata, err);
+        _cleanup_(launch_free_p) struct launch *job =
+                launch_new(r, &exec->stdio, str_printf("%s/exec-%s.pid", r->bundle, exec->exec_id),
+                           fn, userdata, err);
         struct args args;
 
         if (!job || write_spec(job, exec, err) < 0)
                 return -1;
         args_exec(&args, r, job->spec_path, job->pid_path,
                   job->console ? console_path(job->console) : NULL);
-        if (job_start(job, &args, &exec->stdio, err) < 0)
+        if (launch_start(job, &args, &exec->stdio, err) < 0)
                 return -1;
-        *ret = TAKE_PTR(job);
+        *ret = &TAKE_PTR(job)->cmd;
         return 0;
-}
-
-void runc_job_abort(struct runc_job *job)
-{
-        command_abort(&job->cmd);
 }

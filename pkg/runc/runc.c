@@ -67,13 +67,13 @@ bool runc_has_state(const struct runc *r)
 /* ---- Verbs with nothing but a result ---- */
 
 struct verb {
-        struct command cmd;
+        struct runc_job cmd;
         int (*judge)(const struct error *why, struct error *err); /* NULL: as it is */
         runc_done_fn fn;
         void *userdata;
 };
 
-static void on_done(struct command *cmd, const struct error *why)
+static void on_done(struct runc_job *cmd, const struct error *why)
 {
         struct verb *verb = container_of(cmd, struct verb, cmd);
         runc_done_fn fn = verb->fn;
@@ -90,7 +90,7 @@ static void on_done(struct command *cmd, const struct error *why)
 
 static int run(struct runc *r, const struct args *args,
                int (*judge)(const struct error *why, struct error *err), runc_done_fn fn,
-               void *userdata, struct error *err)
+               void *userdata, struct runc_job **ret, struct error *err)
 {
         struct verb *verb = calloc(1, sizeof(*verb));
 
@@ -103,15 +103,18 @@ static int run(struct runc *r, const struct args *args,
                 free(verb);
                 return -1;
         }
+        if (ret)
+                *ret = &verb->cmd;
         return 0;
 }
 
-int runc_start(struct runc *r, runc_done_fn fn, void *userdata, struct error *err)
+int runc_start(struct runc *r, runc_done_fn fn, void *userdata, struct runc_job **ret,
+               struct error *err)
 {
         struct args args;
 
         args_start(&args, r);
-        return run(r, &args, NULL, fn, userdata, err);
+        return run(r, &args, NULL, fn, userdata, ret, err);
 }
 
 /* runc, crun and others say it in many ways. */
@@ -136,7 +139,7 @@ int runc_kill_all(struct runc *r, int signo, runc_done_fn fn, void *userdata, st
 
         (void)snprintf(text, sizeof(text), "%d", signo);
         args_kill_all(&args, r, text);
-        return run(r, &args, judge_kill, fn, userdata, err);
+        return run(r, &args, judge_kill, fn, userdata, NULL, err);
 }
 
 static int judge_delete(const struct error *why, struct error *err)
@@ -152,5 +155,5 @@ int runc_delete(struct runc *r, bool force, runc_done_fn fn, void *userdata, str
         struct args args;
 
         args_delete(&args, r, force);
-        return run(r, &args, judge_delete, fn, userdata, err);
+        return run(r, &args, judge_delete, fn, userdata, NULL, err);
 }

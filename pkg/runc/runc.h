@@ -25,7 +25,7 @@
 
 struct runc; /* one container and its runtime */
 struct runc_process;
-struct runc_job; /* a create or an exec under way */
+struct runc_job; /* a create, start or exec under way; valid until its completion runs */
 
 /* Where a runtime's state is when the caller does not say. The stock shim has the same one. */
 #define RUNC_ROOT_DEFAULT "/run/containerd/runc"
@@ -81,7 +81,7 @@ struct runc_stdio {
 int runc_create(struct runc *runc, const struct runc_stdio *stdio, runc_process_fn fn,
                 void *userdata, struct runc_job **ret, struct error *err);
 
-/* The runtime is killed, and fn runs with STATUS_CANCELED. */
+/* The runtime is killed, and fn runs with STATUS_CANCELED, unless it has just succeeded. */
 void runc_job_abort(struct runc_job *job);
 
 struct runc_exec {
@@ -112,7 +112,8 @@ struct runc_process *runc_process_free(struct runc_process *p);
 
 typedef void (*runc_done_fn)(const struct error *err, void *userdata);
 
-int runc_start(struct runc *runc, runc_done_fn fn, void *userdata, struct error *err);
+int runc_start(struct runc *runc, runc_done_fn fn, void *userdata, struct runc_job **ret,
+               struct error *err);
 
 /* `kill --all`. STATUS_NOT_FOUND when there is nobody any more, by whatever words the runtime has
  * for that. */

@@ -147,8 +147,7 @@ static void start_exec(struct process *p)
         r = process_open_stdio(p, &err);
         if (r == 0) {
                 args.stdio = p->terminal ? NULL : io_stdio_child_fds(p->stdio);
-                r = c->executor->ops->exec(c->impl, &args, on_exec_started, p,
-                                                   &p->start_job, &err);
+                r = c->executor->ops->exec(c->impl, &args, on_exec_started, p, &p->start_job, &err);
         }
         free(TAKE_PTR(p->spec));
         if (r < 0)

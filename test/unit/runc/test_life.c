@@ -200,13 +200,14 @@ static void a_failure_is_told_by_the_last_error_in_the_log(void **state)
 static void an_error_of_an_earlier_call_is_not_told_again(void **state)
 {
         struct fixture *f = *state;
+        struct runc_job *job;
         struct error err = ERROR_INIT;
 
         write_script(f, "echo '{\"level\":\"error\",\"msg\":\"first\"}' >>log.json; exit 1");
         create(f, false);
         assert_string_equal(f->err.msg, "first");
         write_script(f, "echo spoken; exit 4");
-        assert_int_equal(runc_start(f->runc, on_done, f, &err), 0);
+        assert_int_equal(runc_start(f->runc, on_done, f, &job, &err), 0);
         run_loop(f);
         assert_true(f->failed);
         assert_non_null(strstr(f->err.msg, "exit status 4: spoken"));
@@ -326,12 +327,13 @@ static void the_clean_up_calls_the_runtime_that_the_files_name(void **state)
 static void a_notify_socket_is_not_handed_on(void **state)
 {
         struct fixture *f = *state;
+        struct runc_job *job;
         struct error err = ERROR_INIT;
 
         assert_int_equal(setenv("NOTIFY_SOCKET", "/run/x", 1), 0);
         assert_int_equal(setenv("OTHER", "kept", 1), 0);
         write_script(f, "[ -z \"$NOTIFY_SOCKET\" ] && [ \"$OTHER\" = kept ]");
-        assert_int_equal(runc_start(f->runc, on_done, f, &err), 0);
+        assert_int_equal(runc_start(f->runc, on_done, f, &job, &err), 0);
         run_loop(f);
         assert_false(f->failed);
 }
