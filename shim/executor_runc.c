@@ -308,6 +308,7 @@ static struct made *make(struct executor_runc *impl, const struct executor_creat
                 .root = args->root,
                 .runtime_namespace = args->runtime_namespace,
                 .bundle = args->bundle,
+                .state_dir = args->state_dir,
                 .id = args->id,
                 .systemd_cgroup = args->systemd_cgroup,
                 .no_pivot_root = args->no_pivot_root,

@@ -45,14 +45,14 @@ struct shim_times {
 #define SHIM_BACKOFF_MAX_NS (UINT64_C(5) * 1000000000)
 
 struct shim_server_options {
-        struct loop *loop;               /* outlives the server */
-        const struct executor *executor; /* outlives the server, like the other one */
+        struct loop *loop;                      /* outlives the server */
+        const struct executor *executor;        /* outlives the server, like the other one */
         const struct executor *binary_executor; /* for a Create that names a binary; may be NULL */
-        const char *runtime_namespace;   /* of containerd; copied */
-        const char *id;                  /* the -id of `start`: for the log and the dump; copied */
-        const char *bundle;              /* absolute: the shim's own files go here, also when a
-                                          * Create names another directory; likewise */
-        const char *ttrpc_address;       /* containerd's, for events; "" or NULL: none; copied */
+        const char *runtime_namespace;          /* of containerd; copied */
+        const char *id;            /* the -id of `start`: for the log and the dump; copied */
+        const char *bundle;        /* absolute: the shim's own files go here, also when a
+                                    * Create names another directory; likewise */
+        const char *ttrpc_address; /* containerd's, for events; "" or NULL: none; copied */
         struct shim_times times;
 
         /*

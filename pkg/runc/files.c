@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Which runtime a container has, for those who come without a loop: the files in the bundle, and
+ * Which runtime a container has, for those who come without a loop: the files in its directory, and
  * the binary by its name. The files are the stock shim's, but that `runtime` holds the absolute
  * path: the `delete` action may have another $PATH.
  */
@@ -88,12 +88,12 @@ static char *format_options(const struct runc *r)
 
 int runc_write_files(const struct runc *r, struct error *err)
 {
-        _cleanup_close_ int fd = open(r->bundle, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        _cleanup_close_ int fd = open(r->state_dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
         _cleanup_free_ char *options = format_options(r);
         int result;
 
         if (fd < 0)
-                return error_errno(err, errno, "open bundle '%s'", r->bundle);
+                return error_errno(err, errno, "open '%s'", r->state_dir);
         if (!options)
                 return error_errno(err, ENOMEM, "write '" OPTIONS_FILE "'");
         result = file_write_atomic(fd, OPTIONS_FILE, options, strlen(options), 0600);
@@ -107,7 +107,7 @@ int runc_write_files(const struct runc *r, struct error *err)
 
 void runc_remove_files(const struct runc *r)
 {
-        _cleanup_close_ int fd = open(r->bundle, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        _cleanup_close_ int fd = open(r->state_dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
 
         if (fd < 0)
                 return;
@@ -127,10 +127,10 @@ static void read_root(int bundle_fd, char *ret, size_t ret_size)
                 ret[0] = '\0';
 }
 
-int runc_cleanup(const char *bundle, const char *runtime_namespace, const char *id,
+int runc_cleanup(const char *state_dir, const char *runtime_namespace, const char *id,
                  struct error *err)
 {
-        _cleanup_close_ int fd = open(bundle, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        _cleanup_close_ int fd = open(state_dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
         _cleanup_(runc_free_p) struct runc *r = NULL;
         _cleanup_free_ char *name = NULL;
         _cleanup_free_ char *binary = NULL;
@@ -138,7 +138,8 @@ int runc_cleanup(const char *bundle, const char *runtime_namespace, const char *
         struct error why = ERROR_INIT;
         struct runc_options options = {
                 .runtime_namespace = runtime_namespace,
-                .bundle = bundle,
+                .bundle = state_dir,
+                .state_dir = state_dir,
                 .id = id,
         };
         char root[PATH_MAX];

@@ -21,6 +21,7 @@ struct runc {
         char *root_option; /* as the caller gave it, for options.json */
         char *root;        /* with the namespace: the value of --root */
         char *bundle;
+        char *state_dir;
         char *id;
         char *log;
         bool systemd_cgroup;

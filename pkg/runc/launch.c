@@ -194,7 +194,7 @@ int runc_create(struct runc *r, const struct runc_stdio *stdio, runc_process_fn 
                 struct runc_job **ret, struct error *err)
 {
         _cleanup_(launch_free_p) struct launch *job =
-                launch_new(r, stdio, str_printf("%s/init.pid", r->bundle), fn, userdata, err);
+                launch_new(r, stdio, str_printf("%s/init.pid", r->state_dir), fn, userdata, err);
         struct args args;
 
         if (!job)
@@ -207,11 +207,12 @@ int runc_create(struct runc *r, const struct runc_stdio *stdio, runc_process_fn 
         return 0;
 }
 
-/* In the bundle, which is root's; the names differ from all others there by their endings. */
+/* In the state directory, which is root's; the names differ from all others there by their endings.
+ */
 static int write_spec(struct launch *job, const struct runc_exec *args, struct error *err)
 {
         _cleanup_close_ int fd = -1;
-        char *path = str_printf("%s/exec-%s.spec", job->runc->bundle, args->exec_id);
+        char *path = str_printf("%s/exec-%s.spec", job->runc->state_dir, args->exec_id);
         int r;
 
         if (!path)
@@ -232,9 +233,9 @@ static int write_spec(struct launch *job, const struct runc_exec *args, struct e
 int runc_exec(struct runc *r, const struct runc_exec *exec, runc_process_fn fn, void *userdata,
               struct runc_job **ret, struct error *err)
 {
-        _cleanup_(launch_free_p) struct launch *job =
-                launch_new(r, &exec->stdio, str_printf("%s/exec-%s.pid", r->bundle, exec->exec_id),
-                           fn, userdata, err);
+        _cleanup_(launch_free_p) struct launch *job = launch_new(
+                r, &exec->stdio, str_printf("%s/exec-%s.pid", r->state_dir, exec->exec_id), fn,
+                userdata, err);
         struct args args;
 
         if (!job || write_spec(job, exec, err) < 0)

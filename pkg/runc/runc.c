@@ -32,12 +32,14 @@ int runc_new(struct runc **ret, const struct runc_options *options, struct error
         r->root_option = strdup(options->root ? options->root : "");
         r->root = str_printf("%s/%s", root, options->runtime_namespace);
         r->bundle = strdup(options->bundle);
+        r->state_dir = strdup(options->state_dir);
         r->id = strdup(options->id);
-        r->log = str_printf("%s/log.json", options->bundle);
+        r->log = str_printf("%s/log.json", options->state_dir);
         r->systemd_cgroup = options->systemd_cgroup;
         r->no_pivot_root = options->no_pivot_root;
         r->no_new_keyring = options->no_new_keyring;
-        if (!r->binary || !r->root_option || !r->root || !r->bundle || !r->id || !r->log)
+        if (!r->binary || !r->root_option || !r->root || !r->bundle || !r->state_dir || !r->id ||
+            !r->log)
                 return error_set(err, STATUS_RESOURCE_EXHAUSTED, "runtime: no memory");
         *ret = TAKE_PTR(r);
         return 0;
@@ -51,6 +53,7 @@ struct runc *runc_free(struct runc *r)
         free(r->root_option);
         free(r->root);
         free(r->bundle);
+        free(r->state_dir);
         free(r->id);
         free(r->log);
         free(r);

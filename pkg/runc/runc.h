@@ -9,7 +9,7 @@
  * process's exit is delivered after the completion that announced the process. A call that returns
  * -1 runs no completion. What is borrowed is borrowed until the call returns.
  *
- * The runtime logs to <bundle>/log.json, which is only appended to; the last error of a call is
+ * The runtime logs to <state_dir>/log.json, which is only appended to; the last error of a call is
  * what it has failed with. Calls that run at the same time share it, so the text may be another
  * one's: of an exec, not of a create.
  */
@@ -43,7 +43,8 @@ struct runc_options {
         const char *binary; /* absolute; copied, like the other strings */
         const char *root;   /* "" or NULL: RUNC_ROOT_DEFAULT */
         const char *runtime_namespace;
-        const char *bundle; /* absolute */
+        const char *bundle;    /* absolute */
+        const char *state_dir; /* where files of ours and the log go; often the bundle */
         const char *id;
         bool systemd_cgroup;
         bool no_pivot_root;
@@ -59,9 +60,9 @@ struct runc *runc_free(struct runc *runc);
 bool runc_has_state(const struct runc *runc);
 
 /*
- * `runtime` and `options.json` in the bundle, by which the `delete` action of the shim finds the
- * runtime when the shim is gone. They stay until the bundle goes, except after a create that has
- * failed and was undone.
+ * `runtime` and `options.json` in the state directory, by which the `delete` action of the shim
+ * finds the runtime when the shim is gone. They stay until the bundle goes, except after a create
+ * that has failed and was undone.
  */
 int runc_write_files(const struct runc *runc, struct error *err);
 void runc_remove_files(const struct runc *runc);
@@ -125,10 +126,10 @@ int runc_delete(struct runc *runc, bool force, runc_done_fn fn, void *userdata, 
 /* ---- Without a loop ---- */
 
 /*
- * For the `delete` action: runs `BINARY delete --force ID` for the runtime that the bundle's files
- * name. A bundle that names none is a success. Blocks, for at most about three seconds.
+ * For the `delete` action: runs `BINARY delete --force ID` for the runtime that the directory's
+ * files name. A directory that names none is a success. Blocks, for at most about three seconds.
  */
-int runc_cleanup(const char *bundle, const char *runtime_namespace, const char *id,
+int runc_cleanup(const char *state_dir, const char *runtime_namespace, const char *id,
                  struct error *err);
 
 /* The output of `BINARY features`, a JSON document, on the heap. Blocks, for at most about three

@@ -77,6 +77,7 @@ static int set_up(void **state)
         options.binary = f->script;
         options.root = f->dir;
         options.bundle = f->dir;
+        options.state_dir = f->dir;
         assert_int_equal(runc_new(&f->runc, &options, &err), 0);
         *state = f;
         return 0;
