@@ -53,7 +53,7 @@ static void the_options_of_create_are_heeded(void **state)
         uint8_t data[64];
         struct answer a;
 
-        o.binary_name = (char *)"kata";
+        o.binary_name = (char *)"/bin/sh"; /* there is one, but nothing to run it with here */
         any.type_url = (char *)"containerd.runc.v1.Options";
         any.value.data = data;
         any.value.len = containerd__runc__v1__options__pack(&o, data);
@@ -63,7 +63,7 @@ static void the_options_of_create_are_heeded(void **state)
         a = rpc_end(h, call_begin(h, h->client, &containerd__task__v2__task__descriptor, "Create",
                                   &m.base, 0));
         assert_int_equal(a.code, STATUS_UNIMPLEMENTED);
-        assert_non_null(strstr(a.text, "kata"));
+        assert_non_null(strstr(a.text, "/bin/sh"));
 }
 
 static void assert_no_container(struct harness *h)
