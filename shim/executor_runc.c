@@ -13,20 +13,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "pkg/base/arena.h"
 #include "pkg/base/cleanup.h"
-#include "pkg/base/limits.h"
-#include "pkg/base/str.h"
-#include "pkg/cgroup/cgroup.h"
 #include "pkg/runc/runc.h"
 
 #include "shim/log.h"
-
-enum { CGROUP_ARENA_BUDGET = 16 << 20 };
+#include "shim/runc_facts.h"
 
 /* An executor_container. */
 struct made {
@@ -35,8 +29,7 @@ struct made {
         char *bundle;
         bool has_mounts;
         struct runc_process *init; /* borrowed from the shim, which keeps it as long as this */
-        char *cgroup;              /* text of cgroup_format(); "" when it is not known */
-        bool has_private_pid;
+        struct runc_facts facts;
 };
 
 /* An executor_job, at the head of what is under way. */
@@ -78,8 +71,6 @@ struct removal {
         struct error err; /* of the runtime's part */
 };
 
-CLEANUP_DEFINE(struct arena, arena_free)
-
 static struct made *made_of(const struct executor_container *c)
 {
         return (struct made *)c;
@@ -96,7 +87,7 @@ static struct made *made_free(struct made *made)
                 return NULL;
         runc_free(made->runc);
         free(made->bundle);
-        free(made->cgroup);
+        runc_facts_deinit(&made->facts);
         free(made);
         return NULL;
 }
@@ -112,69 +103,6 @@ static struct making *making_free(struct making *making)
         return NULL;
 }
 CLEANUP_DEFINE(struct making, making_free)
-
-/* ---- What the kernel says of a new init ---- */
-
-static int read_proc(pid_t pid, const char *file, char **ret)
-{
-        char path[64];
-
-        (void)snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, file);
-        return file_read(AT_FDCWD, path, LIMIT_PROC_BYTES, ret, NULL);
-}
-
-/* Init is pid 1 of a pid namespace below ours: what it joined has another one. An init that is gone
- * already counts as one that shares; then there may be something to kill. */
-static bool read_private_pid(pid_t pid)
-{
-        _cleanup_free_ char *status = NULL;
-        const char *line;
-        const char *last;
-
-        if (read_proc(pid, "status", &status) < 0)
-                return false;
-        line = strstr(status, "\nNSpid:\t");
-        if (!line)
-                return false;
-        line += strlen("\nNSpid:\t");
-        status[(size_t)(line - status) + strcspn(line, "\n")] = '\0';
-        last = strrchr(line, '\t');
-        return last && strcmp(last + 1, "1") == 0;
-}
-
-static int read_cgroup(pid_t pid, char **ret, struct error *err)
-{
-        _cleanup_(arena_free_p) struct arena *arena = arena_new(CGROUP_ARENA_BUDGET);
-        _cleanup_free_ char *theirs = NULL;
-        _cleanup_free_ char *ours = NULL;
-        struct cgroup_layout layout;
-        struct cgroup cg;
-        char *text;
-        int r;
-
-        if (!arena)
-                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory");
-        r = read_proc(pid, "cgroup", &theirs);
-        if (r == 0)
-                r = file_read(AT_FDCWD, "/proc/self/cgroup", LIMIT_PROC_BYTES, &ours, NULL);
-        if (r < 0)
-                return error_errno(err, -r, "read /proc/%d/cgroup", (int)pid);
-        if (cgroup_layout_read(arena, &layout, err) < 0 ||
-            cgroup_of_process(&layout, theirs, ours, arena, &cg, err) < 0 ||
-            cgroup_format(&cg, arena, &text, err) < 0)
-                return -1;
-        *ret = strdup(text);
-        return *ret ? 0 : error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory");
-}
-
-static void read_facts(struct made *made, pid_t pid)
-{
-        struct error err = ERROR_INIT;
-
-        made->has_private_pid = read_private_pid(pid);
-        if (read_cgroup(pid, &made->cgroup, &err) < 0)
-                log_warning("the container's cgroup is not known: %s", err.msg);
-}
 
 /* ---- Create ---- */
 
@@ -240,7 +168,7 @@ static void on_created(const struct error *err, struct runc_process *init, int t
                 return;
         }
         made->init = init;
-        read_facts(made, runc_process_pid(init));
+        runc_facts_read(&made->facts, runc_process_pid(init));
         making->made = NULL;
         making_free(making);
         fn(NULL, (struct executor_container *)made, (struct executor_process *)init, terminal_fd,
@@ -452,44 +380,20 @@ static int do_kill_all(struct executor_container *c, int signo, executor_done_fn
         return runc_kill_all(made_of(c)->runc, signo, fn, userdata, err);
 }
 
-static bool do_has_private_pid_namespace(const struct executor_container *c)
-{
-        return made_of(c)->has_private_pid;
-}
-
-/* The container's cgroup from its text, which is all that is kept of it. */
-static int parse_cgroup(const struct made *made, struct arena **ret_arena, struct cgroup *ret,
-                        struct error *err)
-{
-        _cleanup_(arena_free_p) struct arena *arena = arena_new(CGROUP_ARENA_BUDGET);
-
-        if (!made->cgroup)
-                return error_set(err, STATUS_NOT_FOUND, "the cgroup is not known");
-        if (!arena)
-                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "cgroup: no memory");
-        if (cgroup_parse(made->cgroup, arena, ret, err) < 0)
-                return -1;
-        *ret_arena = TAKE_PTR(arena);
-        return 0;
-}
-
 static int do_pids(const struct executor_container *c, pid_t **ret_pids, size_t *ret_n,
                    struct error *err)
 {
-        _cleanup_(arena_free_p) struct arena *arena = NULL;
-        struct cgroup cg;
+        return runc_facts_pids(&made_of(c)->facts, ret_pids, ret_n, err);
+}
 
-        if (parse_cgroup(made_of(c), &arena, &cg, err) < 0)
-                return -1;
-        return cgroup_pids(&cg, ret_pids, ret_n, err);
+static bool do_has_private_pid_namespace(const struct executor_container *c)
+{
+        return made_of(c)->facts.has_private_pid;
 }
 
 static unsigned long do_oom_kills(const struct executor_container *c)
 {
-        _cleanup_(arena_free_p) struct arena *arena = NULL;
-        struct cgroup cg;
-
-        return parse_cgroup(made_of(c), &arena, &cg, NULL) < 0 ? 0 : cgroup_oom_kills(&cg);
+        return runc_facts_oom_kills(&made_of(c)->facts);
 }
 
 /* ---- Remove ---- */

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the shim must know at once about a container that a runtime binary has made: asked of the
+ * kernel, since a run of the binary takes too long, and config.json is not for the shim to read.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+#include "pkg/base/error.h"
+
+struct runc_facts {
+        char *cgroup; /* text of cgroup_format(); NULL: not known */
+        bool has_private_pid;
+};
+
+/* Of the init, when it has just been made. A cgroup that cannot be found is a warning in the log.
+ */
+void runc_facts_read(struct runc_facts *facts, pid_t pid);
+void runc_facts_deinit(struct runc_facts *facts);
+
+/* As in executor_ops. */
+int runc_facts_pids(const struct runc_facts *facts, pid_t **ret_pids, size_t *ret_n,
+                    struct error *err);
+unsigned long runc_facts_oom_kills(const struct runc_facts *facts);
