@@ -78,12 +78,11 @@ int cgroup_of_process(const struct cgroup_layout *layout, const char *text, cons
  */
 int cgroup_create(struct cgroup *cg, struct error *err);
 
-/* That refusal by itself: for a caller that takes note of the directories, to kill and to remove
- * all of them should it be interrupted, before it makes them. */
-int cgroup_check_idle(const struct cgroup *cg, struct error *err);
-
-/* Sets what cgroup_create() is going to make. For the same caller: what is there by then is removed
- * only if it is empty. */
+/*
+ * Sets in cg what cgroup_create() is going to make, and refuses what it would refuse: for a caller
+ * that takes note of the directories, to kill and to remove all of them should it be interrupted,
+ * before it makes them. What is there by then is removed only if it is empty.
+ */
 int cgroup_foresee(struct cgroup *cg, struct error *err);
 
 /*

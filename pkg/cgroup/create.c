@@ -24,12 +24,14 @@
 
 enum { MAKE_TRIES = 16 };
 
-static bool is_cgroup_fs(const char *path)
+/* 0, -ENODEV if it is of another file system, or what statfs(2) says. */
+static int cgroup_fs_check(const char *path)
 {
         struct statfs st;
 
-        return statfs(path, &st) == 0 &&
-               (st.f_type == CGROUP_SUPER_MAGIC || st.f_type == CGROUP2_SUPER_MAGIC);
+        if (statfs(path, &st) < 0)
+                return -errno;
+        return st.f_type == CGROUP_SUPER_MAGIC || st.f_type == CGROUP2_SUPER_MAGIC ? 0 : -ENODEV;
 }
 
 /* Cuts the last component off; false when nothing would be left. */
@@ -51,17 +53,19 @@ static int path_make_once(const char *path, unsigned *ret_made)
 {
         _cleanup_free_ char *part = strdup(path);
         size_t len = strlen(path);
+        int r;
 
         *ret_made = 0;
         if (!part)
                 return -ENOMEM;
-        /* Down to what is there already... */
-        while (access(part, F_OK) < 0) {
-                if (errno != ENOENT || !path_cut(part))
-                        return errno == ENOENT ? -ENODEV : -errno;
-        }
-        if (!is_cgroup_fs(part))
-                return -ENODEV;
+        /* Down to what is there already; mkdir(2) says whether path itself is... */
+        do {
+                if (!path_cut(part))
+                        return -ENODEV;
+                r = cgroup_fs_check(part);
+        } while (r == -ENOENT);
+        if (r < 0)
+                return r;
         /* ... and up again. */
         while (strlen(part) < len) {
                 part[strlen(part)] = '/';
@@ -137,7 +141,7 @@ static int levels_for_each(const char *path, int (*fn)(int fd, bool is_last, voi
 
         if (!part)
                 return -ENOMEM;
-        while (path_cut(part) && is_cgroup_fs(part))
+        while (path_cut(part) && cgroup_fs_check(part) == 0)
                 ;
         /* part is above the mountpoint now. */
         while (r == 0 && strlen(part) < len) {
@@ -262,15 +266,6 @@ static int create_all(struct cgroup *cg, struct error *err)
         return 0;
 }
 
-int cgroup_check_idle(const struct cgroup *cg, struct error *err)
-{
-        for (size_t i = 0; i < cg->n_dirs; i++) {
-                if (access(cg->dirs[i].path, F_OK) == 0 && dir_check_idle(&cg->dirs[i], err) < 0)
-                        return -1;
-        }
-        return 0;
-}
-
 int cgroup_foresee(struct cgroup *cg, struct error *err)
 {
         for (size_t i = 0; i < cg->n_dirs; i++) {
@@ -281,6 +276,8 @@ int cgroup_foresee(struct cgroup *cg, struct error *err)
                         return error_set(err, STATUS_RESOURCE_EXHAUSTED, "make cgroup: no memory");
                 dir->created = access(part, F_OK) < 0;
                 dir->n_parents = 0;
+                if (!dir->created && dir_check_idle(dir, err) < 0)
+                        return -1;
                 while (dir->created && path_cut(part) && access(part, F_OK) < 0)
                         dir->n_parents++;
         }

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -101,7 +102,6 @@ void device_rule_format(const struct oci_device_rule *rule, char type,
 static int v1_write_rule(int fd, const struct oci_device_rule *rule,
                          char text[DEVICE_RULE_TEXT_MAX])
 {
-        const char *file = rule->allow ? "devices.allow" : "devices.deny";
         const char one[] = {rule->type, '\0'};
         const char *types = one;
 
@@ -113,24 +113,35 @@ static int v1_write_rule(int fd, const struct oci_device_rule *rule,
                 int r;
 
                 device_rule_format(rule, *types, text);
-                r = file_write(fd, file, text);
+                r = fd_write_all(fd, text, strlen(text));
                 if (r < 0)
                         return r;
         }
         return 0;
 }
 
+static int v1_open(const struct cgroup_dir *dir, const char *file, struct error *err)
+{
+        char path[PATH_MAX];
+        int fd;
+
+        (void)snprintf(path, sizeof(path), "%s/%s", dir->path, file);
+        fd = open(path, O_WRONLY | O_NOFOLLOW | O_NOCTTY | O_CLOEXEC);
+        return fd < 0 ? error_errno(err, errno, "open '%s'", path) : fd;
+}
+
 static int v1_write(const struct cgroup_dir *dir, const struct oci_device_rule *rules, size_t n,
                     struct error *err)
 {
-        _cleanup_close_ int fd = dir_open(AT_FDCWD, dir->path);
+        _cleanup_close_ int allow = v1_open(dir, "devices.allow", err);
+        _cleanup_close_ int deny = allow < 0 ? -1 : v1_open(dir, "devices.deny", err);
         size_t n_fixed = n - N_DEFAULT_RULES;
 
-        if (fd < 0)
-                return error_errno(err, -fd, "open cgroup '%s'", dir->path);
+        if (deny < 0)
+                return -1;
         for (size_t i = 0; i < n; i++) {
                 char text[DEVICE_RULE_TEXT_MAX];
-                int r = v1_write_rule(fd, &rules[i], text);
+                int r = v1_write_rule(rules[i].allow ? allow : deny, &rules[i], text);
 
                 /* A cgroup above that allows less keeps us from giving more: not asked for. */
                 if (r == 0 || (r == -EPERM && i >= n_fixed))

@@ -4,24 +4,25 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
 #include <unistd.h>
 
-#include "pkg/base/cleanup.h"
+#include "pkg/base/fd.h"
 #include "pkg/cgroup/internal.h"
 
 static int join_open(const struct cgroup_dir *dir, struct error *err)
 {
-        _cleanup_close_ int fd = dir_open(AT_FDCWD, dir->path);
-        int tasks;
+        char path[PATH_MAX];
+        int fd;
 
-        if (fd < 0)
-                return error_errno(err, -fd, "open cgroup '%s'", dir->path);
-        if (dir->is_v2)
-                return TAKE_FD(fd);
-        tasks = openat(fd, "tasks", O_WRONLY | O_CLOEXEC);
-        if (tasks < 0)
-                return error_errno(err, errno, "open '%s/tasks'", dir->path);
-        return tasks;
+        if (dir->is_v2) {
+                fd = dir_open(AT_FDCWD, dir->path);
+                return fd < 0 ? error_errno(err, -fd, "open cgroup '%s'", dir->path) : fd;
+        }
+        (void)snprintf(path, sizeof(path), "%s/tasks", dir->path);
+        fd = open(path, O_WRONLY | O_NOFOLLOW | O_NOCTTY | O_CLOEXEC);
+        return fd < 0 ? error_errno(err, errno, "open '%s'", path) : fd;
 }
 
 int cgroup_open_join(const struct cgroup *cg, int *fds, size_t *ret_n, int *ret_v2_dir,

@@ -189,7 +189,7 @@ static int make_cgroup(struct create_stage *cs, struct error *err)
         if (cgroup_layout_read(cs->stage->arena, &layout, err) < 0 ||
             cgroup_plan(&layout, linux_->cgroups_path ? linux_->cgroups_path : "",
                         cs->create->args.id, cs->stage->arena, &cs->cgroup, err) < 0 ||
-            cgroup_check_idle(&cs->cgroup, err) < 0 || announce_cgroup(cs, err) < 0)
+            announce_cgroup(cs, err) < 0)
                 return -1;
         if (cgroup_create(&cs->cgroup, err) < 0) {
                 cs->cgroup_text = NULL; /* it has undone its own */
