@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -20,6 +21,7 @@
 #include "pkg/engine/hooks.h"
 #include "pkg/engine/init.h"
 #include "pkg/engine/internal.h"
+#include "pkg/engine/net_devices.h"
 #include "pkg/engine/rootfs_mounts.h"
 #include "pkg/engine/seccomp_cache.h"
 #include "pkg/engine/stage_init.h"
@@ -215,6 +217,12 @@ static bool has_stage_hooks(const struct create_stage *cs)
         return cs->spec->hooks.prestart.n > 0 || cs->spec->hooks.create_runtime.n > 0;
 }
 
+/* The host's side of the set-up between PREPARED and the second GO. */
+static bool has_stage_work(const struct create_stage *cs)
+{
+        return has_stage_hooks(cs) || cs->spec->linux_.n_net_devices > 0;
+}
+
 static bool has_limits(const struct create_stage *cs)
 {
         return cs->spec->process.n_rlimits > 0 || cs->spec->process.has_oom_score_adj;
@@ -232,7 +240,7 @@ static int clone_init(struct create_stage *cs, struct error *err)
                 .others = others,
                 .n_others = sizeof(others) / sizeof(others[0]),
                 .tasks = tasks,
-                .wait_hooks = has_stage_hooks(cs),
+                .wait_hooks = has_stage_work(cs),
                 .wait_limits = has_limits(cs),
         };
         int v2_dir = -1;
@@ -295,6 +303,26 @@ static int run_stage_hooks(struct create_stage *cs, struct error *err)
         return run_hooks(cs, &cs->spec->hooks.create_runtime, "createRuntime", "creating", err);
 }
 
+/* Before the hooks, which may want to look at them. */
+static int move_net_devices(const struct create_stage *cs, struct error *err)
+{
+        const struct oci_linux *l = &cs->spec->linux_;
+        _cleanup_close_ int netns = -1;
+        char path[64];
+
+        if (l->n_net_devices == 0)
+                return 0;
+        (void)snprintf(path, sizeof(path), "/proc/%d/ns/net", (int)cs->pid);
+        netns = open(path, O_RDONLY | O_CLOEXEC);
+        if (netns < 0)
+                return error_errno(err, errno, "open '%s'", path);
+        /* If init has ended since, the pid may have been another's. */
+        if (stage_wait_end(cs->pidfd, 0) == 0)
+                return error_set(err, STATUS_UNKNOWN,
+                                 "the container's process has ended during its set-up");
+        return net_devices_move(l->net_devices, l->n_net_devices, netns, cs->stage->arena, err);
+}
+
 /* Before GO: afterwards init may fail, end and be reaped at any time. */
 static int note_init(struct create_stage *cs, struct error *err)
 {
@@ -321,8 +349,8 @@ static int converse(struct create_stage *cs, struct error *err)
         if (engine_state_write(cs->state_fd, &cs->state, cs->stage->arena, err) < 0 ||
             stage_await(cs->stage, cs->gate, MESSAGE_PREPARED, err) < 0)
                 return -1;
-        if (has_stage_hooks(cs) &&
-            (run_stage_hooks(cs, err) < 0 || stage_send_go(cs->gate, err) < 0))
+        if (has_stage_work(cs) && (move_net_devices(cs, err) < 0 || run_stage_hooks(cs, err) < 0 ||
+                                   stage_send_go(cs->gate, err) < 0))
                 return -1;
         if (stage_await(cs->stage, cs->gate, MESSAGE_ENTERED, err) < 0)
                 return -1;

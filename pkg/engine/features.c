@@ -175,7 +175,7 @@ static void add_linux(struct builder *b, struct json_object *root)
         add_bool(b, add_object(b, linux_, "intelRdt"), "enabled", false);
         add_bool(b, add_object(b, add_object(b, linux_, "mountExtensions"), "idmap"), "enabled",
                  true);
-        add_bool(b, add_object(b, linux_, "netDevices"), "enabled", false);
+        add_bool(b, add_object(b, linux_, "netDevices"), "enabled", true);
 }
 
 int engine_features(char **ret_json, struct error *err)

@@ -25,6 +25,14 @@ static int check_names(const struct oci_spec *spec, struct error *err)
         return 0;
 }
 
+static int check_net_devices(const struct oci_spec *spec, struct error *err)
+{
+        if (spec->linux_.n_net_devices > 0 && !spec->linux_.namespaces[OCI_NS_NETWORK].present)
+                return error_set(err, STATUS_INVALID_ARGUMENT,
+                                 "linux.netDevices: needs a network namespace");
+        return 0;
+}
+
 static int check_mapping(const struct oci_id_mapping *maps, size_t n, const char *name,
                          struct error *err)
 {
@@ -148,7 +156,8 @@ int plan_check(const struct oci_spec *spec, const struct plan_options *options, 
                                  "linux.rootfsPropagation: unknown value '%s'",
                                  spec->linux_.rootfs_propagation);
         if (plan_check_process(&spec->process, err) < 0 || check_names(spec, err) < 0 ||
-            check_user_namespace(spec, err) < 0 || check_mount_namespace(spec, err) < 0)
+            check_user_namespace(spec, err) < 0 || check_mount_namespace(spec, err) < 0 ||
+            check_net_devices(spec, err) < 0)
                 return -1;
         return 0;
 }

@@ -79,6 +79,11 @@ static int check_own(const struct plan *plan, struct error *err)
                 return error_set(err, STATUS_INVALID_ARGUMENT,
                                  "linux.namespaces: the mount namespace '%s' is the runtime's own",
                                  spec->linux_.namespaces[OCI_NS_MOUNT].path);
+        if (p->is_own[OCI_NS_NETWORK] && spec->linux_.n_net_devices > 0)
+                return error_set(err, STATUS_INVALID_ARGUMENT,
+                                 "linux.netDevices: the network namespace '%s' is the runtime's "
+                                 "own",
+                                 spec->linux_.namespaces[OCI_NS_NETWORK].path);
         if (p->is_own[OCI_NS_UTS] &&
             (!str_is_empty(spec->hostname) || !str_is_empty(spec->domainname)))
                 return error_set(err, STATUS_INVALID_ARGUMENT,

@@ -243,8 +243,3 @@ int json_not_supported(const struct json_at *at, const char *key, const char *va
         return error_set(at->doc->err, STATUS_UNIMPLEMENTED, "%s%s%s is not supported", path,
                          value ? ": " : "", value ? value : "");
 }
-
-bool json_is_empty(const struct json_at *object)
-{
-        return !object->value || json_object_object_length(object->value) == 0;
-}

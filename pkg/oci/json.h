@@ -59,9 +59,6 @@ int json_wrong_type(const struct json_at *at, const char *key, const char *expec
 /* Is there anything but null? */
 bool json_has(const struct json_at *at, const char *key);
 
-/* An object without members, or none at all. */
-bool json_is_empty(const struct json_at *object);
-
 /* An error if the property is absent. */
 int json_require(const struct json_at *at, const char *key);
 
@@ -97,6 +94,9 @@ int json_get_strings(const struct json_at *at, const char *key, struct oci_strin
 /* An object whose values are strings, in the order of the document. No key is empty. */
 int json_get_string_map(const struct json_at *at, const char *key, struct oci_key_value **ret,
                         size_t *ret_n);
+
+/* The names of an object's members, in the order of the document. */
+int json_get_keys(const struct json_at *at, const char *key, struct oci_strings *ret);
 
 /* Integers within bounds, both included. ret_has may be NULL. */
 int json_get_i64(const struct json_at *at, const char *key, int64_t min, int64_t max, bool *ret_has,

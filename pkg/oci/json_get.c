@@ -127,6 +127,27 @@ int json_get_string_map(const struct json_at *at, const char *key, struct oci_ke
         return 0;
 }
 
+int json_get_keys(const struct json_at *at, const char *key, struct oci_strings *ret)
+{
+        struct oci_strings keys = {0};
+        struct json_at map;
+        size_t n;
+
+        if (json_get_object(at, key, &map) < 0)
+                return -1;
+        n = map.value ? (size_t)json_object_object_length(map.value) : 0;
+        if (json_alloc(at, n + 1, sizeof(*keys.items), &keys.items) < 0)
+                return -1;
+        for (struct lh_entry *e = n > 0 ? json_object_get_object(map.value)->head : NULL; e;
+             e = e->next) {
+                keys.items[keys.n] = arena_strdup(at->doc->arena, lh_entry_k(e));
+                if (!keys.items[keys.n++])
+                        return json_out_of_memory(at);
+        }
+        *ret = keys;
+        return 0;
+}
+
 /* ---- numbers ---- */
 
 int json_get_i64(const struct json_at *at, const char *key, int64_t min, int64_t max, bool *ret_has,

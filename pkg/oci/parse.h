@@ -30,6 +30,9 @@ int parse_mappings(const struct json_at *at, const char *key, struct oci_id_mapp
 /* namespaces.c: `at` is the linux object: namespaces, mappings, devices. */
 int parse_namespaces(const struct json_at *at, struct oci_linux *ret);
 
+/* net_devices.c: `at` is the linux object. */
+int parse_net_devices(const struct json_at *at, struct oci_linux *ret);
+
 /* resources.c: `at` is the resources object itself. */
 int parse_resources(const struct json_at *at, struct oci_resources *ret);
 

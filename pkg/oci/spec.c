@@ -142,11 +142,10 @@ static int parse_security(const struct json_at *at, struct oci_linux *ret)
 }
 
 /* What the runtime-spec knows of linux and belay does not. LINUX without flags is what every
- * process has anyway; netDevices moves a device for each key, whatever its value. */
+ * process has anyway. */
 static int refuse_unsupported(const struct json_at *at)
 {
         struct json_at personality;
-        struct json_at devices;
         char *domain = NULL;
 
         if (json_refuse(at, "intelRdt") < 0 || json_refuse(at, "memoryPolicy") < 0 ||
@@ -158,9 +157,7 @@ static int refuse_unsupported(const struct json_at *at)
                 return -1;
         if (domain && strcmp(domain, "LINUX") != 0)
                 return json_refuse(at, "personality");
-        if (json_get_object(at, "netDevices", &devices) < 0)
-                return -1;
-        return json_is_empty(&devices) ? 0 : json_not_supported(at, "netDevices", NULL);
+        return 0;
 }
 
 static int parse_linux(const struct json_at *root, struct oci_linux *ret)
@@ -169,7 +166,7 @@ static int parse_linux(const struct json_at *root, struct oci_linux *ret)
         struct json_at resources;
 
         if (json_get_object(root, "linux", &at) < 0 || refuse_unsupported(&at) < 0 ||
-            parse_namespaces(&at, ret) < 0 ||
+            parse_namespaces(&at, ret) < 0 || parse_net_devices(&at, ret) < 0 ||
             json_get_text(&at, "cgroupsPath", &ret->cgroups_path) < 0 ||
             json_get_object(&at, "resources", &resources) < 0 ||
             parse_resources(&resources, &ret->resources) < 0)

@@ -139,6 +139,11 @@ struct oci_namespace {
         char *path;   /* NULL: a new one; else absolute, the one to join */
 };
 
+struct oci_net_device {
+        char *host_name;
+        char *name; /* in the container; host_name if the document gives none */
+};
+
 struct oci_device {
         char *path;
         char type; /* 'c' (also for "u"), 'b' or 'p' */
@@ -244,6 +249,8 @@ struct oci_linux {
         size_t n_gid_mappings;
         struct oci_device *devices;
         size_t n_devices;
+        struct oci_net_device *net_devices;
+        size_t n_net_devices;
         char *cgroups_path;
         bool has_resources;
         struct oci_resources resources;

@@ -226,6 +226,23 @@ static void only_a_tmpfs_is_filled_from_beneath(void **state)
         assert_refused(f, STATUS_INVALID_ARGUMENT, "mounts[0].options: 'tmpcopyup'");
 }
 
+static void network_devices_need_a_network_of_the_containers_own(void **state)
+{
+        struct fixture *f = *state;
+        static const char devices[] = ",\"netDevices\":{\"none0\":{}}";
+        char text[256];
+
+        (void)snprintf(text, sizeof(text), "%s%s", NS(""), devices);
+        assert_int_equal(plan_of(f, "", text, "", ""), -1);
+        assert_refused(f, STATUS_INVALID_ARGUMENT, "linux.netDevices: needs a network namespace");
+        (void)snprintf(text, sizeof(text), "%s%s",
+                       NS(",{\"type\":\"network\",\"path\":\"/proc/self/ns/net\"}"), devices);
+        assert_int_equal(plan_of(f, "", text, "", ""), -1);
+        assert_refused(f, STATUS_INVALID_ARGUMENT, "is the runtime's own");
+        (void)snprintf(text, sizeof(text), "%s%s", NS(",{\"type\":\"network\"}"), devices);
+        assert_int_equal(plan_of(f, "", text, "", ""), 0);
+}
+
 static void a_source_that_is_missing_is_named(void **state)
 {
         struct fixture *f = *state;
@@ -424,6 +441,7 @@ int main(void)
                 with_fixture(maps_without_a_user_namespace_and_the_other_way_round_are_refused),
                 with_fixture(limits_that_contradict_themselves_are_refused),
                 with_fixture(only_a_tmpfs_is_filled_from_beneath),
+                with_fixture(network_devices_need_a_network_of_the_containers_own),
                 with_fixture(a_source_that_is_missing_is_named),
                 with_fixture(destinations_are_cleaned_before_they_are_judged),
                 with_fixture(a_dev_of_the_host_gets_no_nodes),
