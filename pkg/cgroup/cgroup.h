@@ -36,6 +36,8 @@ struct cgroup_layout {
 
 int cgroup_layout_parse(const char *mountinfo, struct arena *arena, struct cgroup_layout *ret,
                         struct error *err); /* pure */
+
+/* Of this host. With all of v2 at /sys/fs/cgroup what may be mounted elsewhere is not looked at. */
 int cgroup_layout_read(struct arena *arena, struct cgroup_layout *ret, struct error *err);
 
 /* The directories of one container, parallel to nothing: only hierarchies in which it has one. */

@@ -9,16 +9,21 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
 
 #include "pkg/base/cleanup.h"
 #include "pkg/base/limits.h"
 #include "pkg/base/str.h"
 #include "pkg/cgroup/cgroup.h"
+
+#define DEFAULT_MOUNT "/sys/fs/cgroup"
 
 enum {
         FIELDS_MAX = 32,        /* of one line; real lines have 10 to 14 */
@@ -314,7 +319,7 @@ int cgroup_layout_parse(const char *mountinfo, struct arena *arena, struct cgrou
                 const struct cgroup_hierarchy *h = &layout.hierarchies[i];
 
                 if (h->is_v2)
-                        layout.is_unified |= str_equal(h->mountpoint, "/sys/fs/cgroup");
+                        layout.is_unified |= str_equal(h->mountpoint, DEFAULT_MOUNT);
                 else
                         has_v1 |= !str_has_prefix(h->controllers, "name=");
         }
@@ -323,11 +328,38 @@ int cgroup_layout_parse(const char *mountinfo, struct arena *arena, struct cgrou
         return 0;
 }
 
+/*
+ * The whole of v2 at its usual place, as on every newer host: then mountinfo, which has a line for
+ * each mount of each container of the node, need not be read. The root directory of a hierarchy has
+ * the inode number 1; a part of one that is mounted there has another.
+ */
+static bool is_plain_v2(void)
+{
+        _cleanup_close_ int fd = open(DEFAULT_MOUNT, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        struct statfs fs;
+        struct stat st;
+
+        return fd >= 0 && fstatfs(fd, &fs) == 0 && fs.f_type == CGROUP2_SUPER_MAGIC &&
+               fstat(fd, &st) == 0 && st.st_ino == 1;
+}
+
 int cgroup_layout_read(struct arena *arena, struct cgroup_layout *ret, struct error *err)
 {
         _cleanup_free_ char *text = NULL;
-        int r = file_read(AT_FDCWD, "/proc/self/mountinfo", LIMIT_MOUNTINFO_BYTES, &text, NULL);
+        int r;
 
+        if (is_plain_v2()) {
+                *ret = (struct cgroup_layout){
+                        .hierarchies = {{.mountpoint = DEFAULT_MOUNT,
+                                         .root = "/",
+                                         .controllers = "",
+                                         .is_v2 = true}},
+                        .n_hierarchies = 1,
+                        .is_unified = true,
+                };
+                return 0;
+        }
+        r = file_read(AT_FDCWD, "/proc/self/mountinfo", LIMIT_MOUNTINFO_BYTES, &text, NULL);
         if (r < 0)
                 return error_errno(err, -r, "read '/proc/self/mountinfo'");
         return cgroup_layout_parse(text, arena, ret, err);

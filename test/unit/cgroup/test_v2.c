@@ -326,6 +326,43 @@ static void beside_v1_a_read_only_v2_tree_is_done_without(void **state)
         (void)umount2("/mnt", MNT_DETACH);
 }
 
+static void the_quick_answer_is_that_of_mountinfo(void **state)
+{
+        struct harness *h = *state;
+        struct cgroup_layout quick;
+        struct cgroup_layout slow;
+        struct error err = ERROR_INIT;
+        char *text = NULL;
+
+        assert_ok(cgroup_layout_read(h->arena, &quick, &err), err);
+        assert_int_equal(file_read(AT_FDCWD, "/proc/self/mountinfo", 1 << 20, &text, NULL), 0);
+        assert_ok(cgroup_layout_parse(text, h->arena, &slow, &err), err);
+        free(text);
+        assert_true(quick.is_unified && slow.is_unified);
+        assert_int_equal(quick.n_hierarchies, 1);
+        assert_int_equal(slow.n_hierarchies, 1);
+        assert_string_equal(quick.hierarchies[0].mountpoint, slow.hierarchies[0].mountpoint);
+        assert_string_equal(quick.hierarchies[0].root, slow.hierarchies[0].root);
+        assert_string_equal(quick.hierarchies[0].controllers, slow.hierarchies[0].controllers);
+        assert_true(quick.hierarchies[0].is_v2 && slow.hierarchies[0].is_v2);
+}
+
+static void a_part_of_the_hierarchy_is_known_as_such(void **state)
+{
+        static const char part[] = "/sys/fs/cgroup/belay-unit-part";
+        struct harness *h = *state;
+        struct cgroup_layout layout;
+        struct error err = ERROR_INIT;
+
+        assert_int_equal(mkdir(part, 0755), 0);
+        assert_int_equal(mount(part, "/sys/fs/cgroup", NULL, MS_BIND, NULL), 0);
+        assert_ok(cgroup_layout_read(h->arena, &layout, &err), err);
+        assert_int_equal(umount2("/sys/fs/cgroup", MNT_DETACH), 0);
+        assert_int_equal(rmdir(part), 0);
+        assert_int_equal(layout.n_hierarchies, 1);
+        assert_string_equal(layout.hierarchies[0].root, "/belay-unit-part");
+}
+
 /* A mount namespace in which v2 alone is to be seen. */
 static bool enter_v2(void)
 {
@@ -339,6 +376,8 @@ int main(void)
 #define CASE(fn) cmocka_unit_test_setup_teardown(fn, harness_set_up, harness_tear_down)
         const struct CMUnitTest tests[] = {
                 CASE(the_layout_is_unified),
+                CASE(the_quick_answer_is_that_of_mountinfo),
+                CASE(a_part_of_the_hierarchy_is_known_as_such),
                 CASE(members_are_listed_with_those_of_sub_cgroups),
                 CASE(one_write_kills_all),
                 CASE(other_signals_reach_all),
