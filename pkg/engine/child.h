@@ -96,6 +96,12 @@ int plan_new_exec(struct plan **ret, const struct oci_process *process,
 int seccomp_compile(const struct oci_seccomp *profile, const char *cache_dir, struct arena *arena,
                     struct plan_seccomp *ret, struct error *err);
 
+/* True if the filter has a listener (SCMP_ACT_NOTIFY). */
+bool plan_has_listener(const struct plan *plan);
+
+/* True if child_drop() loads the filter, and not child_exec(). */
+bool plan_loads_seccomp_early(const struct plan *plan);
+
 /* True if the plan makes a user namespace; it needs its maps written by the stage
  * before child_prepare(). */
 bool plan_has_new_userns(const struct plan *plan);
@@ -153,10 +159,14 @@ int child_enter_exec(const struct plan *plan, int *ret_terminal, struct error *e
  * keep_fd: the one descriptor above 2 that stays (the gate, CLOEXEC); all others are closed.
  * Includes the lookup of args[0] in the container's PATH: a missing binary is reported here, at
  * Create, with texts that clients look for: exec: "x": executable file not found in $PATH / stat
- * /x: no such file or directory / permission denied. Without noNewPrivileges the seccomp filter is
- * loaded here.
+ * /x: no such file or directory / permission denied. Without noNewPrivileges, or with a listener,
+ * the seccomp filter is loaded here. on_listener is called right afterwards with its descriptor,
+ * which must be handed over by write(2) and nothing else, before it returns; NULL: a plan with one
+ * is an error.
  */
-int child_drop(const struct plan *plan, int keep_fd, struct error *err);
+typedef int (*child_listener_fn)(int listener, void *userdata, struct error *err);
+int child_drop(const struct plan *plan, int keep_fd, child_listener_fn on_listener, void *userdata,
+               struct error *err);
 
 /* Returns only on failure. before_exec runs as the very last thing but seccomp and execve. */
 int child_exec(const struct plan *plan, child_hooks_fn hooks, void *userdata,

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "pkg/base/error.h"
+#include "pkg/base/fd.h"
 #include "pkg/base/str.h"
 #include "pkg/engine/child_private.h"
 
@@ -105,14 +106,24 @@ int child_find_program(const struct plan *plan, struct error *err)
         return refuse(name, ENOENT, err, "executable file not found in $PATH");
 }
 
-int child_load_seccomp(const struct plan *plan, struct error *err)
+int child_load_seccomp(const struct plan *plan, child_listener_fn on_listener, void *userdata,
+                       struct error *err)
 {
         const struct plan_seccomp *s = &plan->seccomp;
+        long r;
 
         if (s->prog.len == 0)
                 return 0;
-        if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, s->flags, &s->prog) != 0)
-                return error_errno(err, errno, "load the seccomp filter");
+        r = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, s->flags, &s->prog);
+        if (r < 0 || (r > 0 && !plan_has_listener(plan)))
+                return error_errno(err, r < 0 ? errno : ESRCH, "load the seccomp filter");
+        if (!plan_has_listener(plan))
+                return 0;
+        if (!on_listener)
+                return error_set(err, STATUS_INTERNAL, "seccomp: nobody takes the listener");
+        if (on_listener((int)r, userdata, err) < 0)
+                return -1;
+        fd_close((int)r);
         return 0;
 }
 
@@ -128,7 +139,7 @@ int child_exec(const struct plan *plan, child_hooks_fn hooks, void *userdata,
                 return -1;
         if (before_exec)
                 before_exec(userdata);
-        if (plan->process->no_new_privileges && child_load_seccomp(plan, err) < 0)
+        if (!plan_loads_seccomp_early(plan) && child_load_seccomp(plan, NULL, NULL, err) < 0)
                 return -1;
         (void)execve(p->exec_path, plan->process->args.items, p->envp);
         saved = errno;

@@ -96,7 +96,8 @@ static int close_all_but(int keep, struct error *err)
         return 0;
 }
 
-int child_drop(const struct plan *plan, int keep_fd, struct error *err)
+int child_drop(const struct plan *plan, int keep_fd, child_listener_fn on_listener, void *userdata,
+               struct error *err)
 {
         const struct oci_user *user = &plan->process->user;
         bool in_cwd = false;
@@ -112,7 +113,8 @@ int child_drop(const struct plan *plan, int keep_fd, struct error *err)
         (void)umask(user->has_umask ? (mode_t)user->umask : DEFAULT_UMASK);
         /* Without no_new_privs a filter needs CAP_SYS_ADMIN, which is about to go; it must then
          * allow what follows. With it, it is loaded last. */
-        if (!plan->process->no_new_privileges && child_load_seccomp(plan, err) < 0)
+        if (!plan->process->no_new_privileges &&
+            child_load_seccomp(plan, on_listener, userdata, err) < 0)
                 return -1;
         if (child_switch_user(plan, err) < 0)
                 return -1;
@@ -124,5 +126,10 @@ int child_drop(const struct plan *plan, int keep_fd, struct error *err)
         }
         if (plan->process->no_new_privileges && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
                 return error_errno(err, errno, "set no_new_privs");
-        return child_find_program(plan, err);
+        if (child_find_program(plan, err) < 0)
+                return -1;
+        /* A listener is handed over by the stage, which is gone when the program is executed. */
+        if (plan->process->no_new_privileges && plan_has_listener(plan))
+                return child_load_seccomp(plan, on_listener, userdata, err);
+        return 0;
 }

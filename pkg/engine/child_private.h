@@ -102,5 +102,6 @@ int child_own_stdio(const struct plan *plan, struct error *err);
 int child_switch_user(const struct plan *plan, struct error *err);
 
 /* child_exec.c */
-int child_load_seccomp(const struct plan *plan, struct error *err);
+int child_load_seccomp(const struct plan *plan, child_listener_fn on_listener, void *userdata,
+                       struct error *err);
 int child_find_program(const struct plan *plan, struct error *err);

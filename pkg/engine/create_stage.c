@@ -136,7 +136,8 @@ static int send_facts(struct create_stage *cs, struct error *err)
                 .has_seccomp = plan->seccomp.prog.len > 0,
                 .has_poststart = hooks->poststart.n > 0,
                 .has_poststop = hooks->poststop.n > 0,
-                .has_config = hooks->poststart.n > 0 || hooks->poststop.n > 0,
+                .has_config =
+                        hooks->poststart.n > 0 || hooks->poststop.n > 0 || plan_has_listener(plan),
                 .private_pid = pid_ns->present && !pid_ns->path,
                 .has_capabilities = cs->spec->process.has_capabilities,
                 .capabilities = cs->spec->process.capabilities,
@@ -323,6 +324,27 @@ static int move_net_devices(const struct create_stage *cs, struct error *err)
         return net_devices_move(l->net_devices, l->n_net_devices, netns, cs->stage->arena, err);
 }
 
+static int hand_listener_over(const struct create_stage *cs, struct error *err)
+{
+        struct hook_state state = {
+                .oci_version = cs->spec->version,
+                .id = cs->create->args.id,
+                .status = "creating",
+                .pid = cs->pid,
+                .bundle = cs->create->args.bundle,
+                .annotations = cs->spec->annotations,
+                .n_annotations = cs->spec->n_annotations,
+        };
+        struct seccomp_notify notify = {
+                .profile = cs->spec->linux_.seccomp,
+                .state = &state,
+                .pid = cs->pid,
+                .pidfd = cs->pidfd,
+        };
+
+        return stage_hand_listener_over(cs->stage, cs->gate, &notify, err);
+}
+
 /* Before GO: afterwards init may fail, end and be reaped at any time. */
 static int note_init(struct create_stage *cs, struct error *err)
 {
@@ -356,6 +378,8 @@ static int converse(struct create_stage *cs, struct error *err)
                 return -1;
         if (has_limits(cs) &&
             (plan_apply_rlimits(cs->plan, cs->pid, err) < 0 || stage_send_go(cs->gate, err) < 0))
+                return -1;
+        if (plan_has_listener(cs->plan) && hand_listener_over(cs, err) < 0)
                 return -1;
         return stage_await(cs->stage, cs->gate, MESSAGE_READY, err);
 }

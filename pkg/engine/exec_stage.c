@@ -197,6 +197,29 @@ static int own_stdio(const struct exec_stage *es, struct error *err)
         return plan_own_stdio(es->plan, es->pid, es->args->stdio, err);
 }
 
+static int hand_listener_over(const struct exec_stage *es, struct error *err)
+{
+        const struct engine_container *c = es->container;
+        struct hook_state state = {
+                .id = c->id,
+                .status = "running",
+                .pid = c->init_pid,
+                .bundle = c->bundle,
+        };
+        struct seccomp_notify notify = {.state = &state, .pid = es->pid, .pidfd = es->pidfd};
+        struct oci_spec *spec;
+
+        if (!plan_has_listener(es->plan))
+                return 0;
+        if (container_parse_config(c, es->stage->arena, &spec, err) < 0)
+                return -1;
+        state.oci_version = spec->version;
+        state.annotations = spec->annotations;
+        state.n_annotations = spec->n_annotations;
+        notify.profile = spec->linux_.seccomp;
+        return stage_hand_listener_over(es->stage, es->gate, &notify, err);
+}
+
 /* EOF is what is waited for; a message can only be the process's error. */
 static int await_eof(const struct exec_stage *es, struct error *err)
 {
@@ -230,6 +253,7 @@ int exec_stage_run(struct engine_job *job, struct stage *stage, struct error *er
         if (make_plan(&es, err) < 0 || clone_process(&es, err) < 0 ||
             stage_await(stage, es.gate, MESSAGE_ENTERED, err) < 0 || own_stdio(&es, err) < 0 ||
             plan_apply_rlimits(es.plan, es.pid, err) < 0 || stage_send_go(es.gate, err) < 0 ||
+            hand_listener_over(&es, err) < 0 ||
             stage_await(stage, es.gate, MESSAGE_EXECUTING, err) < 0)
                 return -1;
         return await_eof(&es, err);

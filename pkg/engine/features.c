@@ -112,9 +112,11 @@ static void add_capabilities(struct builder *b, struct json_object *linux_)
 static void add_seccomp(struct builder *b, struct json_object *linux_)
 {
         static const char *const actions[] = {
-                "SCMP_ACT_ALLOW", "SCMP_ACT_ERRNO",        "SCMP_ACT_KILL",
-                "SCMP_ACT_LOG",   "SCMP_ACT_KILL_PROCESS", "SCMP_ACT_KILL_THREAD",
-                "SCMP_ACT_TRACE", "SCMP_ACT_TRAP",         NULL,
+                "SCMP_ACT_ALLOW",        "SCMP_ACT_ERRNO",
+                "SCMP_ACT_KILL",         "SCMP_ACT_LOG",
+                "SCMP_ACT_KILL_PROCESS", "SCMP_ACT_KILL_THREAD",
+                "SCMP_ACT_TRACE",        "SCMP_ACT_TRAP",
+                "SCMP_ACT_NOTIFY",       NULL,
         };
         static const char *const operators[] = {
                 "SCMP_CMP_EQ", "SCMP_CMP_GE", "SCMP_CMP_GT",        "SCMP_CMP_LE",
@@ -136,6 +138,7 @@ static void add_seccomp(struct builder *b, struct json_object *linux_)
                 "SECCOMP_FILTER_FLAG_TSYNC",
                 "SECCOMP_FILTER_FLAG_LOG",
                 "SECCOMP_FILTER_FLAG_SPEC_ALLOW",
+                "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV",
                 NULL,
         };
         struct json_object *seccomp = add_object(b, linux_, "seccomp");

@@ -116,21 +116,60 @@ static void state_put(struct json_text *j, const struct hook_state *state)
         json_put_raw(j, "}");
 }
 
-int hook_state_format(const struct hook_state *state, struct arena *arena, char **ret_json,
-                      struct error *err)
+/* fds: one name, that of the descriptor which is sent along. */
+static void process_state_put(struct json_text *j, const struct hook_state *state, pid_t pid,
+                              const char *metadata)
+{
+        char number[64];
+
+        json_put_raw(j, "{\"ociVersion\":");
+        json_put_string(j, state->oci_version);
+        (void)snprintf(number, sizeof(number), ",\"fds\":[\"seccompFd\"],\"pid\":%d", (int)pid);
+        json_put_raw(j, number);
+        if (metadata)
+                json_put_member(j, "metadata", metadata);
+        json_put_raw(j, ",\"state\":");
+        state_put(j, state);
+        json_put_raw(j, "}");
+}
+
+/* pid 0: the container's state alone. */
+static void text_put(struct json_text *j, const struct hook_state *state, pid_t pid,
+                     const char *metadata)
+{
+        if (pid > 0)
+                process_state_put(j, state, pid, metadata);
+        else
+                state_put(j, state);
+}
+
+static int format(const struct hook_state *state, pid_t pid, const char *metadata,
+                  struct arena *arena, char **ret_json, struct error *err)
 {
         struct json_text j = {0};
         size_t len;
 
-        state_put(&j, state);
+        text_put(&j, state, pid, metadata);
         len = j.len;
         j = (struct json_text){.text = arena_alloc(arena, len + 1)};
         if (!j.text)
-                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "state for hooks: no memory");
-        state_put(&j, state);
+                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "container state: no memory");
+        text_put(&j, state, pid, metadata);
         j.text[len] = '\0';
         *ret_json = j.text;
         return 0;
+}
+
+int hook_state_format(const struct hook_state *state, struct arena *arena, char **ret_json,
+                      struct error *err)
+{
+        return format(state, 0, NULL, arena, ret_json, err);
+}
+
+int hook_process_state_format(const struct hook_state *state, pid_t pid, const char *metadata,
+                              struct arena *arena, char **ret_json, struct error *err)
+{
+        return format(state, pid, metadata, arena, ret_json, err);
 }
 
 /* ---- the hook's process ---- */

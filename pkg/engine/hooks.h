@@ -28,6 +28,11 @@ struct hook_state {
 int hook_state_format(const struct hook_state *state, struct arena *arena, char **ret_json,
                       struct error *err);
 
+/* The state of one process of the container, for a seccomp listener (runtime-spec, "Container
+ * Process State"). pid: the process as we see it; metadata may be NULL. */
+int hook_process_state_format(const struct hook_state *state, pid_t pid, const char *metadata,
+                              struct arena *arena, char **ret_json, struct error *err);
+
 struct hook_context {
         const char *kind; /* "prestart" and so on, for messages */
         const char *state_json;

@@ -101,7 +101,7 @@ static struct init begin(const struct init_args *args)
                 fd_close(args->others[i]);
         return (struct init){
                 .args = args,
-                .early_seccomp = plan->seccomp.prog.len > 0 && !plan->process->no_new_privileges,
+                .early_seccomp = plan_loads_seccomp_early(plan),
         };
 }
 
@@ -154,6 +154,19 @@ static void before_exec(void *userdata)
         say(init, MESSAGE_EXECUTING);
 }
 
+/* The stage takes it out of this process, and lets it go on. */
+static int give_listener(int listener, void *userdata, struct error *err)
+{
+        const struct init *init = userdata;
+        struct message msg = {.type = MESSAGE_LISTENER, .value = listener};
+
+        (void)err;
+        if (message_write(init->args->gate, &msg) < 0)
+                _exit(EXIT_FAILURE);
+        wait_go(init);
+        return 0;
+}
+
 /* From the last privileges to the gate. A filter that is on from child_drop() on may forbid prctl,
  * so then the death of the shim is told by the gate alone. */
 static void drop(struct init *init)
@@ -163,7 +176,7 @@ static void drop(struct init *init)
         catch_fatal_signals();
         if (init->early_seccomp)
                 set_parent_death(0);
-        if (child_drop(init->args->plan, init->args->gate, &err) < 0)
+        if (child_drop(init->args->plan, init->args->gate, give_listener, init, &err) < 0)
                 fail(init, &err);
         if (!init->early_seccomp)
                 set_parent_death(SIGKILL); /* a change of ids has cleared it */

@@ -9,8 +9,10 @@
  *                           <- GO            stage, when it has run its hooks (only with hooks)
  *   child_enter             -> TERMINAL      (only with a terminal)
  *                           -> ENTERED
- *                           <- GO            stage, when rlimits are in place (only if there are
- * any) child_drop              -> READY         the stage reports to the shim, and is gone
+ *                           <- GO            stage, when rlimits are in place (only if there are)
+ * child_drop              -> LISTENER      (only with a seccomp listener; from here on, by write)
+ *                           <- GO            stage, when it has handed the listener over
+ *                         -> READY         the stage reports to the shim, and is gone
  *                           <- GO            shim: Start
  *   child_exec              -> EXECUTING, EOF
  *
@@ -59,6 +61,7 @@ int init_set_stdio(const struct init_args *args, struct error *err);
  *
  *   child_enter_exec        -> TERMINAL, ENTERED
  *                           <- GO            stage: pid is known to the shim, rlimits are in place
- *   child_drop, child_exec  -> EXECUTING, EOF
+ *   child_drop              -> LISTENER      as above, and GO
+ *   child_exec              -> EXECUTING, EOF
  */
 _Noreturn void init_exec_main(const struct init_args *args);

@@ -28,6 +28,7 @@ enum message_type {
         /* init -> stage */
         MESSAGE_PREPARED,
         MESSAGE_ENTERED,
+        MESSAGE_LISTENER, /* value: the number that the seccomp listener has in the process */
         MESSAGE_READY,
         /* init -> shim, or an exec'd process -> stage: EOF from here on means that execve succeeded
          */

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <linux/seccomp.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/vfs.h>
@@ -31,6 +32,18 @@ const char *plan_clean_path(struct arena *arena, const char *path)
         _cleanup_free_ char *clean = path_join_clean(parts, 2);
 
         return clean ? arena_strdup(arena, clean) : NULL;
+}
+
+bool plan_has_listener(const struct plan *plan)
+{
+        return plan->seccomp.prog.len > 0 &&
+               (plan->seccomp.flags & SECCOMP_FILTER_FLAG_NEW_LISTENER);
+}
+
+bool plan_loads_seccomp_early(const struct plan *plan)
+{
+        return plan->seccomp.prog.len > 0 &&
+               (!plan->process->no_new_privileges || plan_has_listener(plan));
 }
 
 static struct plan *plan_alloc(const struct plan_options *options, struct arena *arena)

@@ -71,6 +71,7 @@ static int parse_action(const char *name, bool has_errno, uint32_t errno_ret, co
         } plain[] = {
                 {"SCMP_ACT_ALLOW", SCMP_ACT_ALLOW},
                 {"SCMP_ACT_LOG", SCMP_ACT_LOG},
+                {"SCMP_ACT_NOTIFY", SCMP_ACT_NOTIFY},
                 {"SCMP_ACT_TRAP", SCMP_ACT_TRAP},
                 {"SCMP_ACT_KILL", SCMP_ACT_KILL_THREAD},
                 {"SCMP_ACT_KILL_THREAD", SCMP_ACT_KILL_THREAD},
@@ -79,9 +80,6 @@ static int parse_action(const char *name, bool has_errno, uint32_t errno_ret, co
 
         if (!name)
                 return error_set(err, STATUS_INVALID_ARGUMENT, "%s: no action", where);
-        if (strcmp(name, "SCMP_ACT_NOTIFY") == 0)
-                return error_set(err, STATUS_UNIMPLEMENTED, "%s: SCMP_ACT_NOTIFY is not supported",
-                                 where);
         if (has_errno && errno_ret > UINT16_MAX)
                 return error_set(err, STATUS_INVALID_ARGUMENT, "%s: errno %u is out of range",
                                  where, errno_ret);
@@ -105,10 +103,11 @@ static int parse_action(const char *name, bool has_errno, uint32_t errno_ret, co
         return error_set(err, STATUS_INVALID_ARGUMENT, "%s: unknown action '%s'", where, name);
 }
 
-static int parse_flags(const struct oci_strings *flags, unsigned *ret, struct error *err)
+static int parse_flags(const struct oci_seccomp *profile, unsigned *ret, struct error *err)
 {
         /* Without a word on it, speculation is left alone, as the stock runtime does: before Linux
          * 5.16 every filter would switch the mitigation on and cost the program dearly. */
+        const struct oci_strings *flags = &profile->flags;
         unsigned value = flags->n == 0 ? SECCOMP_FILTER_FLAG_SPEC_ALLOW : 0;
 
         for (size_t i = 0; i < flags->n; i++) {
@@ -121,12 +120,18 @@ static int parse_flags(const struct oci_strings *flags, unsigned *ret, struct er
                 else if (strcmp(f, "SECCOMP_FILTER_FLAG_SPEC_ALLOW") == 0)
                         value |= SECCOMP_FILTER_FLAG_SPEC_ALLOW;
                 else if (strcmp(f, "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV") == 0)
-                        return error_set(err, STATUS_UNIMPLEMENTED,
-                                         "linux.seccomp.flags[%zu]: %s is not supported", i, f);
+                        value |= SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
                 else
                         return error_set(err, STATUS_INVALID_ARGUMENT,
                                          "linux.seccomp.flags[%zu]: unknown value '%s'", i, f);
         }
+        if (profile->has_notify)
+                value |= SECCOMP_FILTER_FLAG_NEW_LISTENER;
+        else
+                value &= ~(unsigned)SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV; /* it is a listener's */
+        /* The two together: a failure to synchronise is an errno, since success is a descriptor. */
+        if (profile->has_notify && (value & SECCOMP_FILTER_FLAG_TSYNC))
+                value |= SECCOMP_FILTER_FLAG_TSYNC_ESRCH;
         *ret = value;
         return 0;
 }
@@ -369,7 +374,7 @@ int seccomp_compile(const struct oci_seccomp *profile, const char *cache_dir, st
         if (parse_action(profile->default_action, profile->has_default_errno_ret,
                          profile->default_errno_ret, "linux.seccomp.defaultAction",
                          &input.default_action, err) < 0 ||
-            parse_flags(&profile->flags, &result.flags, err) < 0 ||
+            parse_flags(profile, &result.flags, err) < 0 ||
             choose_arches(&profile->architectures, input.tokens, &input.n_tokens, err) < 0)
                 return -1;
         rules = arena_calloc(arena, profile->n_rules, sizeof(*rules));

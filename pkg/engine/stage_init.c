@@ -62,6 +62,12 @@ static int forward_terminal(const struct stage *stage, const struct message *msg
 
 int stage_await(const struct stage *stage, int gate, enum message_type type, struct error *err)
 {
+        return stage_await_value(stage, gate, type, NULL, err);
+}
+
+int stage_await_value(const struct stage *stage, int gate, enum message_type type, int *ret_value,
+                      struct error *err)
+{
         for (;;) {
                 struct message msg;
                 int fd = -1;
@@ -84,9 +90,21 @@ int stage_await(const struct stage *stage, int gate, enum message_type type, str
                         message_get_error(&msg, err);
                         return -1;
                 }
-                if (msg.type == (uint32_t)type)
+                if (msg.type == (uint32_t)type) {
+                        if (ret_value)
+                                *ret_value = msg.value;
                         return 0;
+                }
                 return error_set(err, STATUS_INTERNAL,
                                  "the container's process said %u instead of %u", msg.type, type);
         }
+}
+
+int stage_hand_listener_over(const struct stage *stage, int gate, struct seccomp_notify *notify,
+                             struct error *err)
+{
+        if (stage_await_value(stage, gate, MESSAGE_LISTENER, &notify->listener, err) < 0 ||
+            seccomp_notify_send(notify, stage->arena, err) < 0)
+                return -1;
+        return stage_send_go(gate, err);
 }

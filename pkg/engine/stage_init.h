@@ -7,6 +7,7 @@
 
 #include "pkg/base/error.h"
 #include "pkg/engine/message.h"
+#include "pkg/engine/seccomp_notify.h"
 #include "pkg/engine/stage.h"
 
 /* Moves the three above 2, so that dup2(2) onto 0 to 2 overwrites none of them. */
@@ -22,3 +23,12 @@ int stage_send_go(int gate, struct error *err);
  * the shim. EOF is an error with errnum ECHILD; what the process says of itself is one as it is.
  */
 int stage_await(const struct stage *stage, int gate, enum message_type type, struct error *err);
+
+/* The same, and the message's value. */
+int stage_await_value(const struct stage *stage, int gate, enum message_type type, int *ret_value,
+                      struct error *err);
+
+/* Waits for the process's word that it has a seccomp listener, sends that to whoever is to have it,
+ * and lets the process go on. notify->listener is filled in. */
+int stage_hand_listener_over(const struct stage *stage, int gate, struct seccomp_notify *notify,
+                             struct error *err);

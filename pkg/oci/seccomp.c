@@ -77,9 +77,29 @@ static int get_action(const struct json_at *at, const char *key, const char *err
                 return -1;
         if (*ret_has_errno && word->value != ACTION_WITH_DATA)
                 return json_fail(at, errno_key, "%s has no use for it", word->word);
-        /* Its listener is refused by name, too. */
-        if (word->value == ACTION_NOTIFY)
-                return json_not_supported(at, key, word->word);
+        return 0;
+}
+
+/* write(2) is how the process tells which descriptor its listener is: nobody could answer yet. */
+static int check_notify(const struct json_at *at, const struct oci_seccomp_rule *rule,
+                        const struct oci_seccomp *profile)
+{
+        if (!profile->listener_path)
+                return json_fail(at, "action", "SCMP_ACT_NOTIFY needs linux.seccomp.listenerPath");
+        for (size_t i = 0; i < rule->names.n; i++) {
+                if (strcmp(rule->names.items[i], "write") == 0)
+                        return json_fail(at, "names", "'write' cannot have SCMP_ACT_NOTIFY");
+        }
+        return 0;
+}
+
+static int parse_listener(const struct json_at *at, struct oci_seccomp *ret)
+{
+        if (json_get_path(at, "listenerPath", &ret->listener_path) < 0 ||
+            json_get_text(at, "listenerMetadata", &ret->listener_metadata) < 0)
+                return -1;
+        if (ret->listener_metadata && !ret->listener_path)
+                return json_fail(at, "listenerMetadata", "needs a listenerPath");
         return 0;
 }
 
@@ -125,7 +145,7 @@ int parse_seccomp(const struct json_at *at, struct oci_seccomp *ret)
         struct json_at list;
         size_t n = 0;
 
-        if (json_refuse(at, "listenerPath") < 0 || json_refuse(at, "listenerMetadata") < 0 ||
+        if (parse_listener(at, ret) < 0 ||
             get_action(at, "defaultAction", "defaultErrnoRet", &ret->default_action,
                        &ret->has_default_errno_ret, &ret->default_errno_ret) < 0 ||
             get_words(at, "architectures", architecture_words, WORD_COUNT(architecture_words),
@@ -134,10 +154,17 @@ int parse_seccomp(const struct json_at *at, struct oci_seccomp *ret)
             json_get_list(at, "syscalls", &list, &n) < 0 ||
             json_alloc(at, n, sizeof(*ret->rules), &ret->rules) < 0)
                 return -1;
+        if (strcmp(ret->default_action, "SCMP_ACT_NOTIFY") == 0)
+                return json_fail(at, "defaultAction", "SCMP_ACT_NOTIFY cannot be the default");
         for (size_t i = 0; i < n; i++) {
                 struct json_at item;
 
                 if (json_item_object(&list, i, &item) < 0 || parse_rule(&item, &ret->rules[i]) < 0)
+                        return -1;
+                if (strcmp(ret->rules[i].action, "SCMP_ACT_NOTIFY") != 0)
+                        continue;
+                ret->has_notify = true;
+                if (check_notify(&item, &ret->rules[i], ret) < 0)
                         return -1;
         }
         ret->n_rules = n;

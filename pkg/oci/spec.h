@@ -234,6 +234,9 @@ struct oci_seccomp {
         struct oci_strings flags;
         struct oci_seccomp_rule *rules;
         size_t n_rules;
+        bool has_notify; /* a rule with SCMP_ACT_NOTIFY; then there is a listener_path */
+        char *listener_path;
+        char *listener_metadata;
 };
 
 struct oci_key_value {

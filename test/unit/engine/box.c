@@ -169,7 +169,7 @@ static _Noreturn void child_main(const struct plan *plan, const struct box_confi
                 child_fail(sock, 3, &err);
         if (terminal >= 0 && fd_send(sock, "t", 1, &terminal, 1) < 0)
                 _exit(123);
-        if (child_drop(plan, sock, &err) < 0)
+        if (child_drop(plan, sock, NULL, NULL, &err) < 0)
                 child_fail(sock, 4, &err);
         (void)child_exec(plan, c->hooks, c->userdata, NULL, &err);
         child_fail(sock, 5, &err);

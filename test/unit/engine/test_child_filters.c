@@ -107,7 +107,8 @@ static _Noreturn void exec_child(const struct plan *plan, int output)
 
         (void)dup2(output, 1);
         (void)dup2(output, 2);
-        if (child_enter_exec(plan, &terminal, &err) == 0 && child_drop(plan, output, &err) == 0)
+        if (child_enter_exec(plan, &terminal, &err) == 0 &&
+            child_drop(plan, output, NULL, NULL, &err) == 0)
                 (void)child_exec(plan, NULL, NULL, NULL, &err);
         (void)!write(output, err.msg, strlen(err.msg));
         _exit(1);

@@ -378,6 +378,29 @@ static void one_argument_twice_means_either(void **state)
         arena_free(arena);
 }
 
+static void a_listener_is_asked_for_only_if_there_is_something_to_hear(void **state)
+{
+        static const char format[] =
+                "{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"listenerPath\":\"/x\",\"flags\":["
+                "\"SECCOMP_FILTER_FLAG_TSYNC\",\"SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV\"],"
+                "\"syscalls\":[{\"names\":[\"mkdir\"],\"action\":\"%s\"}]}";
+        static const unsigned listening =
+                SECCOMP_FILTER_FLAG_NEW_LISTENER | SECCOMP_FILTER_FLAG_TSYNC_ESRCH |
+                SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV | SECCOMP_FILTER_FLAG_TSYNC;
+        struct arena *arena = arena_new(BUDGET);
+        struct plan_seccomp s = {0};
+        struct error err = ERROR_INIT;
+        char profile[512];
+
+        (void)snprintf(profile, sizeof(profile), format, "SCMP_ACT_NOTIFY");
+        assert_int_equal(compile(arena, profile, &s, &err), 0);
+        assert_int_equal(s.flags, listening);
+        (void)snprintf(profile, sizeof(profile), format, "SCMP_ACT_ERRNO");
+        assert_int_equal(compile(arena, profile, &s, &err), 0);
+        assert_int_equal(s.flags, SECCOMP_FILTER_FLAG_TSYNC);
+        arena_free(arena);
+}
+
 #ifdef __x86_64__
 static long call_32(long nr)
 {
@@ -515,10 +538,8 @@ static void assert_refused(const char *seccomp, int code, const char *text)
 
 static void what_is_not_supported_or_unknown_is_named(void **state)
 {
-        assert_refused("{\"defaultAction\":\"SCMP_ACT_NOTIFY\"}", STATUS_UNIMPLEMENTED,
-                       "SCMP_ACT_NOTIFY");
-        assert_refused("{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"listenerPath\":\"/x\"}",
-                       STATUS_UNIMPLEMENTED, "listenerPath");
+        assert_refused("{\"defaultAction\":\"SCMP_ACT_NOTIFY\",\"listenerPath\":\"/x\"}",
+                       STATUS_INVALID_ARGUMENT, "SCMP_ACT_NOTIFY cannot be the default");
         assert_refused("{\"defaultAction\":\"SCMP_ACT_FOO\"}", STATUS_INVALID_ARGUMENT,
                        "linux.seccomp.defaultAction");
         assert_refused("{\"defaultAction\":\"SCMP_ACT_KILL\",\"defaultErrnoRet\":1}",
@@ -574,6 +595,7 @@ int main(void)
                 cmocka_unit_test(a_default_that_lets_pass_lets_newer_calls_pass),
                 cmocka_unit_test(programs_of_the_second_architecture_are_filtered_too),
 #endif
+                cmocka_unit_test(a_listener_is_asked_for_only_if_there_is_something_to_hear),
                 cmocka_unit_test(a_rule_returns_its_errno),
                 cmocka_unit_test(an_errno_rule_without_a_number_is_eperm),
                 cmocka_unit_test(a_killing_rule_kills_with_sigsys),

@@ -193,6 +193,18 @@ static const struct bad bad_specs[] = {
         {"{$,'linux':{'seccomp':{'defaultAction':'SCMP_ACT_LOG','syscalls':[{'names':['x'],"
          "'action':'SCMP_ACT_ALLOW','args':[{'index':0,'value':1,'op':'=='}]}]}}}",
          "linux.seccomp.syscalls[0].args[0].op: unknown value '=='"},
+        {"{$,'linux':{'seccomp':{'defaultAction':'SCMP_ACT_ALLOW','listenerPath':'x'}}}",
+         "linux.seccomp.listenerPath: 'x' is not an absolute path"},
+        {"{$,'linux':{'seccomp':{'defaultAction':'SCMP_ACT_ALLOW','listenerMetadata':'x'}}}",
+         "linux.seccomp.listenerMetadata: needs a listenerPath"},
+        {"{$,'linux':{'seccomp':{'defaultAction':'SCMP_ACT_ALLOW','syscalls':[{'names':['x'],"
+         "'action':'SCMP_ACT_NOTIFY'}]}}}",
+         "linux.seccomp.syscalls[0].action: SCMP_ACT_NOTIFY needs linux.seccomp.listenerPath"},
+        {"{$,'linux':{'seccomp':{'defaultAction':'SCMP_ACT_ALLOW','listenerPath':'/x',"
+         "'syscalls':[{'names':['read','write'],'action':'SCMP_ACT_NOTIFY'}]}}}",
+         "linux.seccomp.syscalls[0].names: 'write' cannot have SCMP_ACT_NOTIFY"},
+        {"{$,'linux':{'seccomp':{'defaultAction':'SCMP_ACT_NOTIFY','listenerPath':'/x'}}}",
+         "linux.seccomp.defaultAction: SCMP_ACT_NOTIFY cannot be the default"},
         {"{$,'linux':{'netDevices':{'a b':{}}}}",
          "linux.netDevices['a b']: not the name of a network device"},
         {"{$,'linux':{'netDevices':{'sixteen_letters_':{}}}}",
@@ -232,13 +244,6 @@ static const struct bad unsupported_in_specs[] = {
          "linux.resources.network is not supported"},
         {"{$,'linux':{'resources':{'rdma':{'mlx5_1':{'hcaHandles':3}}}}}",
          "linux.resources.rdma is not supported"},
-        {"{$,'linux':{'seccomp':{'defaultAction':'SCMP_ACT_ALLOW','listenerPath':'/run/x'}}}",
-         "linux.seccomp.listenerPath is not supported"},
-        {"{$,'linux':{'seccomp':{'defaultAction':'SCMP_ACT_ALLOW','listenerMetadata':'x'}}}",
-         "linux.seccomp.listenerMetadata is not supported"},
-        {"{$,'linux':{'seccomp':{'defaultAction':'SCMP_ACT_ALLOW','syscalls':[{'names':['x'],"
-         "'action':'SCMP_ACT_NOTIFY'}]}}}",
-         "linux.seccomp.syscalls[0].action: SCMP_ACT_NOTIFY is not supported"},
 };
 
 static const struct bad harmless_in_specs[] = {
