@@ -63,6 +63,12 @@ struct exec_node {
         void *userdata;
 };
 
+struct killing {
+        struct made *made;
+        executor_done_fn fn;
+        void *userdata;
+};
+
 /* A remove under way. */
 struct removal {
         struct made *made;
@@ -374,10 +380,34 @@ static int do_exec(struct executor_container *c, const struct executor_exec *arg
         return 0;
 }
 
+/* Whatever a runtime says of a container whose init has ended, there is nobody to be signalled. */
+static void on_killed_all(const struct error *err, void *userdata)
+{
+        struct killing killing = *(struct killing *)userdata;
+        struct error over = ERROR_INIT;
+
+        free(userdata);
+        if (err && err->code != STATUS_NOT_FOUND && runc_process_has_exited(killing.made->init)) {
+                log_debug("kill after the end of init: %s", err->msg);
+                (void)error_set(&over, STATUS_NOT_FOUND, "process already finished");
+                err = &over;
+        }
+        killing.fn(err, killing.userdata);
+}
+
 static int do_kill_all(struct executor_container *c, int signo, executor_done_fn fn, void *userdata,
                        struct error *err)
 {
-        return runc_kill_all(made_of(c)->runc, signo, fn, userdata, err);
+        struct killing *killing = malloc(sizeof(*killing));
+
+        if (!killing)
+                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "kill: no memory");
+        *killing = (struct killing){.made = made_of(c), .fn = fn, .userdata = userdata};
+        if (runc_kill_all(made_of(c)->runc, signo, on_killed_all, killing, err) < 0) {
+                free(killing);
+                return -1;
+        }
+        return 0;
 }
 
 static int do_pids(const struct executor_container *c, pid_t **ret_pids, size_t *ret_n,

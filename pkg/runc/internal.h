@@ -38,6 +38,10 @@ bool json_string(const char *text, size_t len, const char *key, char *ret, size_
 /* The message of the last line that has the level "error". */
 bool log_last_error(const char *text, size_t len, char *ret, size_t ret_size);
 
+/* The object with its member `key` set to a boolean, on the heap, *len updated. A text that is no
+ * object is copied as it is: it is for another one to refuse. NULL without memory. */
+char *json_set_bool(const char *text, size_t *len, const char *key, bool value);
+
 /* s in quotes, on the heap. */
 char *json_quote(const char *s);
 

@@ -197,6 +197,55 @@ bool log_last_error(const char *text, size_t len, char *ret, size_t ret_size)
         return found;
 }
 
+/* From the beginning of the value of `key` to its end; false if there is none. */
+static bool find_value(const char *text, size_t len, const char *key, struct cursor *ret)
+{
+        struct cursor c = {.at = text, .end = text + len};
+
+        if (!skip_char(&c, '{'))
+                return false;
+        do {
+                char name[64] = "";
+                struct sink sink = {.text = name, .size = sizeof(name)};
+
+                if (!read_string(&c, &sink) || !skip_char(&c, ':'))
+                        return false;
+                skip_blanks(&c);
+                ret->at = c.at;
+                if (!skip_value(&c))
+                        return false;
+                ret->end = c.at;
+                if (strcmp(name, key) == 0)
+                        return true;
+        } while (skip_char(&c, ','));
+        return false;
+}
+
+char *json_set_bool(const char *text, size_t *len, const char *key, bool value)
+{
+        const char *end = text + *len;
+        const char *word = value ? "true" : "false";
+        struct cursor start = {.at = text, .end = end};
+        struct cursor old;
+        char *changed;
+
+        if (find_value(text, *len, key, &old)) {
+                changed = str_printf("%.*s%s%.*s", (int)(old.at - text), text, word,
+                                     (int)(end - old.end), old.end);
+        } else if (skip_char(&start, '{')) {
+                struct cursor rest = start;
+                bool is_empty = skip_char(&rest, '}');
+
+                changed = str_printf("{\"%s\":%s%s%.*s", key, word, is_empty ? "" : ",",
+                                     (int)(end - start.at), start.at);
+        } else {
+                changed = str_printf("%.*s", (int)*len, text);
+        }
+        if (changed)
+                *len = strlen(changed);
+        return changed;
+}
+
 char *json_quote(const char *s)
 {
         char *quoted = malloc(strlen(s) * 6 + 3);

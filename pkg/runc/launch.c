@@ -211,15 +211,20 @@ int runc_create(struct runc *r, const struct runc_stdio *stdio, runc_process_fn 
  */
 static int write_spec(struct launch *job, const struct runc_exec *args, struct error *err)
 {
+        size_t len = args->process_json_len;
+        _cleanup_free_ char *json =
+                json_set_bool(args->process_json, &len, "terminal", args->stdio.terminal);
         _cleanup_close_ int fd = -1;
         char *path = str_printf("%s/exec-%s.spec", job->runc->state_dir, args->exec_id);
         int r;
 
-        if (!path)
+        if (!path || !json) {
+                free(path);
                 return error_set(err, STATUS_RESOURCE_EXHAUSTED, "exec: no memory");
+        }
         (void)unlink(path);
         fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-        r = fd < 0 ? -errno : fd_write_all(fd, args->process_json, args->process_json_len);
+        r = fd < 0 ? -errno : fd_write_all(fd, json, len);
         if (r < 0) {
                 (void)error_errno(err, -r, "write '%s'", path);
                 (void)unlink(path);

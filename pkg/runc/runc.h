@@ -85,6 +85,7 @@ int runc_create(struct runc *runc, const struct runc_stdio *stdio, runc_process_
 /* The runtime is killed, and fn runs with STATUS_CANCELED, unless it has just succeeded. */
 void runc_job_abort(struct runc_job *job);
 
+/* Its `terminal` is made to agree with stdio, which decides. */
 struct runc_exec {
         const char *exec_id;
         const char *process_json;

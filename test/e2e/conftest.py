@@ -75,5 +75,8 @@ def stock(request):
 
 @pytest.fixture
 def lab(request):
-    with harness.lab_of(request, request.config.getoption("--runc-binary")) as the_lab:
+    binary = request.config.getoption("--runc-binary")
+    if binary and "/" not in binary:
+        binary = harness.runtime_binary(binary, request.config.base)
+    with harness.lab_of(request, binary) as the_lab:
         yield the_lab

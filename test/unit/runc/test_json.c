@@ -90,6 +90,28 @@ static void what_does_not_fit_is_cut(void **state)
         assert_int_equal(strlen(got), sizeof(got) - 1);
 }
 
+static void assert_set(const char *text, bool value, const char *expected)
+{
+        size_t len = strlen(text);
+        _cleanup_free_ char *changed = json_set_bool(text, &len, "t", value);
+
+        assert_non_null(changed);
+        assert_string_equal(changed, expected);
+        assert_int_equal(len, strlen(expected));
+}
+
+static void a_member_is_set_where_it_is_or_added_in_front(void **state)
+{
+        (void)state;
+        assert_set("{\"a\":1,\"t\" : true ,\"b\":[2]}", false, "{\"a\":1,\"t\" : false,\"b\":[2]}");
+        assert_set("{\"t\":null}", true, "{\"t\":true}");
+        assert_set(" {\"a\":{\"t\":false}}", true, "{\"t\":true,\"a\":{\"t\":false}}");
+        assert_set("{ }", true, "{\"t\":true }");
+        assert_set("{", true, "{\"t\":true,");
+        assert_set("[]", true, "[]");
+        assert_set("", true, "");
+}
+
 static void a_quoted_string_is_read_back(void **state)
 {
         static const char nasty[] = "a\"b\\c\n\t\x01 \xc3\xa9";
@@ -113,6 +135,7 @@ int main(void)
                 cmocka_unit_test(members_of_any_type_are_passed_over),
                 cmocka_unit_test(escapes_become_utf8),
                 cmocka_unit_test(what_does_not_fit_is_cut),
+                cmocka_unit_test(a_member_is_set_where_it_is_or_added_in_front),
                 cmocka_unit_test(a_quoted_string_is_read_back),
         };
 

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""options.binary_name: the same promises with runc or crun in place of the engine.
+
+A part of the other files' tests runs again here, once with each binary; `--runc-binary` runs them all. What is
+left out there differs by the binary's own ways, see docs/protocol.md.
+"""
+import json
+import pathlib
+import subprocess
+
+import pytest
+
+import harness
+import host
+import protos
+import ttrpc
+from bundle import Bundle
+from checks import fails
+
+# ruff: noqa: F401  (imported to be collected here, with this file's `lab`)
+from test_exec import (test_a_running_exec_cannot_be_deleted_or_started_again,
+                       test_a_second_start_of_an_exec_whose_first_failed_harms_nobody,
+                       test_an_exec_gets_the_capabilities_it_asks_for, test_an_exec_has_a_life_of_its_own,
+                       test_an_exec_runs_in_the_containers_namespaces_and_cgroup,
+                       test_exec_start_after_the_end_of_init_is_a_failed_precondition,
+                       test_execs_leave_no_descriptors_in_the_shim)
+from test_exits import (test_a_process_that_ends_at_once_still_starts_first, test_an_exec_that_is_deleted_leaves_no_file,
+                        test_an_oom_kill_is_an_exit_by_sigkill, test_delete_of_a_created_container_cleans_up,
+                        test_delete_of_a_running_container_kills_it_and_says_137,
+                        test_delete_unmounts_what_the_shim_had_mounted, test_the_exits_of_execs_precede_inits,
+                        test_the_record_of_an_exit_survives_the_shim)
+from test_failures import (test_a_failure_after_the_rootfs_is_mounted_unmounts_it,
+                           test_after_a_failed_create_the_id_is_free_again)
+from test_kill import (test_a_joined_pid_namespace_counts_as_shared, test_a_signal_that_is_handled_arrives,
+                       test_kill_after_the_exit_is_not_found, test_kill_all_after_the_exit_is_not_an_unknown_error,
+                       test_kill_all_reaches_every_process, test_kill_in_the_created_state_ends_the_container,
+                       test_without_a_pid_namespace_the_end_of_init_ends_all)
+from test_stdio import (test_a_reader_may_go_and_come_back, test_close_io_of_an_exec_before_and_after_its_start,
+                        test_large_output_arrives_complete,
+                        test_no_descriptor_beyond_2_reaches_a_container_or_an_exec,
+                        test_the_shim_holds_no_fifo_after_delete)
+from test_task import (test_create_answers_with_the_pid_and_leaves_the_program_waiting,
+                       test_delete_of_a_created_container_ends_it_with_137,
+                       test_pids_lists_init_and_execs_by_id, test_pids_of_a_stopped_container_is_a_success,
+                       test_state_follows_a_container_from_create_to_delete)
+from test_terminal import (test_a_terminal_is_the_controlling_one,
+                           test_an_exec_has_a_terminal_of_the_containers_devpts, test_no_pty_is_left_in_the_shim,
+                           test_output_written_right_before_the_end_arrives,
+                           test_resize_changes_the_size_and_sends_sigwinch,
+                           test_the_request_decides_about_the_terminal_of_an_exec)
+
+
+@pytest.fixture(params=["runc", "crun"])
+def binary(request):
+    return harness.runtime_binary(request.param, request.config.base)
+
+
+@pytest.fixture
+def lab(request, stock, binary):
+    if stock:
+        pytest.skip("the stock shim has nothing else than binaries: run the other files")
+    with harness.lab_of(request, binary) as the_lab:
+        yield the_lab
+
+
+@pytest.fixture
+def plain_lab(request, stock):
+    if stock:
+        pytest.skip("about belay's own rules")
+    with harness.lab_of(request, None) as the_lab:
+        yield the_lab
+
+
+def options(**fields):
+    return protos.wrap(protos.runc.Options(**fields))
+
+
+def test_the_container_is_the_binarys_and_its_files_say_so(lab, binary):
+    c = lab.container("sleep", "1000").create()
+    state = lab.dir / "runtime" / lab.namespace / c.id
+    assert state.is_dir()
+    runtime = (c.bundle.path / "runtime").read_text()
+    assert runtime.startswith("/") and pathlib.Path(runtime).name == pathlib.Path(binary).name
+    written = json.loads((c.bundle.path / "options.json").read_text())
+    assert written == {"binary_name": runtime, "root": str(lab.dir / "runtime")}
+    assert (c.bundle.path / "init.pid").read_text() == str(c.pid())
+    c.start()
+    c.kill()
+    c.wait()
+    c.delete()
+    assert not state.exists()
+
+
+def test_a_container_of_the_same_name_that_is_somebody_elses_is_left_alone(lab, binary):
+    c = lab.container("true")
+    bundle = Bundle(lab.dir / "bundles" / "elsewhere", lab.template, ["sleep", "1000"],
+                    f"/{host.CGROUP}/{lab.namespace}-elsewhere", lab.token_variable)
+    bundle.write()
+    runtime = [binary, "--root", lab.dir / "runtime" / lab.namespace]
+    subprocess.run([*runtime, "run", "--detach", "--bundle", bundle.path, c.id], check=True, timeout=20,
+                   stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with fails(ttrpc.UNKNOWN, "OCI runtime create failed", "exist"):
+        c.create()
+    c.shim.run_delete()
+    assert lab.running("sleep 1000")
+    subprocess.run([*runtime, "delete", "--force", c.id], check=True, timeout=20)
+
+
+def test_a_failed_create_leaves_no_file_of_the_runtime(lab):
+    c = lab.container("/no/such/program")
+    with fails(ttrpc.UNKNOWN, "OCI runtime create failed", "no such file or directory"):
+        c.create()
+    assert sorted(p.name for p in c.bundle.path.iterdir()) == ["address", "config.json", "log", "rootfs"]
+
+
+def test_no_file_of_an_exec_is_left(lab):
+    c = lab.container("sleep", "1000").run()
+    before = {p.name for p in c.bundle.path.iterdir()}
+    assert c.exec("true").run().status == 0
+    with fails(ttrpc.UNKNOWN, "OCI runtime exec failed"):
+        c.exec("/no/such/program").add().start()
+    left = {p.name for p in c.bundle.path.iterdir()} - before
+    assert left <= {"log.json", "exec-e1.json"}, left
+
+
+def test_a_binary_that_is_not_there_is_named_in_dockers_words(plain_lab):
+    for name, text in (("no-such-runtime", 'exec: "no-such-runtime": executable file not found in $PATH'),
+                       ("/no/such/runc", 'exec: "/no/such/runc": no such file or directory')):
+        c = plain_lab.container("true")
+        with fails(ttrpc.UNKNOWN, text):
+            c.create(options=options(binary_name=name))
+
+
+def test_dockers_runc_is_the_engine_where_runc_is_not_installed(plain_lab):
+    c = plain_lab.container("true")
+    c.launch(env=c.shim.env(PATH="/no/such/folder"))
+    c.create(options=options(binary_name="runc"))
+    assert not (c.bundle.path / "runtime").exists()
+    assert "runc" in plain_lab.logs() and "built-in engine" in plain_lab.log
+    c.start()
+    assert c.wait().status == 0
+
+
+def test_belay_by_name_is_the_engine(plain_lab):
+    c = plain_lab.container("true").create(options=options(binary_name="belay"))
+    assert not (c.bundle.path / "runtime").exists()
+    c.start()
+    assert c.wait().status == 0
+
+
+def test_info_tells_the_features_of_the_binary(plain_lab, binary):
+    done = subprocess.run([plain_lab.shim, "-info"], input=options(binary_name=binary).SerializeToString(),
+                          capture_output=True, timeout=20)
+    assert done.returncode == 0, done.stderr
+    info = protos.introspection.RuntimeInfo.FromString(done.stdout)
+    theirs = subprocess.run([binary, "features"], capture_output=True, timeout=20)
+    if theirs.returncode:
+        assert not info.HasField("features")
+    else:
+        assert json.loads(info.features.value) == json.loads(theirs.stdout)
+    done = subprocess.run([plain_lab.shim, "-info"], input=options(binary_name="no-such").SerializeToString(),
+                          capture_output=True, timeout=20)
+    assert done.returncode == 1 and b'"no-such"' in done.stderr
