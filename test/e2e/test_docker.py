@@ -18,8 +18,9 @@ pytestmark = pytest.mark.skipif(not shutil.which("dockerd"), reason="no dockerd:
 class Docker:
     """dockerd and containerd below one folder; call it as one would call `docker`."""
 
-    def __init__(self, config):
-        self.dir = config.base / "docker"
+    def __init__(self, config, binary):
+        self.binary = binary
+        self.dir = config.base / f"docker-{binary}"
         self.dir.mkdir()
         (self.dir / "bin").mkdir()
         shim = self.dir / "bin/containerd-shim-runc-v2"
@@ -35,7 +36,8 @@ class Docker:
             ["dockerd", "--containerd", f"{self.containerd.dir}/containerd.sock", "--data-root", self.dir / "data",
              "--exec-root", self.dir / "exec", "-H", self.env["DOCKER_HOST"], "-p", self.dir / "pid", "--bridge", "none",
              "--iptables=false", "--ip-forward=false", "--storage-driver", "vfs", "--live-restore",
-             "--cgroup-parent", f"/{host.CGROUP}"],
+             "--cgroup-parent", f"/{host.CGROUP}",
+             *([] if self.binary == "runc" else ["--add-runtime", f"e2e={self.binary}", "--default-runtime", "e2e"])],
             env=self.env, cwd=self.dir, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
         host.wait_for(lambda: self.process.poll() is not None or self.raw("version").returncode == 0, "dockerd answers",
                       timeout=30)
@@ -61,9 +63,11 @@ class Docker:
         return self("run", "--rm", "--network", "none", *args, **more)
 
 
-@pytest.fixture(scope="module")
+# What Docker writes into options.binary_name: a runtime called belay is the engine, and without any setting it is
+# runc, which then runs the container.
+@pytest.fixture(scope="module", params=["belay", "runc"])
 def docker(request):
-    daemon = Docker(request.config)
+    daemon = Docker(request.config, request.param)
     try:
         daemon.start()
         tar = subprocess.run(["tar", "-C", request.config.template, "-c", "."], capture_output=True, check=True).stdout
@@ -142,3 +146,11 @@ def test_nothing_is_left(docker):
     host.wait_for(lambda: not docker.containerd.shim_pids(), "all shims have ended")
     assert not host.cgroups_below(host.CGROUP)
     assert os.listdir(docker.containerd.dir / "state/io.containerd.runtime.v2.task/moby") == []
+
+
+def test_what_docker_names_as_the_runtime_runs_the_container(docker):
+    ident = docker("run", "-d", "--network", "none", "e2e:1", "sleep", "1000").strip()
+    bundle = next(p for p in docker.dir.rglob(f"{ident}/config.json")).parent
+    assert (bundle / "runtime").exists() == (docker.binary == "runc")
+    assert (bundle / "engine.state").exists() == (docker.binary == "belay")
+    docker("rm", "-f", ident)
