@@ -13,6 +13,10 @@
 #include "cmd/belay/store.h"
 #include "cmd/belay/verbs.h"
 
+/* What outlives SIGKILL for so long is frozen, or waits for a disk or a server. runc gives up, too.
+ */
+#define KILLED_TIMEOUT_NS (UINT64_C(10) * 1000000000)
+
 int container_remove(struct container *c, const struct args *args, struct error *err)
 {
         if (c->task) {
@@ -59,11 +63,15 @@ static int kill_first(struct container *c, const struct args *args, struct error
                 *err = why;
                 return -1;
         }
-        if (task_wait(c->task, args->id, "", &state, &why) < 0 && why.code != STATUS_NOT_FOUND) {
-                *err = why;
-                return -1;
-        }
-        return 0;
+        if (task_wait(c->task, args->id, "", KILLED_TIMEOUT_NS, &state, &why) == 0 ||
+            why.code == STATUS_NOT_FOUND)
+                return 0;
+        if (why.code == STATUS_DEADLINE_EXCEEDED)
+                return error_set(err, why.code,
+                                 "'%s' was killed and has not ended within 10 s: is it frozen?",
+                                 args->id);
+        *err = why;
+        return -1;
 }
 
 int verb_delete(const struct args *args, int *ret_status, struct error *err)

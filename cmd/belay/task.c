@@ -269,8 +269,8 @@ int task_kill(struct task *task, const char *id, const char *exec_id, int signo,
         return task_call(task, "Kill", &request.base, KILL_TIMEOUT_NS, NULL, err);
 }
 
-int task_wait(struct task *task, const char *id, const char *exec_id, struct task_state *ret,
-              struct error *err)
+int task_wait(struct task *task, const char *id, const char *exec_id, uint64_t timeout_ns,
+              struct task_state *ret, struct error *err)
 {
         Containerd__Task__V2__WaitRequest request = CONTAINERD__TASK__V2__WAIT_REQUEST__INIT;
         Containerd__Task__V2__WaitResponse *response;
@@ -278,7 +278,7 @@ int task_wait(struct task *task, const char *id, const char *exec_id, struct tas
 
         request.id = text(id);
         request.exec_id = text(exec_id);
-        if (task_call(task, "Wait", &request.base, 0, &message, err) < 0)
+        if (task_call(task, "Wait", &request.base, timeout_ns, &message, err) < 0)
                 return -1;
         response = (Containerd__Task__V2__WaitResponse *)message;
         *ret = (struct task_state){

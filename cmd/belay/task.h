@@ -68,9 +68,9 @@ const char *task_status_name(int status);
 int task_kill(struct task *task, const char *id, const char *exec_id, int signo, bool all,
               struct error *err);
 
-/* Waits for the end of the process, for ever. */
-int task_wait(struct task *task, const char *id, const char *exec_id, struct task_state *ret,
-              struct error *err);
+/* Waits for the end of the process; STATUS_DEADLINE_EXCEEDED after timeout_ns, 0 is for ever. */
+int task_wait(struct task *task, const char *id, const char *exec_id, uint64_t timeout_ns,
+              struct task_state *ret, struct error *err);
 
 /* Delete of the container (exec_id "") or of an exec. */
 int task_delete(struct task *task, const char *id, const char *exec_id, struct error *err);

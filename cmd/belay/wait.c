@@ -18,7 +18,7 @@ int verb_wait(const struct args *args, int *ret_status, struct error *err)
         if (container_open(&c, args, &lost, err) < 0)
                 return -1;
         if (c.task) {
-                if (task_wait(c.task, args->id, args->exec_id, &state, err) < 0)
+                if (task_wait(c.task, args->id, args->exec_id, 0, &state, err) < 0)
                         return -1;
         } else {
                 if (container_view(&c, args, &view, err) < 0)

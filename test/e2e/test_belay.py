@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import pathlib
 import pty
 import signal
 import struct
@@ -240,6 +241,26 @@ def test_the_status_outlives_the_shim(belay):
     assert (state["status"], state["exit_status"], state["reason"]) == ("stopped", 42, "exited")
     belay("wait", belay.id("a"), status=42)
     belay("delete", belay.id("a"))
+
+
+def test_a_frozen_container_is_not_waited_for_without_end(belay):
+    freezer = pathlib.Path("/sys/fs/cgroup/freezer")
+    if not (freezer / "tasks").exists():
+        pytest.skip("no freezer of cgroup v1, which holds SIGKILL back")
+    belay.run("a", "sleep", "1000", flags=["-d"])
+    path = freezer / host.CGROUP / belay.id("a") / "frozen"
+    path.mkdir(parents=True)
+    try:
+        (path / "cgroup.procs").write_text(str(belay.state("a")["pid"]))
+        (path / "freezer.state").write_text("FROZEN")
+        assert b"is it frozen?" in belay("delete", "--force", belay.id("a"), status=1).stderr
+    finally:
+        (path / "freezer.state").write_text("THAWED")
+    belay("delete", "--force", belay.id("a"))
+    host.wait_for(lambda: not (path / "cgroup.procs").exists() or not (path / "cgroup.procs").read_text(), "its end")
+    for place in (path, path.parent):
+        if place.exists():
+            place.rmdir()
 
 
 def test_belays_own_failures_have_a_status_of_their_own(belay):
