@@ -94,14 +94,11 @@ static void line_add_field(struct line *line, const char *key, const char *value
 static void line_add_time(struct line *line)
 {
         struct timespec now = clock_realtime();
-        struct tm tm = {0};
-        char text[64];
-        size_t n;
+        struct clock_date d = clock_date_utc(now.tv_sec);
+        char text[96];
 
-        (void)gmtime_r(&now.tv_sec, &tm);
-        n = strftime(text, sizeof(text), "time=\"%Y-%m-%dT%H:%M:%S", &tm);
-        line_add(line, text, n);
-        (void)snprintf(text, sizeof(text), ".%09ldZ\"", now.tv_nsec);
+        (void)snprintf(text, sizeof(text), "time=\"%04d-%02d-%02dT%02d:%02d:%02d.%09ldZ\"", d.year,
+                       d.month, d.day, d.hour, d.minute, d.second, now.tv_nsec);
         line_add_text(line, text);
 }
 

@@ -26,3 +26,20 @@ static inline uint64_t clock_monotonic_ns(void)
         (void)clock_gettime(CLOCK_MONOTONIC, &ts);
         return (uint64_t)ts.tv_sec * NSEC_PER_SEC + (uint64_t)ts.tv_nsec;
 }
+
+struct clock_date {
+        int year;
+        int month; /* 1 to 12 */
+        int day;   /* from 1 */
+        int hour;
+        int minute;
+        int second;
+};
+
+/* 9999-12-31T23:59:59Z, the last second that RFC 3339 can tell. */
+#define CLOCK_DATE_MAX INT64_C(253402300799)
+
+/* Seconds of CLOCK_REALTIME as a date in UTC, between 1970 and CLOCK_DATE_MAX. gmtime_r(3) and
+ * strftime(3) tell the same but read the host's time zone first, a file and some pages of memory in
+ * every shim. */
+struct clock_date clock_date_utc(int64_t seconds);

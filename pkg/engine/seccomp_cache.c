@@ -9,8 +9,9 @@
  *   and an update of belay or of the libseccomp in it starts anew. Nothing but instructions is
  *   kept: flags come from the profile.
  * - The folder and the file must belong to us and be closed to everyone else; no link is followed.
- *   Who can write there is root on the host, and could as well replace this binary. No process of
- *   a container is near: this runs in the stage, before there is one.
+ *   Who can write there is root on the host, and could as well replace this binary; a container
+ *   that was given the host's /run has containerd's socket, too. No process of the new container
+ *   is near: this runs in the stage, before there is one.
  * - A file is believed only if its size, its key and a checksum over all of it are right. It
  *   appears by rename, whole or not at all. That is against accidents, not against root.
  * - Whatever is wrong, the answer is "not found", and the filter is compiled. There is no way from

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Dates: see clock.h for why the C library's are not used. Plain counting, since a log line is as
+ * rare as an event of a container.
+ */
+#include "pkg/base/clock.h"
+
+#include <stdbool.h>
+
+enum { SECONDS_PER_DAY = 86400, MONTHS = 12 };
+
+static bool is_leap(int year)
+{
+        return (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
+}
+
+static int days_of_month(int year, int month)
+{
+        static const int days[MONTHS + 1] = {0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+
+        return days[month] + (month == 2 && is_leap(year));
+}
+
+struct clock_date clock_date_utc(int64_t seconds)
+{
+        int64_t clamped = seconds < 0 ? 0 : seconds > CLOCK_DATE_MAX ? CLOCK_DATE_MAX : seconds;
+        int64_t days = clamped / SECONDS_PER_DAY;
+        int rest = (int)(clamped % SECONDS_PER_DAY);
+        struct clock_date d = {
+                .year = 1970,
+                .month = 1,
+                .hour = rest / 3600,
+                .minute = rest / 60 % 60,
+                .second = rest % 60,
+        };
+
+        while (days >= (is_leap(d.year) ? 366 : 365))
+                days -= is_leap(d.year++) ? 366 : 365;
+        while (days >= days_of_month(d.year, d.month))
+                days -= days_of_month(d.year, d.month++);
+        d.day = (int)days + 1;
+        return d;
+}
