@@ -34,3 +34,23 @@ int sys_bpf(int cmd, union bpf_attr *attr, unsigned size)
 {
         return (int)syscall(SYS_bpf, cmd, attr, size);
 }
+
+int sys_sched_setattr(pid_t pid, const struct sys_sched_attr *attr, unsigned flags)
+{
+        return (int)syscall(SYS_sched_setattr, pid, attr, flags);
+}
+
+int sys_sched_setaffinity(pid_t pid, const uint64_t *cpus, size_t size)
+{
+        return (int)syscall(SYS_sched_setaffinity, pid, size, cpus);
+}
+
+int sys_ioprio_set(int which, int who, int ioprio)
+{
+        return (int)syscall(SYS_ioprio_set, which, who, ioprio);
+}
+
+int sys_set_mempolicy(int mode, const uint64_t *nodes, unsigned long n_bits)
+{
+        return (int)syscall(SYS_set_mempolicy, mode, nodes, n_bits);
+}

@@ -45,6 +45,10 @@ struct plan_options {
         bool no_pivot_root;
         bool no_new_keyring;
         const char *seccomp_cache; /* a folder (seccomp_cache.h); NULL: none */
+
+        /* For an exec, which has no spec: the container's own; NULL: none. */
+        const struct oci_personality *personality;
+        const struct oci_memory_policy *memory_policy;
 };
 
 /* A compiled seccomp filter. */
@@ -143,7 +147,25 @@ int plan_own_stdio(const struct plan *plan, pid_t child, const int *stdio, struc
  * capabilities. A score that the host's own lack of CAP_SYS_RESOURCE forbids stays as it is. */
 int plan_apply_rlimits(const struct plan *plan, pid_t child, struct error *err);
 
+/* Likewise process.scheduler and process.ioPriority; the child is in its cgroup. */
+bool plan_has_scheduling(const struct plan *plan);
+int plan_apply_scheduling(const struct plan *plan, pid_t child, struct error *err);
+
+/* In the stage of an exec, for its child to inherit: process.execCPUAffinity.initial. */
+int plan_set_initial_cpus(const struct plan *plan, struct error *err);
+
+/*
+ * Around the clone of init, with linux.timeOffsets: a time namespace for children of the caller,
+ * whose clocks can be set only before anybody is in it (clone_flags lacks CLONE_NEWTIME then). *ret
+ * takes the caller back, by setns(2); -1: there was nothing to do.
+ */
+int plan_make_time_namespace(const struct plan *plan, int *ret, struct error *err);
+
 /* ---- in the child; each returns 0 or -1 with err, which must not be NULL here ---- */
+
+/* Right after the join of the cgroup: process.execCPUAffinity.final, or else all that the cgroup's
+ * cpuset has. */
+int child_set_cpus(const struct plan *plan, bool is_exec, struct error *err);
 
 int child_prepare(const struct plan *plan, struct error *err);
 

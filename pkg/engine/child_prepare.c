@@ -102,7 +102,8 @@ int child_drop(const struct plan *plan, int keep_fd, child_listener_fn on_listen
         const struct oci_user *user = &plan->process->user;
         bool in_cwd = false;
 
-        if (child_own_stdio(plan, err) < 0 || child_write_labels(plan, err) < 0)
+        if (child_own_stdio(plan, err) < 0 || child_write_labels(plan, err) < 0 ||
+            child_set_memory_policy(plan, err) < 0 || child_set_personality(plan, err) < 0)
                 return -1;
         /* Before names are looked up: no descriptor of the host can be named by /proc/self/fd. */
         if (close_all_but(keep_fd, err) < 0)

@@ -101,6 +101,10 @@ int child_enter_cwd(const struct plan *plan, bool *ret_done, struct error *err);
 int child_own_stdio(const struct plan *plan, struct error *err);
 int child_switch_user(const struct plan *plan, struct error *err);
 
+/* child_scheduling.c */
+int child_set_memory_policy(const struct plan *plan, struct error *err);
+int child_set_personality(const struct plan *plan, struct error *err);
+
 /* child_exec.c */
 int child_load_seccomp(const struct plan *plan, child_listener_fn on_listener, void *userdata,
                        struct error *err);

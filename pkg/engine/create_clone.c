@@ -46,11 +46,13 @@ static _Noreturn void go_between(const struct init_args *args, int v2_dir, int s
 {
         struct message msg = {.type = MESSAGE_CLONED};
         struct error err = ERROR_INIT;
+        int own_time_ns = -1;
         int pidfd = -1;
         pid_t pid = -1;
 
         (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-        if (join_pid_namespace(args->plan, &err) < 0 || child_join(args->plan, &err) < 0 ||
+        if (plan_make_time_namespace(args->plan, &own_time_ns, &err) < 0 ||
+            join_pid_namespace(args->plan, &err) < 0 || child_join(args->plan, &err) < 0 ||
             clone_init(args, v2_dir, &pid, &pidfd, &err) < 0) {
                 (void)message_send_error(sock, MESSAGE_ERROR, &err);
                 _exit(EXIT_FAILURE);
@@ -99,6 +101,7 @@ int create_clone(const struct init_args *args, int v2_dir, pid_t *ret_pid, int *
                  struct error *err)
 {
         _cleanup_close_ int own_pid_ns = -1;
+        _cleanup_close_ int own_time_ns = -1;
 
         if (plan_joins_early(args->plan))
                 return clone_by_go_between(args, v2_dir, ret_pid, ret_pidfd, err);
@@ -109,10 +112,13 @@ int create_clone(const struct init_args *args, int v2_dir, pid_t *ret_pid, int *
                 if (join_pid_namespace(args->plan, err) < 0)
                         return -1;
         }
-        if (clone_init(args, v2_dir, ret_pid, ret_pidfd, err) < 0)
+        if (plan_make_time_namespace(args->plan, &own_time_ns, err) < 0 ||
+            clone_init(args, v2_dir, ret_pid, ret_pidfd, err) < 0)
                 return -1;
-        /* Hooks are children of the stage, too, and at home here. */
+        /* Hooks are children of the stage, too, and at home here, by the host's clocks. */
         if (own_pid_ns >= 0 && setns(own_pid_ns, CLONE_NEWPID) < 0)
                 return error_errno(err, errno, "return to the pid namespace");
+        if (own_time_ns >= 0 && setns(own_time_ns, CLONE_NEWTIME) < 0)
+                return error_errno(err, errno, "return to the time namespace");
         return 0;
 }

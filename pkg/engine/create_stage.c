@@ -5,6 +5,7 @@
  * that the shim can undo all of it should the stage die. Whatever fails, the stage undoes what it
  * did and reports last.
  */
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -141,6 +142,8 @@ static int send_facts(struct create_stage *cs, struct error *err)
                 .private_pid = pid_ns->present && !pid_ns->path,
                 .has_capabilities = cs->spec->process.has_capabilities,
                 .capabilities = cs->spec->process.capabilities,
+                .personality = cs->spec->linux_.personality,
+                .memory_policy = cs->spec->linux_.memory_policy,
         };
         _cleanup_close_ int seccomp_fd = -1;
         _cleanup_close_ int config_fd = -1;
@@ -162,6 +165,7 @@ static int send_facts(struct create_stage *cs, struct error *err)
                         return -1;
                 fds[n_fds++] = config_fd;
         }
+        static_assert(sizeof(facts) <= sizeof(msg.text), "they travel in one message");
         memcpy(msg.text, &facts, sizeof(facts));
         r = message_send(cs->stage->sock, &msg, fds, n_fds);
         if (r < 0)
@@ -226,7 +230,8 @@ static bool has_stage_work(const struct create_stage *cs)
 
 static bool has_limits(const struct create_stage *cs)
 {
-        return cs->spec->process.n_rlimits > 0 || cs->spec->process.has_oom_score_adj;
+        return cs->spec->process.n_rlimits > 0 || cs->spec->process.has_oom_score_adj ||
+               plan_has_scheduling(cs->plan);
 }
 
 static int clone_init(struct create_stage *cs, struct error *err)
@@ -377,7 +382,8 @@ static int converse(struct create_stage *cs, struct error *err)
         if (stage_await(cs->stage, cs->gate, MESSAGE_ENTERED, err) < 0)
                 return -1;
         if (has_limits(cs) &&
-            (plan_apply_rlimits(cs->plan, cs->pid, err) < 0 || stage_send_go(cs->gate, err) < 0))
+            (plan_apply_rlimits(cs->plan, cs->pid, err) < 0 ||
+             plan_apply_scheduling(cs->plan, cs->pid, err) < 0 || stage_send_go(cs->gate, err) < 0))
                 return -1;
         if (plan_has_listener(cs->plan) && hand_listener_over(cs, err) < 0)
                 return -1;

@@ -37,7 +37,8 @@ static int prepare(const struct init_args *args, int sock, struct error *err)
 {
         const int keep[] = {args->gate, args->join_pidfd, args->plan->proc_fd, sock};
 
-        if (init_join_cgroups(args, err) < 0 || init_set_stdio(args, err) < 0)
+        if (init_join_cgroups(args, err) < 0 || child_set_cpus(args->plan, true, err) < 0 ||
+            init_set_stdio(args, err) < 0)
                 return -1;
         stage_close_others(keep, sizeof(keep) / sizeof(keep[0]));
         if (join_namespaces(args, err) < 0)

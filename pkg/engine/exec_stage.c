@@ -45,6 +45,8 @@ static int make_plan(struct exec_stage *es, struct error *err)
                 .id = es->container->id,
                 .bundle = es->container->bundle,
                 .terminal = es->args->terminal,
+                .personality = &facts->personality,
+                .memory_policy = &facts->memory_policy,
         };
         struct plan_seccomp seccomp = {.flags = facts->seccomp_flags};
         struct oci_process *process;
@@ -182,6 +184,8 @@ static int clone_process(struct exec_stage *es, struct error *err)
         if (cgroup_parse(es->container->cgroup, es->stage->arena, &es->cgroup, err) < 0 ||
             cgroup_open_join(&es->cgroup, tasks, &args.n_tasks, &v2_dir, err) < 0)
                 return -1;
+        if (plan_set_initial_cpus(es->plan, err) < 0)
+                return -1;
         if (prctl(PR_SET_DUMPABLE, 0) < 0)
                 return error_errno(err, errno, "exec: PR_SET_DUMPABLE");
         if (clone_by_go_between(es, &args, v2_dir, err) < 0)
@@ -252,7 +256,8 @@ int exec_stage_run(struct engine_job *job, struct stage *stage, struct error *er
         es.init_gate = socks[1];
         if (make_plan(&es, err) < 0 || clone_process(&es, err) < 0 ||
             stage_await(stage, es.gate, MESSAGE_ENTERED, err) < 0 || own_stdio(&es, err) < 0 ||
-            plan_apply_rlimits(es.plan, es.pid, err) < 0 || stage_send_go(es.gate, err) < 0 ||
+            plan_apply_rlimits(es.plan, es.pid, err) < 0 ||
+            plan_apply_scheduling(es.plan, es.pid, err) < 0 || stage_send_go(es.gate, err) < 0 ||
             hand_listener_over(&es, err) < 0 ||
             stage_await(stage, es.gate, MESSAGE_EXECUTING, err) < 0)
                 return -1;

@@ -12,6 +12,7 @@
 #include "pkg/base/cleanup.h"
 #include "pkg/engine/engine.h"
 #include "pkg/oci/mount_options.h"
+#include "pkg/oci/spec.h"
 
 #define OCI_VERSION_MIN "1.0.0"
 #define OCI_VERSION_MAX "1.3.0"
@@ -162,6 +163,19 @@ static void add_cgroup(struct builder *b, struct json_object *linux_)
         add_bool(b, cgroup, "rdma", false);
 }
 
+static void add_memory_policy(struct builder *b, struct json_object *linux_)
+{
+        struct json_object *policy = add_object(b, linux_, "memoryPolicy");
+        struct json_object *modes = add_array(b, policy, "modes");
+        struct json_object *flags = add_array(b, policy, "flags");
+        const char *name;
+
+        for (size_t i = 0; (name = oci_memory_mode_name(i)); i++)
+                append(b, modes, name);
+        for (size_t i = 0; (name = oci_memory_flag_name(i)); i++)
+                append(b, flags, name);
+}
+
 static void add_linux(struct builder *b, struct json_object *root)
 {
         static const char *const namespaces[] = {
@@ -176,6 +190,7 @@ static void add_linux(struct builder *b, struct json_object *root)
         add_bool(b, add_object(b, linux_, "apparmor"), "enabled", true);
         add_bool(b, add_object(b, linux_, "selinux"), "enabled", true);
         add_bool(b, add_object(b, linux_, "intelRdt"), "enabled", false);
+        add_memory_policy(b, linux_);
         add_bool(b, add_object(b, add_object(b, linux_, "mountExtensions"), "idmap"), "enabled",
                  true);
         add_bool(b, add_object(b, linux_, "netDevices"), "enabled", true);

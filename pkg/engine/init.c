@@ -197,7 +197,7 @@ _Noreturn void init_main(const struct init_args *args)
         struct error err = ERROR_INIT;
         int terminal = -1;
 
-        if (init_join_cgroups(args, &err) < 0)
+        if (init_join_cgroups(args, &err) < 0 || child_set_cpus(args->plan, false, &err) < 0)
                 fail(&init, &err);
         wait_go(&init);
         if (init_set_stdio(args, &err) < 0 || child_prepare(args->plan, &err) < 0)

@@ -72,6 +72,8 @@ struct container_facts {
         bool private_pid;
         bool has_capabilities;
         struct oci_capabilities capabilities; /* for an exec that brings none */
+        struct oci_personality personality;   /* execs have these, too */
+        struct oci_memory_policy memory_policy;
 };
 
 struct engine_container {

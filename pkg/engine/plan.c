@@ -276,13 +276,25 @@ static int add_hide_paths(struct plan *plan, struct error *err)
         return 0;
 }
 
+/* Not even a machine that has it: belay keeps no books of resctrl groups. */
+static int refuse_intel_rdt(const struct oci_spec *spec, struct error *err)
+{
+        if (!spec->linux_.has_intel_rdt)
+                return 0;
+        if (access("/sys/fs/resctrl/schemata", F_OK) < 0)
+                return error_set(err, STATUS_UNIMPLEMENTED,
+                                 "linux.intelRdt is not supported: this host has no resctrl file "
+                                 "system at /sys/fs/resctrl");
+        return error_set(err, STATUS_UNIMPLEMENTED, "linux.intelRdt is not supported");
+}
+
 int plan_new(struct plan **ret, const struct oci_spec *spec, const struct plan_options *options,
              struct arena *arena, struct error *err)
 {
         struct plan *plan;
         struct plan_private *p;
 
-        if (plan_check(spec, options, err) < 0)
+        if (plan_check(spec, options, err) < 0 || refuse_intel_rdt(spec, err) < 0)
                 return -1;
         plan = plan_alloc(options, arena);
         if (!plan)
@@ -291,6 +303,8 @@ int plan_new(struct plan **ret, const struct oci_spec *spec, const struct plan_o
         plan->process = &spec->process;
         p = plan->private_;
         p->capabilities = spec->process.capabilities;
+        p->personality = &spec->linux_.personality;
+        p->memory_policy = &spec->linux_.memory_policy;
         (void)plan_parse_propagation(spec->linux_.rootfs_propagation, &p->root_propagation,
                                      &p->root_propagation_recursive);
         if (add_environment(plan, err) < 0 || add_labels(plan, spec->linux_.mount_label, err) < 0 ||
@@ -318,6 +332,8 @@ int plan_new_exec(struct plan **ret, const struct oci_process *process,
         if (!plan)
                 return plan_no_memory(err);
         plan->process = process;
+        plan->private_->personality = options->personality;
+        plan->private_->memory_policy = options->memory_policy;
         if (seccomp)
                 plan->seccomp = *seccomp;
         if (process->has_capabilities)

@@ -116,6 +116,17 @@ static int check_mount_namespace(const struct oci_spec *spec, struct error *err)
         return 0;
 }
 
+/* The clocks of a time namespace are set by its maker, before anybody is in it. */
+static int check_time_offsets(const struct oci_spec *spec, struct error *err)
+{
+        const struct oci_namespace *ns = &spec->linux_.namespaces[OCI_NS_TIME];
+
+        if (spec->linux_.has_time_offsets && (!ns->present || ns->path))
+                return error_set(err, STATUS_INVALID_ARGUMENT,
+                                 "linux.timeOffsets: needs a new time namespace");
+        return 0;
+}
+
 int plan_check_process(const struct oci_process *process, struct error *err)
 {
         if (process->args.n == 0)
@@ -157,7 +168,7 @@ int plan_check(const struct oci_spec *spec, const struct plan_options *options, 
                                  spec->linux_.rootfs_propagation);
         if (plan_check_process(&spec->process, err) < 0 || check_names(spec, err) < 0 ||
             check_user_namespace(spec, err) < 0 || check_mount_namespace(spec, err) < 0 ||
-            check_net_devices(spec, err) < 0)
+            check_net_devices(spec, err) < 0 || check_time_offsets(spec, err) < 0)
                 return -1;
         return 0;
 }

@@ -6,9 +6,12 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <linux/nsfs.h>
 #include <linux/sched.h>
+#include <sched.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 
@@ -130,7 +133,36 @@ int plan_add_namespaces(struct plan *plan, struct error *err)
                 (plan->clone_flags & CLONE_NEWUSER) && (plan->clone_flags & CLONE_NEWIPC);
         if (p->new_ipc_namespace)
                 plan->clone_flags &= ~(uint64_t)CLONE_NEWIPC;
+        p->make_time_namespace =
+                plan->spec->linux_.has_time_offsets && (plan->clone_flags & CLONE_NEWTIME);
+        if (p->make_time_namespace)
+                plan->clone_flags &= ~(uint64_t)CLONE_NEWTIME;
         p->bring_up_loopback = (plan->clone_flags & CLONE_NEWNET) != 0;
+        return 0;
+}
+
+int plan_make_time_namespace(const struct plan *plan, int *ret, struct error *err)
+{
+        const struct oci_linux *l = &plan->spec->linux_;
+        _cleanup_close_ int own = -1;
+        char text[128];
+        int r;
+
+        if (!plan->private_->make_time_namespace)
+                return 0;
+        own = open(kinds[OCI_NS_TIME].own, O_RDONLY | O_CLOEXEC);
+        if (own < 0)
+                return error_errno(err, errno, "open '%s'", kinds[OCI_NS_TIME].own);
+        if (unshare(CLONE_NEWTIME) < 0)
+                return error_errno(err, errno, "make a time namespace");
+        (void)snprintf(text, sizeof(text),
+                       "monotonic %" PRIi64 " %" PRIu32 "\nboottime %" PRIi64 " %" PRIu32 "\n",
+                       l->monotonic.secs, l->monotonic.nanosecs, l->boottime.secs,
+                       l->boottime.nanosecs);
+        r = file_write(AT_FDCWD, "/proc/self/timens_offsets", text);
+        if (r < 0)
+                return error_errno(err, -r, "linux.timeOffsets: set");
+        *ret = TAKE_FD(own);
         return 0;
 }
 

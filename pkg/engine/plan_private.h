@@ -109,6 +109,9 @@ struct plan_private {
         const char *selinux_label;
         const char *mount_label; /* for new file systems; NULL: none, or SELinux is off */
         struct oci_capabilities capabilities;
+        const struct oci_personality *personality; /* may be NULL, or not present */
+        const struct oci_memory_policy *memory_policy;
+        bool make_time_namespace; /* before the clone, with offsets */
 
         char **envp; /* process.env and room for HOME */
         size_t n_env;

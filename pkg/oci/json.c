@@ -230,9 +230,14 @@ static bool says_nothing(struct json_object *value)
         return false;
 }
 
+bool json_says_nothing(const struct json_at *at, const char *key)
+{
+        return says_nothing(json_find(at, key));
+}
+
 int json_refuse(const struct json_at *at, const char *key)
 {
-        return says_nothing(json_find(at, key)) ? 0 : json_not_supported(at, key, NULL);
+        return json_says_nothing(at, key) ? 0 : json_not_supported(at, key, NULL);
 }
 
 int json_not_supported(const struct json_at *at, const char *key, const char *value)

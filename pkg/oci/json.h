@@ -62,6 +62,9 @@ bool json_has(const struct json_at *at, const char *key);
 /* An error if the property is absent. */
 int json_require(const struct json_at *at, const char *key);
 
+/* Null, false, 0, "", an empty list, or an object of such only. */
+bool json_says_nothing(const struct json_at *at, const char *key);
+
 /* For what the runtime-spec knows and belay does not support: STATUS_UNIMPLEMENTED unless the value
  * says nothing (null, false, 0, "", an empty list, or an object of such only). */
 int json_refuse(const struct json_at *at, const char *key);

@@ -214,12 +214,10 @@ static int parse_command(const struct json_at *process, struct oci_process *ret)
 
 int parse_process(const struct json_at *at, struct oci_process *ret)
 {
-        if (json_refuse(at, "scheduler") < 0 || json_refuse(at, "ioPriority") < 0 ||
-            json_refuse(at, "execCPUAffinity") < 0)
-                return -1;
         if (json_get_bool(at, "terminal", &ret->terminal) < 0 || parse_console_size(at, ret) < 0 ||
             parse_user(at, &ret->user) < 0 || parse_command(at, ret) < 0 ||
             parse_capabilities(at, ret) < 0 || parse_rlimits(at, ret) < 0 ||
+            parse_scheduling(at, ret) < 0 ||
             json_get_bool(at, "noNewPrivileges", &ret->no_new_privileges) < 0 ||
             json_get_text(at, "apparmorProfile", &ret->apparmor_profile) < 0 ||
             json_get_text(at, "selinuxLabel", &ret->selinux_label) < 0)

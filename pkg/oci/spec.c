@@ -141,37 +141,21 @@ static int parse_security(const struct json_at *at, struct oci_linux *ret)
         return parse_seccomp(&seccomp, ret->seccomp);
 }
 
-/* What the runtime-spec knows of linux and belay does not. LINUX without flags is what every
- * process has anyway. */
-static int refuse_unsupported(const struct json_at *at)
-{
-        struct json_at personality;
-        char *domain = NULL;
-
-        if (json_refuse(at, "intelRdt") < 0 || json_refuse(at, "memoryPolicy") < 0 ||
-            json_refuse(at, "timeOffsets") < 0)
-                return -1;
-        if (json_get_object(at, "personality", &personality) < 0 ||
-            json_refuse(&personality, "flags") < 0 ||
-            json_get_text(&personality, "domain", &domain) < 0)
-                return -1;
-        if (domain && strcmp(domain, "LINUX") != 0)
-                return json_refuse(at, "personality");
-        return 0;
-}
-
 static int parse_linux(const struct json_at *root, struct oci_linux *ret)
 {
         struct json_at at;
         struct json_at resources;
 
-        if (json_get_object(root, "linux", &at) < 0 || refuse_unsupported(&at) < 0 ||
-            parse_namespaces(&at, ret) < 0 || parse_net_devices(&at, ret) < 0 ||
+        if (json_get_object(root, "linux", &at) < 0 || parse_namespaces(&at, ret) < 0 ||
+            parse_net_devices(&at, ret) < 0 || parse_time_offsets(&at, ret) < 0 ||
+            parse_personality(&at, &ret->personality) < 0 ||
+            parse_memory_policy(&at, &ret->memory_policy) < 0 ||
             json_get_text(&at, "cgroupsPath", &ret->cgroups_path) < 0 ||
             json_get_object(&at, "resources", &resources) < 0 ||
             parse_resources(&resources, &ret->resources) < 0)
                 return -1;
         ret->has_resources = resources.value != NULL;
+        ret->has_intel_rdt = !json_says_nothing(&at, "intelRdt");
         return parse_security(&at, ret);
 }
 

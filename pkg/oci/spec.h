@@ -6,9 +6,9 @@
  * are empty, are NULL; lists are empty; null is the same as absent. Numbers are range-checked by
  * the parser; `has_` flags tell "absent" from zero where it matters. Properties that the
  * runtime-spec does not know are ignored, as it asks; properties that it knows and that belay does
- * not support yet fail with STATUS_UNIMPLEMENTED and their path ("linux.intelRdt
- * is not supported"). All other errors are STATUS_INVALID_ARGUMENT and begin with
- * the path of the property ("process.rlimits[2].type: unknown value 'RLIMIT_X'").
+ * not support yet fail with STATUS_UNIMPLEMENTED and their path
+ * ("linux.resources.rdma is not supported"). All other errors are STATUS_INVALID_ARGUMENT and begin
+ * with the path of the property ("process.rlimits[2].type: unknown value 'RLIMIT_X'").
  */
 #pragma once
 
@@ -54,6 +54,29 @@ struct oci_rlimit {
         uint64_t hard;
 };
 
+/* sched_setattr(2) */
+struct oci_scheduler {
+        bool present;
+        uint32_t policy; /* SCHED_* */
+        const char *policy_name;
+        int32_t nice;
+        uint32_t priority;
+        uint64_t flags;                     /* SCHED_FLAG_* */
+        uint64_t runtime, deadline, period; /* nanoseconds */
+};
+
+struct oci_io_priority {
+        bool present;
+        const char *class_name;
+        uint32_t value; /* class and level, as ioprio_set(2) takes them */
+};
+
+/* Sets of CPUs and of memory nodes: bit n % 64 of word n / 64. */
+enum {
+        OCI_CPU_WORDS = 8192 / 64,  /* NR_CPUS, at most, of Linux on x86 and arm64 */
+        OCI_NODE_WORDS = 1024 / 64, /* MAX_NUMNODES */
+};
+
 struct oci_process {
         bool terminal;
         bool has_console_size;
@@ -72,6 +95,10 @@ struct oci_process {
         char *selinux_label;
         bool has_oom_score_adj;
         int oom_score_adj;
+        struct oci_scheduler scheduler;
+        struct oci_io_priority io_priority;
+        uint64_t *exec_cpus_initial; /* OCI_CPU_WORDS; NULL: not given */
+        uint64_t *exec_cpus_final;
 };
 
 /* ---- mounts ---- */
@@ -244,6 +271,26 @@ struct oci_key_value {
         char *value;
 };
 
+struct oci_personality {
+        bool present;
+        uint32_t domain; /* PER_* of personality(2) */
+};
+
+/* set_mempolicy(2) */
+struct oci_memory_policy {
+        bool present;
+        int mode; /* MPOL_* */
+        const char *mode_name;
+        unsigned flags; /* MPOL_F_* */
+        uint64_t nodes[OCI_NODE_WORDS];
+};
+
+/* What a clock of a time namespace is ahead of the host's. */
+struct oci_time_offset {
+        int64_t secs;
+        uint32_t nanosecs;
+};
+
 struct oci_linux {
         struct oci_namespace namespaces[_OCI_NS_MAX];
         struct oci_id_mapping *uid_mappings;
@@ -264,6 +311,12 @@ struct oci_linux {
         char *mount_label;
         struct oci_key_value *sysctl;
         size_t n_sysctl;
+        struct oci_personality personality;
+        struct oci_memory_policy memory_policy;
+        bool has_time_offsets; /* any that is not zero */
+        struct oci_time_offset monotonic;
+        struct oci_time_offset boottime;
+        bool has_intel_rdt; /* its content is not read: pkg/engine refuses it */
 };
 
 struct oci_spec {
@@ -286,6 +339,10 @@ struct oci_spec {
  * in strings, fractions where integers belong and trailing text are errors. */
 int oci_spec_parse(const char *json, size_t len, struct arena *arena, struct oci_spec **ret,
                    struct error *err);
+
+/* The names that linux.memoryPolicy may have, by number; NULL past the last one. */
+const char *oci_memory_mode_name(size_t i);
+const char *oci_memory_flag_name(size_t i);
 
 /* The same rules for a lone process, as an exec brings it. Property paths begin at "process". */
 int oci_process_parse(const char *json, size_t len, struct arena *arena, struct oci_process **ret,

@@ -75,11 +75,23 @@ static void capabilities_have_their_names_of_the_specification(void **state)
         (void)json_object_put(f);
 }
 
+static void memory_policies_are_listed(void **state)
+{
+        struct json_object *f = features();
+        struct json_object *policy = get(get(f, "linux"), "memoryPolicy");
+
+        assert_true(has_string(get(policy, "modes"), "MPOL_BIND"));
+        assert_int_equal(json_object_array_length(get(policy, "modes")), 7);
+        assert_true(has_string(get(policy, "flags"), "MPOL_F_STATIC_NODES"));
+        (void)json_object_put(f);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(versions_and_hooks_are_listed),
                 cmocka_unit_test(recursive_read_only_and_idmap_are_offered),
+                cmocka_unit_test(memory_policies_are_listed),
                 cmocka_unit_test(capabilities_have_their_names_of_the_specification),
         };
 

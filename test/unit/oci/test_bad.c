@@ -78,10 +78,54 @@ static const struct bad bad_processes[] = {
         {"@,'oomScoreAdj':18446744073709551615", "process.oomScoreAdj: number out of range"},
 };
 
+static const struct bad bad_scheduling[] = {
+        {"@,'scheduler':'SCHED_IDLE'", "process.scheduler: expected an object, found a string"},
+        {"@,'scheduler':{'nice':1}", "process.scheduler.policy: missing"},
+        {"@,'scheduler':{'policy':'SCHED_X'}", "process.scheduler.policy: unknown value 'SCHED_X'"},
+        {"@,'scheduler':{'policy':'SCHED_OTHER','nice':20}",
+         "process.scheduler.nice: number out of range"},
+        {"@,'scheduler':{'policy':'SCHED_OTHER','nice':-21}",
+         "process.scheduler.nice: number out of range"},
+        {"@,'scheduler':{'policy':'SCHED_IDLE','nice':1}",
+         "process.scheduler.nice: only for SCHED_OTHER and SCHED_BATCH"},
+        {"@,'scheduler':{'policy':'SCHED_FIFO'}",
+         "process.scheduler.priority: SCHED_FIFO needs one of 1 to 99"},
+        {"@,'scheduler':{'policy':'SCHED_RR','priority':100}",
+         "process.scheduler.priority: number out of range"},
+        {"@,'scheduler':{'policy':'SCHED_BATCH','priority':1}",
+         "process.scheduler.priority: only for SCHED_FIFO and SCHED_RR"},
+        {"@,'scheduler':{'policy':'SCHED_RR','priority':1,'deadline':1}",
+         "process.scheduler.deadline: only for SCHED_DEADLINE"},
+        {"@,'scheduler':{'policy':'SCHED_DEADLINE','runtime':3,'deadline':2,'period':9}",
+         "process.scheduler.runtime: SCHED_DEADLINE needs 0 < runtime <= deadline <= period"},
+        {"@,'scheduler':{'policy':'SCHED_OTHER','flags':['SCHED_FLAG_X']}",
+         "process.scheduler.flags[0]: unknown value 'SCHED_FLAG_X'"},
+        {"@,'ioPriority':{'priority':1}", "process.ioPriority.class: missing"},
+        {"@,'ioPriority':{'class':'IOPRIO_CLASS_NONE'}",
+         "process.ioPriority.class: unknown value 'IOPRIO_CLASS_NONE'"},
+        {"@,'ioPriority':{'class':'IOPRIO_CLASS_BE','priority':8}",
+         "process.ioPriority.priority: number out of range"},
+        {"@,'execCPUAffinity':{'initial':'0-'}",
+         "process.execCPUAffinity.initial: '0-' is not a list like 0-3,7"},
+        {"@,'execCPUAffinity':{'initial':'3-1'}",
+         "process.execCPUAffinity.initial: '3-1' is not a list like 0-3,7"},
+        {"@,'execCPUAffinity':{'final':'1,'}",
+         "process.execCPUAffinity.final: '1,' is not a list like 0-3,7"},
+        {"@,'execCPUAffinity':{'final':'1 2'}",
+         "process.execCPUAffinity.final: '1 2' is not a list like 0-3,7"},
+        {"@,'execCPUAffinity':{'final':'99999999999999999999'}",
+         "process.execCPUAffinity.final: '99999999999999999999' is not a list like 0-3,7"},
+        {"@,'execCPUAffinity':{'final':'8192'}",
+         "process.execCPUAffinity.final: 8192 is above 8191"},
+        {"@,'execCPUAffinity':{'final':7}",
+         "process.execCPUAffinity.final: expected a string, found a number"},
+};
+
 static const struct bad unsupported_in_process[] = {
-        {"@,'scheduler':{'policy':'SCHED_OTHER'}", "process.scheduler is not supported"},
-        {"@,'ioPriority':{'class':'IOPRIO_CLASS_IDLE'}", "process.ioPriority is not supported"},
-        {"@,'execCPUAffinity':{'initial':'0'}", "process.execCPUAffinity is not supported"},
+        {"@,'scheduler':{'policy':'SCHED_ISO'}",
+         "process.scheduler.policy: SCHED_ISO is not supported"},
+        {"@,'scheduler':{'policy':'SCHED_OTHER','flags':['SCHED_FLAG_UTIL_CLAMP_MAX']}",
+         "process.scheduler.flags: SCHED_FLAG_UTIL_CLAMP_MIN and _MAX is not supported"},
 };
 
 static const struct bad harmless_in_process[] = {
@@ -227,17 +271,41 @@ static const struct bad bad_specs[] = {
          "linux.seccomp.syscalls[0].args[0].value: number out of range"},
 };
 
-static const struct bad unsupported_in_specs[] = {
-        {"{$,'linux':{'intelRdt':{'closID':'x'}}}", "linux.intelRdt is not supported"},
+static const struct bad bad_machines[] = {
+        {"{$,'linux':{'memoryPolicy':{'nodes':'0'}}}", "linux.memoryPolicy.mode: missing"},
+        {"{$,'linux':{'memoryPolicy':{'mode':'BIND','nodes':'0'}}}",
+         "linux.memoryPolicy.mode: unknown value 'BIND'"},
         {"{$,'linux':{'memoryPolicy':{'mode':'MPOL_BIND'}}}",
-         "linux.memoryPolicy is not supported"},
-        {"{$,'linux':{'personality':{'domain':'LINUX32'}}}", "linux.personality is not supported"},
+         "linux.memoryPolicy.nodes: MPOL_BIND needs some"},
+        {"{$,'linux':{'memoryPolicy':{'mode':'MPOL_PREFERRED','flags':['MPOL_F_STATIC_NODES']}}}",
+         "linux.memoryPolicy.nodes: MPOL_PREFERRED needs some"},
+        {"{$,'linux':{'memoryPolicy':{'mode':'MPOL_DEFAULT','nodes':'0'}}}",
+         "linux.memoryPolicy.nodes: MPOL_DEFAULT takes none"},
+        {"{$,'linux':{'memoryPolicy':{'mode':'MPOL_LOCAL','flags':['MPOL_F_NUMA_BALANCING']}}}",
+         "linux.memoryPolicy.flags: MPOL_LOCAL takes none"},
+        {"{$,'linux':{'memoryPolicy':{'mode':'MPOL_BIND','nodes':'0','flags':"
+         "['MPOL_F_STATIC_NODES','MPOL_F_RELATIVE_NODES']}}}",
+         "linux.memoryPolicy.flags: MPOL_F_STATIC_NODES and MPOL_F_RELATIVE_NODES exclude each "
+         "other"},
+        {"{$,'linux':{'memoryPolicy':{'mode':'MPOL_BIND','nodes':'1024'}}}",
+         "linux.memoryPolicy.nodes: 1024 is above 1023"},
+        {"{$,'linux':{'memoryPolicy':{'mode':'MPOL_BIND','nodes':'0','flags':['X']}}}",
+         "linux.memoryPolicy.flags[0]: unknown value 'X'"},
+        {"{$,'linux':{'personality':{'domain':'LINUX64'}}}",
+         "linux.personality.domain: unknown value 'LINUX64'"},
+        {"{$,'linux':{'timeOffsets':{'boottime':{'secs':1,'nanosecs':1000000000}}}}",
+         "linux.timeOffsets.boottime.nanosecs: number out of range"},
+        {"{$,'linux':{'timeOffsets':{'monotonic':{'nanosecs':-1}}}}",
+         "linux.timeOffsets.monotonic.nanosecs: number out of range"},
+        {"{$,'linux':{'timeOffsets':{'realtime':{'secs':1}}}}",
+         "linux.timeOffsets: only monotonic and boottime have an offset"},
+};
+
+static const struct bad unsupported_in_specs[] = {
         {"{$,'linux':{'personality':{'domain':'LINUX','flags':['X']}}}",
          "linux.personality.flags is not supported"},
         {"{$,'linux':{'netDevices':{'eth0':{'name':'eth%d'}}}}",
          "linux.netDevices.eth0.name: eth%d is not supported"},
-        {"{$,'linux':{'timeOffsets':{'boottime':{'secs':1}}}}",
-         "linux.timeOffsets is not supported"},
         {"{$,'linux':{'resources':{'blockIO':{'weight':10}}}}",
          "linux.resources.blockIO is not supported"},
         {"{$,'linux':{'resources':{'network':{'priorities':[{'name':'eth0','priority':0}]}}}}",
@@ -354,6 +422,7 @@ static void check(const struct bad *bad, enum what what, int code)
 static void a_bad_process_is_refused_with_its_path(void **state)
 {
         CHECK_ALL(bad_processes, PROCESS, STATUS_INVALID_ARGUMENT);
+        CHECK_ALL(bad_scheduling, PROCESS, STATUS_INVALID_ARGUMENT);
         CHECK_ALL(unsupported_in_process, PROCESS, STATUS_UNIMPLEMENTED);
         CHECK_ALL(harmless_in_process, PROCESS, STATUS_OK);
 }
@@ -361,6 +430,7 @@ static void a_bad_process_is_refused_with_its_path(void **state)
 static void a_bad_spec_is_refused_with_its_path(void **state)
 {
         CHECK_ALL(bad_specs, SPEC, STATUS_INVALID_ARGUMENT);
+        CHECK_ALL(bad_machines, SPEC, STATUS_INVALID_ARGUMENT);
 }
 
 static void what_is_not_supported_is_refused_by_name_unless_it_says_nothing(void **state)
