@@ -252,21 +252,42 @@ static int send_away(const struct oci_net_device *devices, size_t n, int netns_f
                      struct arena *arena, struct address **addresses, struct error *err)
 {
         _cleanup_close_ int sock = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+        unsigned *indexes = arena_calloc(arena, n, sizeof(*indexes));
 
+        if (!indexes)
+                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "linux.netDevices: no memory");
         if (sock < 0)
                 return error_errno(err, errno, "linux.netDevices: open a netlink socket");
+        /* All are looked at before any is moved. */
         for (size_t i = 0; i < n; i++) {
-                unsigned index = if_nametoindex(devices[i].host_name);
                 int r;
 
-                if (index == 0)
+                indexes[i] = if_nametoindex(devices[i].host_name);
+                if (indexes[i] == 0)
                         return fail(&devices[i], -errno, "find it", err);
-                r = read_addresses(sock, index, arena, &addresses[i]);
+                r = read_addresses(sock, indexes[i], arena, &addresses[i]);
                 if (r < 0)
                         return fail(&devices[i], r, "read its addresses", err);
-                r = move_device(sock, index, devices[i].name, netns_fd);
+        }
+        for (size_t i = 0; i < n; i++) {
+                int r = move_device(sock, indexes[i], devices[i].name, netns_fd);
+
                 if (r < 0)
                         return fail(&devices[i], r, "move it into the container", err);
+        }
+        return 0;
+}
+
+/* In the container's network namespace. The kernel would move a device first and then find that it
+ * cannot have the name. */
+static int check_names(const struct oci_net_device *devices, size_t n, struct error *err)
+{
+        for (size_t i = 0; i < n; i++) {
+                if (if_nametoindex(devices[i].name) != 0)
+                        return error_set(err, STATUS_INVALID_ARGUMENT,
+                                         "linux.netDevices: '%s': the container's network has a "
+                                         "device '%s' already",
+                                         devices[i].host_name, devices[i].name);
         }
         return 0;
 }
@@ -306,7 +327,13 @@ int net_devices_move(const struct oci_net_device *devices, size_t n, int netns_f
                 return error_set(err, STATUS_RESOURCE_EXHAUSTED, "linux.netDevices: no memory");
         if (own < 0)
                 return error_errno(err, errno, "open /proc/self/ns/net");
-        if (send_away(devices, n, netns_fd, arena, addresses, err) < 0)
+        if (setns(netns_fd, CLONE_NEWNET) < 0)
+                return error_errno(err, errno,
+                                   "linux.netDevices: join the container's network namespace");
+        r = check_names(devices, n, err);
+        if (setns(own, CLONE_NEWNET) < 0 && r == 0)
+                return error_errno(err, errno, "return to the network namespace");
+        if (r < 0 || send_away(devices, n, netns_fd, arena, addresses, err) < 0)
                 return -1;
         if (setns(netns_fd, CLONE_NEWNET) < 0)
                 return error_errno(err, errno,

@@ -95,8 +95,9 @@ def test_in_a_user_namespace(lab, network):
 
 @pytest.mark.parametrize("names, error", [
     ({"nodev0": {}}, "linux.netDevices: 'nodev0': find it: No such device"),
-    ({"out0": {"name": "lo"}}, "linux.netDevices: 'out0': move it into the container: File exists"),
+    ({"out0": {"name": "lo"}}, "linux.netDevices: 'out0': the container's network has a device 'lo' already"),
     ({"lo": {"name": "lo1"}}, "linux.netDevices: 'lo': move it into the container: "),
+    ({"out0": {}, "nodev0": {}}, "linux.netDevices: 'nodev0': find it: No such device"),
     ({"out0": {"name": "a/b"}}, "linux.netDevices.out0.name: 'a/b' is not the name"),
 ])
 def test_what_cannot_be_moved_is_named(lab, network, names, error):
@@ -105,6 +106,7 @@ def test_what_cannot_be_moved_is_named(lab, network, names, error):
     with pytest.raises(Error) as info:
         c.create()
     assert error in str(info.value)
+    assert "out0" in ip("-o", "link")
 
 
 @pytest.mark.parametrize("path", [None, "/proc/self/ns/net"])
