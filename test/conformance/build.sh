@@ -32,7 +32,7 @@ build_runtime_tools() {
 build_crun_init() {
         [ ! -e "$bin/crun/init" ] || return 0
         mkdir -p "$bin/crun" "$dir/crun-include"
-        echo '#define HAVE_SECCOMP 1' >"$dir/crun-include/config.h"
+        printf '#define %s 1\n' HAVE_SECCOMP HAVE_LINUX_IOPRIO_H >"$dir/crun-include/config.h"
         gcc -O2 -static -w -I"$dir/crun-include" -o "$bin/crun/init" "$dir/crun/tests/init.c" -lseccomp
 }
 
