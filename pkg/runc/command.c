@@ -171,11 +171,11 @@ int command_start(struct runc_job *cmd, struct runc *r, const struct args *args,
         return 0;
 }
 
-void runc_job_abort(struct runc_job *cmd)
+void runc_job_abort(struct runc_job *job)
 {
-        cmd->is_aborted = true;
-        if (cmd->watch)
-                (void)kill(cmd->pid, SIGKILL); /* not reaped yet: the pid is its own */
-        else if (cmd->on_abort)
-                cmd->on_abort(cmd);
+        job->is_aborted = true;
+        if (job->watch)
+                (void)kill(job->pid, SIGKILL); /* not reaped yet: the pid is its own */
+        else if (job->on_abort)
+                job->on_abort(job);
 }

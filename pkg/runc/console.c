@@ -95,7 +95,7 @@ static int make_directory(struct console *c, struct error *err)
         const char *top = getenv("XDG_RUNTIME_DIR");
         static const char name[] = "/belay-ptyXXXXXX";
 
-        if (str_is_empty(top) ||
+        if (!top || !*top ||
             strlen(top) + sizeof(name) + sizeof(SOCKET_NAME) > sizeof(c->address.sun_path))
                 top = "/tmp";
         c->directory = str_printf("%s%s", top, name);

@@ -54,7 +54,7 @@ int runc_find(const char *name, char **ret_path, struct error *err)
                 *ret_path = strdup(name);
                 return *ret_path ? 0 : error_errno(err, ENOMEM, "find '%s'", name);
         }
-        if (str_is_empty(path))
+        if (!path || !*path)
                 path = PATH_DEFAULT;
         for (size_t n; *path; path += n + (path[n] == ':')) {
                 _cleanup_free_ char *candidate = NULL;

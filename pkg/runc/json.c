@@ -43,9 +43,14 @@ static void put_utf8(struct sink *sink, uint32_t c)
         }
 }
 
+static bool is_blank(char c)
+{
+        return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
 static void skip_blanks(struct cursor *c)
 {
-        while (c->at < c->end && memchr(" \t\r\n", *c->at, 4))
+        while (c->at < c->end && is_blank(*c->at))
                 c->at++;
 }
 
@@ -192,7 +197,7 @@ bool log_last_error(const char *text, size_t len, char *ret, size_t ret_size)
                 text += n + 1;
         }
         if (found)
-                for (size_t n = strlen(ret); n > 0 && memchr(" \t\r\n", ret[n - 1], 4); n--)
+                for (size_t n = strlen(ret); n > 0 && is_blank(ret[n - 1]); n--)
                         ret[n - 1] = '\0';
         return found;
 }

@@ -235,19 +235,19 @@ static int write_spec(struct launch *job, const struct runc_exec *args, struct e
         return 0;
 }
 
-int runc_exec(struct runc *r, const struct runc_exec *exec, runc_process_fn fn, void *userdata,
+int runc_exec(struct runc *r, const struct runc_exec *args, runc_process_fn fn, void *userdata,
               struct runc_job **ret, struct error *err)
 {
         _cleanup_(launch_free_p) struct launch *job = launch_new(
-                r, &exec->stdio, str_printf("%s/exec-%s.pid", r->state_dir, exec->exec_id), fn,
+                r, &args->stdio, str_printf("%s/exec-%s.pid", r->state_dir, args->exec_id), fn,
                 userdata, err);
-        struct args args;
+        struct args line;
 
-        if (!job || write_spec(job, exec, err) < 0)
+        if (!job || write_spec(job, args, err) < 0)
                 return -1;
-        args_exec(&args, r, job->spec_path, job->pid_path,
+        args_exec(&line, r, job->spec_path, job->pid_path,
                   job->console ? console_path(job->console) : NULL);
-        if (launch_start(job, &args, &exec->stdio, err) < 0)
+        if (launch_start(job, &line, &args->stdio, err) < 0)
                 return -1;
         *ret = &TAKE_PTR(job)->cmd;
         return 0;
