@@ -113,6 +113,8 @@ struct args {
         bool help;
         bool version;
 
+        bool orphans; /* not an option: a shim that is started leaves reaping to our caller */
+
         const char *id;           /* the first word behind the verb, if the verb takes an id */
         const char *const *words; /* what follows the id, NULL-terminated */
         size_t n_words;

@@ -44,15 +44,17 @@ int verb_create(const struct args *args, int *ret_status, struct error *err)
         const char *dir = args->bundle ? args->bundle : ".";
         _cleanup_free_ char *bundle = realpath(dir, NULL);
         _cleanup_free_ char *config = NULL;
+        struct args own = *args;
         bool terminal = false;
 
         *ret_status = 0;
+        own.orphans = true;
         if (!bundle)
                 return error_errno(err, errno, "bundle '%s'", dir);
         if (spec_read(bundle, &config, &terminal, err) < 0 ||
             store_create(args->root, args->id, &c.bundle, err) < 0)
                 return -1;
-        if (loop_new(&c.loop, err) == 0 && create_in(args, &c, bundle, config, terminal, err) == 0)
+        if (loop_new(&c.loop, err) == 0 && create_in(&own, &c, bundle, config, terminal, err) == 0)
                 return 0;
         container_discard(c.task, args, c.bundle);
         return -1;

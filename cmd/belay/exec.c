@@ -14,6 +14,7 @@
 #include "pkg/base/str.h"
 
 #include "cmd/belay/container.h"
+#include "cmd/belay/launch.h"
 #include "cmd/belay/out.h"
 #include "cmd/belay/session.h"
 #include "cmd/belay/spec.h"
@@ -24,19 +25,22 @@
 
 CLEANUP_DEFINE(struct streams, streams_free)
 
+/* As callers of runc call it: the process inherits belay's streams, and nothing is printed. */
+static bool is_for_programs(const struct args *args)
+{
+        return args->process || args->pid_file || args->console_socket;
+}
+
 int verb_exec_check(const struct args *args, struct error *err)
 {
-        if (args->n_words == 0)
+        if (args->n_words == 0 && !args->process)
                 return error_set(err, STATUS_INVALID_ARGUMENT, "exec: what is to be executed?");
-        if (args->detach && args->terminal)
-                return error_set(err, STATUS_INVALID_ARGUMENT,
-                                 "exec has no terminal to give with --detach");
-        return 0;
+        return launch_check(args, err);
 }
 
 /* Registers the process with the shim. */
 static int add(const struct args *args, const struct container *c, const char *exec_id,
-               const char *json, const struct streams *streams, struct error *err)
+               const char *json, const struct launch *io, struct error *err)
 {
         Containerd__Task__V2__ExecProcessRequest request =
                 CONTAINERD__TASK__V2__EXEC_PROCESS_REQUEST__INIT;
@@ -47,35 +51,62 @@ static int add(const struct args *args, const struct container *c, const char *e
         spec.value.len = strlen(json);
         request.id = (char *)args->id;
         request.exec_id = (char *)exec_id;
-        request.terminal = args->terminal;
+        request.terminal = io->terminal;
         request.spec = &spec;
-        if (streams) {
-                request.stdin = (char *)streams_in(streams);
-                request.stdout = (char *)streams_out(streams);
-                request.stderr = (char *)streams_err(streams);
-        }
+        request.stdin = (char *)io->in;
+        request.stdout = (char *)io->out;
+        request.stderr = (char *)io->err;
         return task_call(c->task, "Exec", &request.base, 0, NULL, err);
 }
 
-static int exec_detached(const struct args *args, const struct container *c, const char *exec_id,
-                         const char *json, struct error *err)
+/* Start; then --pid-file is written. */
+static int start(const struct args *args, const struct container *c, const char *exec_id,
+                 struct error *err)
 {
-        Containerd__Task__V2__StartRequest start = CONTAINERD__TASK__V2__START_REQUEST__INIT;
+        Containerd__Task__V2__StartRequest request = CONTAINERD__TASK__V2__START_REQUEST__INIT;
+        ProtobufCMessage *response = NULL;
+        uint32_t pid;
 
-        if (add(args, c, exec_id, json, NULL, err) < 0)
-                return -1;
-        start.id = (char *)args->id;
-        start.exec_id = (char *)exec_id;
-        if (task_call(c->task, "Start", &start.base, 0, NULL, err) < 0) {
+        request.id = (char *)args->id;
+        request.exec_id = (char *)exec_id;
+        if (task_call(c->task, "Start", &request.base, 0, &response, err) < 0) {
                 (void)task_delete(c->task, args->id, exec_id, NULL);
                 return -1;
         }
-        out_id("exec_id", exec_id, args->json);
+        pid = ((const Containerd__Task__V2__StartResponse *)response)->pid;
+        protobuf_c_message_free_unpacked(response, NULL);
+        return launch_write_pid(args, pid, err);
+}
+
+/* With --detach, or with a console socket: nothing is relayed. */
+static int exec_inherited(const struct args *args, const struct container *c, const char *exec_id,
+                          const char *json, bool terminal, int *ret_status, struct error *err)
+{
+        _cleanup_(launch_stdio_deinit) struct launch_stdio stdio = {.console = NULL};
+        struct launch io = {.in = stdio.in, .err = stdio.err, .terminal = terminal};
+        struct task_state end;
+
+        if (is_for_programs(args) || terminal) {
+                if (launch_stdio_init(&stdio, args, terminal, err) < 0)
+                        return -1;
+        }
+        io.out = launch_stdio_out(&stdio);
+        if (add(args, c, exec_id, json, &io, err) < 0 || start(args, c, exec_id, err) < 0)
+                return -1;
+        if (args->detach) {
+                if (!is_for_programs(args))
+                        out_id("exec_id", exec_id, args->json);
+                return 0;
+        }
+        if (task_wait(c->task, args->id, exec_id, 0, &end, err) < 0)
+                return -1;
+        *ret_status = (int)end.exit_status;
+        (void)task_delete(c->task, args->id, exec_id, NULL);
         return 0;
 }
 
 static int exec_foreground(const struct args *args, const struct container *c, const char *exec_id,
-                           const char *json, int *ret_status, struct error *err)
+                           const char *json, bool terminal, int *ret_status, struct error *err)
 {
         _cleanup_(streams_free_p) struct streams *streams = NULL;
         struct session_target target = {
@@ -83,13 +114,19 @@ static int exec_foreground(const struct args *args, const struct container *c, c
                 .task = c->task,
                 .id = args->id,
                 .exec_id = exec_id,
-                .terminal = args->terminal,
+                .pid_file = args,
+                .terminal = terminal,
         };
+        struct launch io = {.terminal = terminal};
         int r;
 
         /* A bundle of containerd's is not ours to make directories in. */
-        if (streams_new(&streams, c->loop, c->own ? c->bundle : "/tmp", args->terminal, err) < 0 ||
-            add(args, c, exec_id, json, streams, err) < 0)
+        if (streams_new(&streams, c->loop, c->own ? c->bundle : "/tmp", terminal, err) < 0)
+                return -1;
+        io.in = streams_in(streams);
+        io.out = streams_out(streams);
+        io.err = streams_err(streams);
+        if (add(args, c, exec_id, json, &io, err) < 0)
                 return -1;
         target.streams = streams;
         r = session_run(&target, ret_status, err);
@@ -111,8 +148,14 @@ int verb_exec(const struct args *args, int *ret_status, struct error *err)
                 .n_env = args->n_env,
                 .cwd = args->cwd,
                 .user = args->user,
+                .caps = args->caps,
+                .n_caps = args->n_caps,
+                .gids = args->gids,
+                .n_gids = args->n_gids,
+                .no_new_privs = args->no_new_privs,
                 .terminal = args->terminal,
         };
+        bool terminal = false;
 
         if (!exec_id)
                 return error_errno(err, ENOMEM, "name the process");
@@ -120,9 +163,9 @@ int verb_exec(const struct args *args, int *ret_status, struct error *err)
         /* The shim knows where the bundle is, also for --address. */
         if (container_open(&c, args, NULL, err) < 0 ||
             task_state(c.task, args->id, "", &state, err) < 0 ||
-            spec_exec_process(state.bundle, &wish, &json, err) < 0)
+            spec_exec_process(state.bundle, args->process, &wish, &json, &terminal, err) < 0)
                 return -1;
-        if (args->detach)
-                return exec_detached(args, &c, exec_id, json, err);
-        return exec_foreground(args, &c, exec_id, json, ret_status, err);
+        if (args->detach || args->console_socket)
+                return exec_inherited(args, &c, exec_id, json, terminal, ret_status, err);
+        return exec_foreground(args, &c, exec_id, json, terminal, ret_status, err);
 }

@@ -3,10 +3,12 @@
  * belay list: every container below --root, asked one after the other.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "pkg/base/cleanup.h"
+#include "pkg/base/str.h"
 
 #include "cmd/belay/container.h"
 #include "cmd/belay/out.h"
@@ -43,7 +45,7 @@ int verb_list_check(const struct args *args, struct error *err)
         if (args->bundle || args->address)
                 return error_set(err, STATUS_INVALID_ARGUMENT,
                                  "list shows what lies below --root; use belay state");
-        return 0;
+        return format_check(args, err);
 }
 
 int verb_list(const struct args *args, int *ret_status, struct error *err)
@@ -61,7 +63,10 @@ int verb_list(const struct args *args, int *ret_status, struct error *err)
         }
         for (size_t i = 0; i < n; i++)
                 row_fill(args, ids[i], &rows[i]);
-        out_list(rows, n, args->json);
+        for (size_t i = 0; args->quiet && i < n; i++)
+                puts(ids[i]);
+        if (!args->quiet)
+                out_list(rows, n, args->json || (args->format && str_equal(args->format, "json")));
         for (size_t i = 0; i < n; i++)
                 free((char *)rows[i].bundle);
         free(rows);

@@ -14,6 +14,9 @@
 #include "cmd/belay/verbs.h"
 #include "version.h"
 
+/* The newest version of the runtime-spec that the engine knows: see its features document. */
+#define OCI_VERSION "1.3.0"
+
 enum {
         EXIT_USAGE = 2,
         EXIT_BELAY = 125, /* belay's own failure where other statuses are the container's */
@@ -28,14 +31,19 @@ static const struct verb verbs[] = {
                         "With --rootfs, ARGUMENTs (default: sh) run in that directory, with "
                         "belay's default\nconfiguration. With --bundle, its config.json is used; "
                         "ARGUMENTs and options replace\nwhat it says. The bundle itself is not "
-                        "written to.\n\n"
+                        "written to. Then all is as runc has it: the container\ninherits the "
+                        "streams, also with -d, and is removed at its end unless --keep is "
+                        "given.\n\n"
                         "In the foreground, belay's standard streams are the container's, and "
                         "signals go to it;\nthe third ^C kills it. The exit status is the "
-                        "container's own, or 125 if belay failed.\nWithout --rm, the ended "
-                        "container stays until `belay delete`.",
-                .flags = ARG_BIT(ARG_RM) | ARG_BIT(ARG_DETACH) | ARG_BIT(ARG_TERMINAL) |
-                         ARG_BIT(ARG_ROOTFS) | ARG_BIT(ARG_ENV) | ARG_BIT(ARG_CWD) |
-                         ARG_BIT(ARG_USER) | ARG_BIT(ARG_OUTPUT),
+                        "container's own, or 125 if belay failed.\nWith --rootfs and "
+                        "without --rm, the\nended container stays until `belay delete`.",
+                .flags = ARG_BIT(ARG_KEEP) | ARG_BIT(ARG_CONSOLE_SOCKET) | ARG_BIT(ARG_PID_FILE) |
+                         ARG_BIT(ARG_PRESERVE_FDS) | ARG_BIT(ARG_NO_PIVOT) |
+                         ARG_BIT(ARG_NO_NEW_KEYRING) | ARG_BIT(ARG_NO_SUBREAPER) | ARG_BIT(ARG_RM) |
+                         ARG_BIT(ARG_DETACH) | ARG_BIT(ARG_TERMINAL) | ARG_BIT(ARG_ROOTFS) |
+                         ARG_BIT(ARG_ENV) | ARG_BIT(ARG_CWD) | ARG_BIT(ARG_USER) |
+                         ARG_BIT(ARG_OUTPUT),
                 .takes_id = true,
                 .words_max = INT_MAX,
                 .failure = EXIT_BELAY,
@@ -50,9 +58,14 @@ static const struct verb verbs[] = {
                         "It gets the user, environment, capabilities and limits of the "
                         "container's own process,\nunless options say otherwise. The exit status "
                         "is its own, or 125 if belay failed.\nWith -d, its id is printed; state, "
-                        "wait, kill and delete take it as --exec.",
+                        "wait, kill and delete take it as --exec; but with "
+                        "--process,\n--pid-file or --console-socket the process inherits belay's "
+                        "streams and nothing is printed.",
                 .flags = ARG_BIT(ARG_DETACH) | ARG_BIT(ARG_TERMINAL) | ARG_BIT(ARG_ENV) |
-                         ARG_BIT(ARG_CWD) | ARG_BIT(ARG_USER),
+                         ARG_BIT(ARG_CWD) | ARG_BIT(ARG_USER) | ARG_BIT(ARG_PROCESS) |
+                         ARG_BIT(ARG_CAP) | ARG_BIT(ARG_ADDITIONAL_GIDS) |
+                         ARG_BIT(ARG_NO_NEW_PRIVS) | ARG_BIT(ARG_PID_FILE) |
+                         ARG_BIT(ARG_CONSOLE_SOCKET) | ARG_BIT(ARG_PRESERVE_FDS),
                 .takes_id = true,
                 .words_max = INT_MAX,
                 .failure = EXIT_BELAY,
@@ -131,9 +144,71 @@ static const struct verb verbs[] = {
                 .name = "list",
                 .synopsis = "[OPTION...]",
                 .summary = "List the containers below --root",
+                .flags = ARG_BIT(ARG_FORMAT) | ARG_BIT(ARG_QUIET),
                 .failure = EXIT_FAILURE,
                 .check = verb_list_check,
                 .run = verb_list,
+        },
+        {
+                .name = "ps",
+                .synopsis = "[OPTION...] ID",
+                .summary = "List the processes of a container",
+                .flags = ARG_BIT(ARG_FORMAT),
+                .takes_id = true,
+                .words_max = INT_MAX,
+                .failure = EXIT_FAILURE,
+                .check = format_check,
+                .run = verb_ps,
+        },
+        {
+                .name = "pause",
+                .synopsis = "ID",
+                .summary = "Stop the processes of a container until `belay resume`",
+                .takes_id = true,
+                .failure = EXIT_FAILURE,
+                .run = verb_pause,
+        },
+        {
+                .name = "resume",
+                .synopsis = "ID",
+                .summary = "Let a paused container go on",
+                .takes_id = true,
+                .failure = EXIT_FAILURE,
+                .run = verb_resume,
+        },
+        {
+                .name = "update",
+                .synopsis = "[OPTION...] ID",
+                .summary = "Change the limits of a container",
+                .flags = ARG_BIT(ARG_RESOURCES),
+                .takes_id = true,
+                .failure = EXIT_FAILURE,
+                .run = verb_update,
+        },
+        {
+                .name = "events",
+                .synopsis = "[OPTION...] ID",
+                .summary = "Print events and statistics: not supported yet",
+                .flags = ARG_BIT(ARG_STATS),
+                .takes_id = true,
+                .failure = EXIT_FAILURE,
+                .run = verb_events,
+        },
+        {
+                .name = "spec",
+                .synopsis = "[OPTION...]",
+                .summary = "Write a config.json to begin with",
+                .details = "Into --bundle, by default the working directory.",
+                .flags = ARG_BIT(ARG_SPEC_ROOTLESS),
+                .failure = EXIT_FAILURE,
+                .run = verb_spec,
+        },
+        {
+                .name = "features",
+                .synopsis = "",
+                .summary = "Print what belay supports, as the runtime-spec has it",
+                .failure = EXIT_FAILURE,
+                .run = verb_features,
         },
 };
 
@@ -163,6 +238,8 @@ int main(int argc, char **argv)
         }
         if (args.version) {
                 printf("belay %s (%s)\n", BELAY_VERSION, BELAY_REVISION);
+                /* As callers of runc read it. */
+                printf("commit: %s\nspec: %s\n", BELAY_REVISION, OCI_VERSION);
                 return EXIT_SUCCESS;
         }
         if (!verb || args.help) {

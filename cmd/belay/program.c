@@ -6,6 +6,7 @@
 #include "cmd/belay/program.h"
 
 #include <containerd/runtime/bootstrap/v1/bootstrap.pb-c.h>
+#include <containerd/types/introspection.pb-c.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -91,8 +92,9 @@ static int shim_await(pid_t pid, int fd, const char *action, char **ret, size_t 
 }
 
 /*
- * Runs one action of the shim in the bundle. input stands in its standard input. What it writes to
- * stderr, and for `start` to stdout, too, comes back in *ret.
+ * Runs one action of the shim in the bundle, or, without an id, one of its flags. input stands in
+ * its standard input. What it writes to stderr, and but for `delete` to stdout, too, comes back in
+ * *ret.
  */
 static int shim_run(const struct args *args, const char *bundle, const char *action,
                     const void *input, size_t input_len, char **ret, size_t *ret_len,
@@ -101,6 +103,7 @@ static int shim_run(const struct args *args, const char *bundle, const char *act
         _cleanup_free_ char *path = shim_path(args);
         _cleanup_free_ char *grpc =
                 path_join_clean((const char *const[]){args->root, "belay.sock"}, 2);
+        bool start = str_equal(action, "start");
         const char *argv[] = {path,
                               "-namespace",
                               args->runtime_namespace,
@@ -111,14 +114,16 @@ static int shim_run(const struct args *args, const char *bundle, const char *act
                               "-bundle",
                               bundle,
                               args->debug ? "-debug" : "-debug=false",
+                              args->orphans ? "-orphans" : "-orphans=false",
                               action,
                               NULL};
+        const char *info_argv[] = {path, action, NULL};
+        bool info = action[0] == '-';
         _cleanup_close_ int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
         _cleanup_close_ int in = -1;
         _cleanup_close_ int in_writer = -1;
         _cleanup_close_ int out = -1;
         _cleanup_close_ int out_writer = -1;
-        bool start = str_equal(action, "start");
         int fds[2];
         pid_t pid;
 
@@ -140,7 +145,8 @@ static int shim_run(const struct args *args, const char *bundle, const char *act
         if (pid < 0)
                 return error_errno(err, errno, "fork");
         if (pid == 0)
-                shim_exec(argv, bundle, in, start ? out_writer : null_fd, out_writer);
+                shim_exec(info ? info_argv : argv, bundle, in, start || info ? out_writer : null_fd,
+                          out_writer);
         out_writer = fd_close(out_writer);
         return shim_await(pid, out, action, ret, ret_len, err);
 }
@@ -199,4 +205,23 @@ int program_delete(const struct args *args, const char *bundle, struct error *er
         if (len > 0)
                 dprintf(STDERR_FILENO, "belay: %s", warnings);
         return 0;
+}
+
+int program_features(const struct args *args, char **ret_json, struct error *err)
+{
+        _cleanup_free_ char *output = NULL;
+        Containerd__Types__RuntimeInfo *info;
+        size_t len = 0;
+
+        if (shim_run(args, "/", "-info", NULL, 0, &output, &len, err) < 0)
+                return -1;
+        info = containerd__types__runtime_info__unpack(NULL, len, (const uint8_t *)output);
+        if (!info || !info->features || info->features->value.len == 0) {
+                if (info)
+                        containerd__types__runtime_info__free_unpacked(info, NULL);
+                return error_set(err, STATUS_UNKNOWN, "the shim does not say what it can do");
+        }
+        *ret_json = strndup((const char *)info->features->value.data, info->features->value.len);
+        containerd__types__runtime_info__free_unpacked(info, NULL);
+        return *ret_json ? 0 : error_errno(err, ENOMEM, "print the features");
 }

@@ -3,7 +3,6 @@
  * belay run: a bundle below --root, a shim for it, and Create and Start as containerd calls them.
  * Whatever fails before the container runs leaves nothing behind.
  */
-#include <containerd/task/v2/task.pb-c.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -17,8 +16,8 @@
 #include "pkg/base/str.h"
 
 #include "cmd/belay/container.h"
+#include "cmd/belay/launch.h"
 #include "cmd/belay/out.h"
-#include "cmd/belay/program.h"
 #include "cmd/belay/remove.h"
 #include "cmd/belay/session.h"
 #include "cmd/belay/spec.h"
@@ -32,28 +31,63 @@ int verb_run_check(const struct args *args, struct error *err)
 {
         const char *why = NULL;
 
-        if (!args->rootfs == !args->bundle)
-                why = "needs either --rootfs or --bundle";
+        if (args->rootfs && args->bundle)
+                why = "takes either --rootfs or --bundle";
         else if (args->address)
                 why = "starts a shim of its own: --address makes no sense";
-        else if (args->detach && args->terminal)
-                why = "has no terminal to give with --detach";
+        else if (args->rootfs && (args->detach && args->terminal))
+                why = "has no terminal to give with --rootfs and --detach";
+        else if (args->rootfs && (args->console_socket || args->keep))
+                why = "takes --console-socket and --keep only with --bundle";
+        else if (!args->rootfs && args->output)
+                why = "takes --output only with --rootfs";
         else if (args->detach && args->rm)
                 why = "cannot remove with --rm what it leaves running with --detach";
         else if (args->output && !args->detach)
                 why = "takes --output only with --detach";
-        return why ? error_set(err, STATUS_INVALID_ARGUMENT, "run %s", why) : 0;
+        if (why)
+                return error_set(err, STATUS_INVALID_ARGUMENT, "run %s", why);
+        return launch_check(args, err);
 }
 
-/* config.json from the command line's wishes; *ret_terminal: whether it has a terminal. */
-static int make_config(const struct args *args, char **ret_json, bool *ret_terminal,
-                       struct error *err)
+/* What is run: the bundle for Create, and its config.json. */
+struct plan {
+        const char *bundle;
+        char *user_bundle;
+        char *config;
+        bool terminal;
+};
+
+static void plan_deinit(struct plan *plan)
 {
-        const char *dir = args->rootfs ? args->rootfs : args->bundle;
-        _cleanup_free_ char *real = realpath(dir, NULL);
+        free(plan->user_bundle);
+        free(plan->config);
+}
+
+/* Whether the command line changes what the bundle says. */
+static bool has_wishes(const struct args *args)
+{
+        return args->n_words > 0 || args->n_env > 0 || args->cwd || args->user || args->terminal;
+}
+
+static int write_config(const char *dir, const char *json, struct error *err)
+{
+        _cleanup_close_ int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        int r;
+
+        if (fd < 0)
+                return error_errno(err, errno, "open '%s'", dir);
+        r = file_write_atomic(fd, "config.json", json, strlen(json), 0600);
+        return r < 0 ? error_errno(err, -r, "write '%s/config.json'", dir) : 0;
+}
+
+/* own: the directory that belay has made, and the bundle wherever the user's does not do as it is.
+ */
+static int plan_init(struct plan *plan, const struct args *args, const char *own, struct error *err)
+{
+        const char *dir = args->rootfs ? args->rootfs : args->bundle ? args->bundle : ".";
         struct spec_wish wish = {
                 .id = args->id,
-                .rootfs = real,
                 .args = args->words,
                 .n_args = args->n_words,
                 .env = args->env,
@@ -62,32 +96,22 @@ static int make_config(const struct args *args, char **ret_json, bool *ret_termi
                 .user = args->user,
                 .terminal = args->terminal,
         };
-
-        if (!real)
-                return error_errno(err, errno, "%s '%s'", args->rootfs ? "rootfs" : "bundle", dir);
-        *ret_terminal = args->terminal;
-        if (args->rootfs)
-                return spec_default(&wish, ret_json, err);
-        if (spec_from_bundle(real, &wish, ret_json, ret_terminal, err) < 0)
-                return -1;
-        if (*ret_terminal && args->detach)
-                return error_set(err, STATUS_INVALID_ARGUMENT,
-                                 "the bundle wants a terminal, which --detach cannot give");
-        return 0;
-}
-
-/* The files of the bundle: config.json, and a plain file that takes the shim's log. */
-static int write_bundle(const char *bundle, const char *json, struct error *err)
-{
-        _cleanup_close_ int fd = open(bundle, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         int r;
 
-        if (fd < 0)
-                return error_errno(err, errno, "open '%s'", bundle);
-        r = file_write_atomic(fd, "config.json", json, strlen(json), 0600);
-        if (r == 0)
-                r = file_write_atomic(fd, "log", "", 0, 0600);
-        return r < 0 ? error_errno(err, -r, "write to '%s'", bundle) : 0;
+        plan->user_bundle = realpath(dir, NULL);
+        if (!plan->user_bundle)
+                return error_errno(err, errno, "%s '%s'", args->rootfs ? "rootfs" : "bundle", dir);
+        if (!args->rootfs && !has_wishes(args)) {
+                plan->bundle = plan->user_bundle;
+                return spec_read(plan->bundle, &plan->config, &plan->terminal, err);
+        }
+        plan->bundle = own;
+        plan->terminal = args->terminal;
+        wish.rootfs = plan->user_bundle;
+        r = args->rootfs ? spec_default(&wish, &plan->config, err)
+                         : spec_from_bundle(plan->user_bundle, &wish, &plan->config,
+                                            &plan->terminal, err);
+        return r < 0 ? -1 : write_config(own, plan->config, err);
 }
 
 /* The file for a detached container's output; it must exist for the shim. */
@@ -104,41 +128,46 @@ static int make_log(const char *file, char **ret_path, struct error *err)
         return *ret_path ? 0 : error_errno(err, errno, "find '%s'", file);
 }
 
-static int create(const struct args *args, struct container *c, struct streams *streams,
-                  bool terminal, struct error *err)
+/* With --rootfs and --detach: no input, and output to a file or nowhere. */
+static int run_to_file(const struct args *args, struct container *c, struct launch *launch,
+                       struct error *err)
 {
-        Containerd__Task__V2__CreateTaskRequest request =
-                CONTAINERD__TASK__V2__CREATE_TASK_REQUEST__INIT;
         _cleanup_free_ char *log = NULL;
 
         if (make_log(args->output, &log, err) < 0)
                 return -1;
-        request.id = (char *)args->id;
-        request.bundle = c->bundle;
-        request.terminal = terminal;
-        if (streams) {
-                request.stdin = (char *)streams_in(streams);
-                request.stdout = (char *)streams_out(streams);
-                request.stderr = (char *)streams_err(streams);
-        } else if (log) {
-                request.stdout = log;
-                request.stderr = log;
-        }
-        return task_call(c->task, "Create", &request.base, 0, NULL, err);
-}
-
-static int run_detached(const struct args *args, struct container *c, struct error *err)
-{
-        Containerd__Task__V2__StartRequest start = CONTAINERD__TASK__V2__START_REQUEST__INIT;
-
-        if (create(args, c, NULL, false, err) < 0)
+        launch->out = log ? log : "";
+        launch->err = launch->out;
+        if (launch_create(c, args, launch, err) < 0)
                 return -1;
-        start.id = (char *)args->id;
-        return task_call(c->task, "Start", &start.base, 0, NULL, err);
+        return launch_start(c, args, err);
 }
 
-static int run_foreground(const struct args *args, struct container *c, bool terminal,
-                          int *ret_status, struct error *err)
+/* The container has belay's own streams, or its terminal is at the console socket. */
+static int run_inherited(const struct args *args, struct container *c, struct launch *launch,
+                         int *ret_status, struct error *err)
+{
+        _cleanup_(launch_stdio_deinit) struct launch_stdio stdio = {.console = NULL};
+        struct session_target target = {
+                .loop = c->loop,
+                .task = c->task,
+                .id = args->id,
+                .exec_id = "",
+                .terminal = launch->terminal,
+        };
+
+        if (launch_stdio_init(&stdio, args, launch->terminal, err) < 0)
+                return -1;
+        launch->in = stdio.in;
+        launch->out = launch_stdio_out(&stdio);
+        launch->err = stdio.err;
+        if (launch_create(c, args, launch, err) < 0)
+                return -1;
+        return args->detach ? launch_start(c, args, err) : session_run(&target, ret_status, err);
+}
+
+static int run_relayed(const struct args *args, struct container *c, struct launch *launch,
+                       int *ret_status, struct error *err)
 {
         _cleanup_(streams_free_p) struct streams *streams = NULL;
         struct session_target target = {
@@ -146,45 +175,54 @@ static int run_foreground(const struct args *args, struct container *c, bool ter
                 .task = c->task,
                 .id = args->id,
                 .exec_id = "",
-                .terminal = terminal,
+                .terminal = launch->terminal,
         };
 
-        if (streams_new(&streams, c->loop, c->bundle, terminal, err) < 0 ||
-            create(args, c, streams, terminal, err) < 0)
+        if (streams_new(&streams, c->loop, c->bundle, launch->terminal, err) < 0)
+                return -1;
+        launch->in = streams_in(streams);
+        launch->out = streams_out(streams);
+        launch->err = streams_err(streams);
+        if (launch_create(c, args, launch, err) < 0)
                 return -1;
         target.streams = streams;
         return session_run(&target, ret_status, err);
 }
 
-/* Everything behind the making of the bundle's directory. */
+/* Everything behind the making of the container's directory. */
 static int run_in(const struct args *args, struct container *c, int *ret_status, struct error *err)
 {
-        _cleanup_free_ char *json = NULL;
-        _cleanup_free_ char *address = NULL;
-        bool terminal = false;
+        _cleanup_(plan_deinit) struct plan plan = {.terminal = false};
+        struct launch launch = {.in = ""};
 
-        if (make_config(args, &json, &terminal, err) < 0 ||
-            write_bundle(c->bundle, json, err) < 0 ||
-            program_start(args, c->bundle, &address, err) < 0 ||
-            task_open(&c->task, c->loop, address, err) < 0)
+        if (plan_init(&plan, args, c->bundle, err) < 0 ||
+            launch_shim(c, args, plan.bundle, plan.config, err) < 0)
                 return -1;
-        if (args->detach)
-                return run_detached(args, c, err);
-        return run_foreground(args, c, terminal, ret_status, err);
+        launch.bundle = plan.bundle;
+        launch.terminal = plan.terminal;
+        if (args->rootfs && args->detach)
+                return run_to_file(args, c, &launch, err);
+        if (args->rootfs || (plan.terminal && !args->detach && !args->console_socket))
+                return run_relayed(args, c, &launch, ret_status, err);
+        return run_inherited(args, c, &launch, ret_status, err);
 }
 
 int verb_run(const struct args *args, int *ret_status, struct error *err)
 {
         _cleanup_(container_close) struct container c = {.own = true};
+        bool keep = args->rootfs ? !args->rm : (args->keep || args->detach);
+        struct args own = *args;
 
         *ret_status = 0;
+        /* In the foreground belay itself is who waits for the container. */
+        own.orphans = !args->rootfs && args->detach;
         if (store_create(args->root, args->id, &c.bundle, err) < 0 || loop_new(&c.loop, err) < 0)
                 return -1;
-        if (run_in(args, &c, ret_status, err) < 0) {
+        if (run_in(&own, &c, ret_status, err) < 0) {
                 container_discard(c.task, args, c.bundle);
                 return -1;
         }
-        if (args->detach)
+        if (args->rootfs && args->detach)
                 out_id("id", args->id, args->json);
-        return args->rm ? container_remove(&c, args, err) : 0;
+        return keep ? 0 : container_remove(&c, args, err);
 }

@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stdint.h>
 
+#include "cmd/belay/launch.h"
 #include "cmd/belay/terminal.h"
 
 /* As long as the stock shim waits for output, in Delete. */
@@ -53,7 +54,7 @@ static void send_resize(const struct session_target *t)
         uint16_t width = 0;
         uint16_t height = 0;
 
-        if (!t->terminal || !terminal_size(&width, &height))
+        if (!t->terminal || !t->streams || !terminal_size(&width, &height))
                 return;
         request.id = (char *)t->id;
         request.exec_id = (char *)t->exec_id;
@@ -127,16 +128,22 @@ static int session_start(struct session *s, struct error *err)
         Containerd__Task__V2__StartRequest start = CONTAINERD__TASK__V2__START_REQUEST__INIT;
         Containerd__Task__V2__WaitRequest wait = CONTAINERD__TASK__V2__WAIT_REQUEST__INIT;
         const struct session_target *t = s->target;
+        ProtobufCMessage *response = NULL;
+        uint32_t pid;
 
         send_resize(t);
         start.id = (char *)t->id;
         start.exec_id = (char *)t->exec_id;
-        if (task_call(t->task, "Start", &start.base, 0, NULL, err) < 0)
+        if (task_call(t->task, "Start", &start.base, 0, &response, err) < 0)
+                return -1;
+        pid = ((const Containerd__Task__V2__StartResponse *)response)->pid;
+        protobuf_c_message_free_unpacked(response, NULL);
+        if (t->pid_file && launch_write_pid(t->pid_file, pid, err) < 0)
                 return -1;
         /* The terminal of an exec is there only now. */
         if (*t->exec_id)
                 send_resize(t);
-        if (streams_start_input(t->streams, on_input_end, (void *)t, err) < 0)
+        if (t->streams && streams_start_input(t->streams, on_input_end, (void *)t, err) < 0)
                 return -1;
         wait.id = (char *)t->id;
         wait.exec_id = (char *)t->exec_id;
@@ -152,7 +159,7 @@ static int session_follow(struct session *s, struct error *err)
         int r = session_start(s, err);
 
         while (r == 0 && !s->failed && !s->given_up &&
-               !(s->exited && streams_are_drained(t->streams)))
+               !(s->exited && (!t->streams || streams_are_drained(t->streams))))
                 r = loop_run(t->loop, err);
         return r;
 }
@@ -168,8 +175,9 @@ int session_run(const struct session_target *target, int *ret_status, struct err
         for (size_t i = 0; i < N_FORWARDED && r == 0; i++)
                 r = loop_signal_new(target->loop, forwarded[i], LOOP_PRIORITY_RPC, on_signal, &s,
                                     &s.signals[i], err);
-        streams_on_drained(target->streams, on_drained, &s);
-        if (target->terminal)
+        if (target->streams)
+                streams_on_drained(target->streams, on_drained, &s);
+        if (target->terminal && target->streams)
                 terminal_set_raw(&s.terminal);
         if (r == 0)
                 r = session_follow(&s, err);
@@ -177,7 +185,8 @@ int session_run(const struct session_target *target, int *ret_status, struct err
         /* Wait's answer must not find a session that is gone. */
         if (s.waiting && !s.exited)
                 task_disconnect(target->task);
-        streams_on_drained(target->streams, NULL, NULL);
+        if (target->streams)
+                streams_on_drained(target->streams, NULL, NULL);
         for (size_t i = 0; i < N_FORWARDED; i++)
                 loop_signal_free(s.signals[i]);
         loop_timer_free(s.drain_timer);

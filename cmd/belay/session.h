@@ -10,6 +10,7 @@
 #include "pkg/base/error.h"
 #include "pkg/loop/loop.h"
 
+#include "cmd/belay/args.h"
 #include "cmd/belay/stream.h"
 #include "cmd/belay/task.h"
 
@@ -17,8 +18,9 @@ struct session_target {
         struct loop *loop;
         struct task *task;
         const char *id;
-        const char *exec_id; /* "": the container's first process */
-        struct streams *streams;
+        const char *exec_id;         /* "": the container's first process */
+        struct streams *streams;     /* NULL: the process has belay's own, or a console socket's */
+        const struct args *pid_file; /* an exec's --pid-file is written at its start; or NULL */
         bool terminal;
 };
 

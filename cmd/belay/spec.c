@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "pkg/base/cleanup.h"
 #include "pkg/base/fd.h"
@@ -85,6 +86,51 @@ static int user_parse(const char *text, struct json_object **ret, struct error *
         return 0;
 }
 
+/* Into the sets that a process has by itself. */
+static void add_caps(struct json_object *process, const struct spec_wish *wish)
+{
+        static const char *const sets[] = {"bounding", "effective", "permitted"};
+        struct json_object *caps = NULL;
+
+        if (!json_object_object_get_ex(process, "capabilities", &caps) ||
+            !json_object_is_type(caps, json_type_object)) {
+                caps = json_object_new_object();
+                json_object_object_add(process, "capabilities", caps);
+        }
+        for (size_t i = 0; i < sizeof(sets) / sizeof(sets[0]); i++) {
+                struct json_object *set = NULL;
+
+                if (!json_object_object_get_ex(caps, sets[i], &set) ||
+                    !json_object_is_type(set, json_type_array)) {
+                        set = json_object_new_array();
+                        json_object_object_add(caps, sets[i], set);
+                }
+                for (size_t k = 0; k < wish->n_caps; k++)
+                        json_object_array_add(set, json_object_new_string(wish->caps[k]));
+        }
+}
+
+static int add_gids(struct json_object *process, const struct spec_wish *wish, struct error *err)
+{
+        struct json_object *user = NULL;
+        struct json_object *list = json_object_new_array();
+
+        if (!json_object_object_get_ex(process, "user", &user)) {
+                user = json_object_new_object();
+                json_object_object_add(process, "user", user);
+        }
+        json_object_object_add(user, "additionalGids", list);
+        for (size_t i = 0; i < wish->n_gids; i++) {
+                uint64_t gid = 0;
+
+                if (str_to_u64(wish->gids[i], &gid) < 0 || gid >= UINT32_MAX)
+                        return error_set(err, STATUS_INVALID_ARGUMENT,
+                                         "--additional-gids '%s' is no number", wish->gids[i]);
+                json_object_array_add(list, json_object_new_uint64(gid));
+        }
+        return 0;
+}
+
 /* Puts the wishes into a process object. */
 static int process_apply(struct json_object *process, const struct spec_wish *wish,
                          struct error *err)
@@ -113,7 +159,11 @@ static int process_apply(struct json_object *process, const struct spec_wish *wi
                         return -1;
                 json_object_object_add(process, "user", user);
         }
-        return 0;
+        if (wish->n_caps > 0)
+                add_caps(process, wish);
+        if (wish->no_new_privs)
+                json_object_object_add(process, "noNewPrivileges", json_object_new_boolean(true));
+        return wish->n_gids > 0 ? add_gids(process, wish, err) : 0;
 }
 
 static int print_json(struct json_object *object, char **ret, struct error *err)
@@ -147,16 +197,24 @@ static int parse(const char *text, size_t len, const char *name, struct json_obj
         return object ? 0 : -1;
 }
 
+static int read_file(const char *path, struct json_object **ret, struct error *err)
+{
+        _cleanup_free_ char *text = NULL;
+        size_t len = 0;
+        int r = file_read(AT_FDCWD, path, LIMIT_CONFIG_BYTES, &text, &len);
+
+        if (r < 0)
+                return error_errno(err, -r, "read '%s'", path);
+        return parse(text, len, path, ret, err);
+}
+
 static int read_config(const char *bundle, struct json_object **ret, struct error *err)
 {
         _cleanup_free_ char *path = str_printf("%s/config.json", bundle);
-        _cleanup_free_ char *text = NULL;
-        size_t len = 0;
-        int r = path ? file_read(AT_FDCWD, path, LIMIT_CONFIG_BYTES, &text, &len) : -ENOMEM;
 
-        if (r < 0)
-                return error_errno(err, -r, "read '%s/config.json'", bundle);
-        return parse(text, len, path, ret, err);
+        if (!path)
+                return error_errno(err, ENOMEM, "read '%s/config.json'", bundle);
+        return read_file(path, ret, err);
 }
 
 static struct json_object *process_of(struct json_object *config)
@@ -169,24 +227,35 @@ static struct json_object *process_of(struct json_object *config)
         return process;
 }
 
+static int parse_default(struct json_object **ret, struct json_object **ret_root,
+                         struct json_object **ret_linux, struct error *err)
+{
+        _cleanup_(json_free_p) struct json_object *config = NULL;
+
+        if (parse(spec_default_text, strlen(spec_default_text), "default config", &config, err) < 0)
+                return -1;
+        if (!process_of(config) || !json_object_object_get_ex(config, "root", ret_root) ||
+            !json_object_object_get_ex(config, "linux", ret_linux))
+                return error_errno(err, ENOMEM, "write config.json");
+        *ret = TAKE_PTR(config);
+        return 0;
+}
+
 int spec_default(const struct spec_wish *wish, char **ret_json, struct error *err)
 {
         _cleanup_(json_free_p) struct json_object *config = NULL;
-        struct json_object *process;
         struct json_object *root = NULL;
         struct json_object *linux_object = NULL;
         _cleanup_free_ char *cgroups_path = str_printf("/belay/%s", wish->id);
 
-        if (parse(spec_default_text, strlen(spec_default_text), "default config", &config, err) < 0)
-                return -1;
-        process = process_of(config);
-        if (!cgroups_path || !process || !json_object_object_get_ex(config, "root", &root) ||
-            !json_object_object_get_ex(config, "linux", &linux_object))
+        if (!cgroups_path)
                 return error_errno(err, ENOMEM, "write config.json");
+        if (parse_default(&config, &root, &linux_object, err) < 0)
+                return -1;
         json_object_object_add(config, "hostname", json_object_new_string(wish->id));
         json_object_object_add(root, "path", json_object_new_string(wish->rootfs));
         json_object_object_add(linux_object, "cgroupsPath", json_object_new_string(cgroups_path));
-        if (process_apply(process, wish, err) < 0)
+        if (process_apply(process_of(config), wish, err) < 0)
                 return -1;
         return print_json(config, ret_json, err);
 }
@@ -291,21 +360,68 @@ int spec_from_bundle(const char *bundle, const struct spec_wish *wish, char **re
         return print_json(config, ret_json, err);
 }
 
-int spec_exec_process(const char *bundle, const struct spec_wish *wish, char **ret_json,
-                      struct error *err)
+int spec_exec_process(const char *bundle, const char *file, const struct spec_wish *wish,
+                      char **ret_json, bool *ret_terminal, struct error *err)
 {
         _cleanup_(json_free_p) struct json_object *config = NULL;
         struct json_object *process;
 
-        if (read_config(bundle, &config, err) < 0)
+        if ((file ? read_file(file, &config, err) : read_config(bundle, &config, err)) < 0)
                 return -1;
-        process = process_of(config);
+        process = file ? config : process_of(config);
         if (!process)
                 return error_set(err, STATUS_INVALID_ARGUMENT, "'%s/config.json' has no process",
                                  bundle);
-        json_object_object_add(process, "terminal", json_object_new_boolean(false));
-        json_object_object_del(process, "consoleSize");
+        if (!file) {
+                json_object_object_add(process, "terminal", json_object_new_boolean(false));
+                json_object_object_del(process, "consoleSize");
+        }
         if (process_apply(process, wish, err) < 0)
                 return -1;
+        *ret_terminal = wants_terminal(process);
         return print_json(process, ret_json, err);
+}
+
+/* A list with the one mapping of a user who has no others. */
+static struct json_object *mapping_new(uint64_t id)
+{
+        struct json_object *list = json_object_new_array();
+        struct json_object *mapping = json_object_new_object();
+
+        json_object_object_add(mapping, "containerID", json_object_new_uint64(0));
+        json_object_object_add(mapping, "hostID", json_object_new_uint64(id));
+        json_object_object_add(mapping, "size", json_object_new_uint64(1));
+        json_object_array_add(list, mapping);
+        return list;
+}
+
+static void add_user_namespace(struct json_object *linux_object)
+{
+        struct json_object *namespaces = NULL;
+        struct json_object *user = json_object_new_object();
+
+        json_object_object_add(user, "type", json_object_new_string("user"));
+        if (json_object_object_get_ex(linux_object, "namespaces", &namespaces))
+                json_object_array_add(namespaces, user);
+        json_object_object_add(linux_object, "uidMappings", mapping_new(geteuid()));
+        json_object_object_add(linux_object, "gidMappings", mapping_new(getegid()));
+        json_object_object_del(linux_object, "resources");
+}
+
+int spec_template(bool rootless, char **ret_json, struct error *err)
+{
+        _cleanup_(json_free_p) struct json_object *config = NULL;
+        static const struct spec_wish wish = {.terminal = true};
+        struct json_object *root = NULL;
+        struct json_object *linux_object = NULL;
+
+        if (parse_default(&config, &root, &linux_object, err) < 0 ||
+            process_apply(process_of(config), &wish, err) < 0)
+                return -1;
+        json_object_object_add(config, "hostname", json_object_new_string("belay"));
+        json_object_object_add(root, "path", json_object_new_string("rootfs"));
+        json_object_object_add(root, "readonly", json_object_new_boolean(true));
+        if (rootless)
+                add_user_namespace(linux_object);
+        return print_json(config, ret_json, err);
 }

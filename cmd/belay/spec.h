@@ -21,6 +21,11 @@ struct spec_wish {
         size_t n_env;
         const char *cwd;
         const char *user; /* "UID" or "UID:GID" */
+        const char *const *caps;
+        size_t n_caps;
+        const char *const *gids;
+        size_t n_gids;
+        bool no_new_privs;
         bool terminal;
 };
 
@@ -41,6 +46,13 @@ int spec_from_bundle(const char *bundle, const struct spec_wish *wish, char **re
 /* The config.json of a bundle as it is; *ret_terminal: its process wants a terminal. */
 int spec_read(const char *bundle, char **ret_json, bool *ret_terminal, struct error *err);
 
-/* The process of an exec: that of bundle's config.json with the wish's arguments. */
-int spec_exec_process(const char *bundle, const struct spec_wish *wish, char **ret_json,
-                      struct error *err);
+/*
+ * The process of an exec, with the wish's arguments: that of bundle's config.json, or, with a file,
+ * what that holds. *ret_terminal: it wants a terminal; of config.json's own that is not heeded.
+ */
+int spec_exec_process(const char *bundle, const char *file, const struct spec_wish *wish,
+                      char **ret_json, bool *ret_terminal, struct error *err);
+
+/* A config.json for people to begin with: `belay spec`. rootless: with a user namespace in which
+ * uid and gid are root. */
+int spec_template(bool rootless, char **ret_json, struct error *err);

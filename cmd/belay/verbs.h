@@ -16,6 +16,13 @@ int verb_start(const struct args *args, int *ret_status, struct error *err);
 
 /* --format is json, table or nothing. */
 int format_check(const struct args *args, struct error *err);
+int verb_pause(const struct args *args, int *ret_status, struct error *err);
+int verb_resume(const struct args *args, int *ret_status, struct error *err);
+int verb_update(const struct args *args, int *ret_status, struct error *err);
+int verb_events(const struct args *args, int *ret_status, struct error *err);
+int verb_ps(const struct args *args, int *ret_status, struct error *err);
+int verb_spec(const struct args *args, int *ret_status, struct error *err);
+int verb_features(const struct args *args, int *ret_status, struct error *err);
 int verb_exec_check(const struct args *args, struct error *err);
 int verb_exec(const struct args *args, int *ret_status, struct error *err);
 int verb_state(const struct args *args, int *ret_status, struct error *err);

@@ -38,6 +38,7 @@ static const struct flag flags[] = {
         STRING_FLAG("id", id, "id of the container"),
         BOOL_FLAG("info", info, "print the runtime's description (protobuf) and exit"),
         STRING_FLAG("namespace", runtime_namespace, "namespace that owns the container"),
+        BOOL_FLAG("orphans", orphans, "leave the container's processes to the caller to reap"),
         STRING_FLAG("publish-binary", publish_binary, "accepted and ignored"),
         STRING_FLAG("socket", socket, "socket to serve on, instead of descriptor 3"),
         BOOL_FLAG("v", version, "print the version and exit"),

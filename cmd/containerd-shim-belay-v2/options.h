@@ -18,6 +18,7 @@ struct options {
         const char *debug_socket;   /* accepted, unused: nothing is profiled over a socket */
         const char *bundle;         /* of `delete` */
         bool debug;
+        bool orphans; /* the container's processes are for the caller's subreaper to reap */
         bool version;
         bool info;
         bool help;

@@ -158,6 +158,10 @@ static int daemon_init(struct daemon *d, const struct options *options, struct e
         if (loop_new(&d->loop, err) < 0 || reaper_new(&d->reaper, d->loop, err) < 0 ||
             engine_new(&d->engine, d->loop, d->reaper, err) < 0)
                 return -1;
+        if (options->orphans && (prctl(PR_SET_CHILD_SUBREAPER, 0) < 0))
+                return error_errno(err, errno, "leave orphans to others");
+        if (options->orphans)
+                engine_set_orphans(d->engine);
         executor_engine_init(&d->executor, d->engine);
         d->runc = (struct executor_runc){
                 .loop = d->loop,

@@ -20,7 +20,7 @@
 #include "cmd/containerd-shim-belay-v2/self.h"
 #include "cmd/containerd-shim-belay-v2/signals.h"
 
-enum { DAEMON_ARGS_MAX = 9 };
+enum { DAEMON_ARGS_MAX = 10 };
 
 /*
  * Without malloc's per-thread cache: it keeps seven freed chunks of every size, and with them the
@@ -46,6 +46,8 @@ static void daemon_argv(const struct options *options, bool debug, const char *s
         argv[n++] = options->address;
         if (debug)
                 argv[n++] = "-debug";
+        if (options->orphans)
+                argv[n++] = "-orphans";
         argv[n] = NULL;
 }
 

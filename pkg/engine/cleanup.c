@@ -87,8 +87,11 @@ int engine_cleanup(const char *state_dir, const char *id, pid_t *ret_pid, bool *
                 pidfd = open_init(&state);
                 t.pidfd = pidfd;
                 t.cgroup = state.cgroup;
-                if (state.bundle)
+                /* What is mounted in somebody else's bundle was not mounted by us. */
+                if (state.bundle) {
                         t.bundle = state.bundle;
+                        t.unmount = false;
+                }
                 t.poststop = state.poststop_due ? read_spec(t.bundle, arena) : NULL;
                 *ret_pid = state.pid;
                 *ret_killed = pidfd >= 0;

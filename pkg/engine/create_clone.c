@@ -30,7 +30,7 @@ static int join_pid_namespace(const struct plan *plan, struct error *err)
 static int clone_init(const struct init_args *args, int v2_dir, pid_t *ret_pid, int *ret_pidfd,
                       struct error *err)
 {
-        pid_t pid = stage_clone(args->plan->clone_flags, v2_dir, ret_pidfd);
+        pid_t pid = stage_clone(args->plan->clone_flags, args->orphan, v2_dir, ret_pidfd);
 
         if (pid < 0)
                 return error_errno(err, errno, "clone the container's init");
@@ -77,7 +77,7 @@ static int clone_by_go_between(const struct init_args *args, int v2_dir, pid_t *
                 return error_errno(err, errno, "clone the container's init: socketpair");
         ours = socks[0];
         theirs = socks[1];
-        pid = stage_clone(0, -1, &pidfd);
+        pid = stage_clone(0, false, -1, &pidfd);
         if (pid < 0)
                 return error_errno(err, errno, "clone the container's init");
         if (pid == 0)

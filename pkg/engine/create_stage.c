@@ -248,6 +248,7 @@ static int clone_init(struct create_stage *cs, struct error *err)
                 .tasks = tasks,
                 .wait_hooks = has_stage_work(cs),
                 .wait_limits = has_limits(cs),
+                .orphan = cs->container->engine->orphans,
         };
         int v2_dir = -1;
 

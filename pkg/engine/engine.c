@@ -35,6 +35,11 @@ int engine_new(struct engine **ret, struct loop *loop, struct reaper *reaper, st
         return 0;
 }
 
+void engine_set_orphans(struct engine *engine)
+{
+        engine->orphans = true;
+}
+
 struct engine *engine_free(struct engine *engine)
 {
         if (!engine)

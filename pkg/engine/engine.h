@@ -39,6 +39,16 @@ int engine_new(struct engine **ret, struct loop *loop, struct reaper *reaper, st
 /* Containers must be freed before. */
 struct engine *engine_free(struct engine *engine);
 
+/*
+ * From now on the container's processes are made as orphans: not this process is their parent, but
+ * the nearest subreaper above it, which is where an OCI command line's caller expects them
+ * (containerd-shim-runc-v2, conmon). Their exits are learned from the pidfd; the status comes from
+ * /proc while they are zombies, or from the pidfd when they have been reaped (PIDFD_GET_INFO, Linux
+ * 6.15). One that cannot be learned any more is told as exited with ENGINE_STATUS_UNKNOWN.
+ */
+enum { ENGINE_STATUS_UNKNOWN = 255 };
+void engine_set_orphans(struct engine *engine);
+
 /* ---- Create ---- */
 
 /* A mount of the rootfs, as the Create request lists it (containerd's mount options, not OCI's). */

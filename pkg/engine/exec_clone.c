@@ -56,7 +56,7 @@ _Noreturn void exec_go_between(const struct init_args *args, int sock)
 
         (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
         if (prepare(args, sock, &err) == 0) {
-                pid = stage_clone(0, -1, &pidfd);
+                pid = stage_clone(0, args->orphan, -1, &pidfd);
                 if (pid == 0) {
                         fd_close(sock);
                         init_exec_main(args);

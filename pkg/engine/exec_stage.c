@@ -119,14 +119,14 @@ static int open_cgroup_of_init(const struct exec_stage *es, struct error *err)
 /* The process in between: in the container's cgroup, as yet in no namespace of it. */
 static pid_t clone_into(const struct exec_stage *es, int v2_dir, int *ret_pidfd, struct error *err)
 {
-        pid_t pid = stage_clone(0, v2_dir, ret_pidfd);
+        pid_t pid = stage_clone(0, false, v2_dir, ret_pidfd);
 
         if (pid < 0 && (errno == EBUSY || errno == EOPNOTSUPP) && v2_dir >= 0) {
                 int dir = open_cgroup_of_init(es, err);
 
                 if (dir < 0)
                         return -1;
-                pid = stage_clone(0, dir, ret_pidfd);
+                pid = stage_clone(0, false, dir, ret_pidfd);
                 if (pid != 0)
                         fd_close(dir);
         }
@@ -173,6 +173,7 @@ static int clone_process(struct exec_stage *es, struct error *err)
                 .tasks = tasks,
                 .join_pidfd = es->init_pidfd,
                 .join_flags = (int)es->container->facts.namespaces,
+                .orphan = es->container->engine->orphans,
         };
 
         if (!es->args->terminal) {

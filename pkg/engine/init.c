@@ -48,9 +48,12 @@ static void wait_go(const struct init *init)
                 _exit(EXIT_FAILURE);
 }
 
-static void set_parent_death(int signo)
+/* An orphan's parent is the stage, which ends before init starts; the gate's EOF tells of the
+ * shim's end. */
+static void set_parent_death(const struct init_args *args, int signo)
 {
-        (void)prctl(PR_SET_PDEATHSIG, signo);
+        if (!args->orphan)
+                (void)prctl(PR_SET_PDEATHSIG, signo);
 }
 
 /* The kernel discards a signal to pid 1 that has the default disposition, but a container that has
@@ -96,7 +99,7 @@ static struct init begin(const struct init_args *args)
 {
         const struct plan *plan = args->plan;
 
-        set_parent_death(SIGKILL);
+        set_parent_death(args, SIGKILL);
         for (size_t i = 0; i < args->n_others; i++)
                 fd_close(args->others[i]);
         return (struct init){
@@ -150,7 +153,7 @@ static void before_exec(void *userdata)
         const struct init *init = userdata;
 
         if (!init->early_seccomp)
-                set_parent_death(0);
+                set_parent_death(init->args, 0);
         say(init, MESSAGE_EXECUTING);
 }
 
@@ -175,11 +178,11 @@ static void drop(struct init *init)
 
         catch_fatal_signals();
         if (init->early_seccomp)
-                set_parent_death(0);
+                set_parent_death(init->args, 0);
         if (child_drop(init->args->plan, init->args->gate, give_listener, init, &err) < 0)
                 fail(init, &err);
         if (!init->early_seccomp)
-                set_parent_death(SIGKILL); /* a change of ids has cleared it */
+                set_parent_death(init->args, SIGKILL); /* a change of ids has cleared it */
         init->has_dropped = true;
 }
 

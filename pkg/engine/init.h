@@ -39,6 +39,7 @@ struct init_args {
         const int *stdio; /* three, all above 2; NULL with a terminal */
         const int *tasks; /* of the v1 cgroups */
         size_t n_tasks;
+        bool orphan; /* see engine_set_orphans() */
 
         /* Only for an init. */
         bool wait_hooks;

@@ -26,6 +26,7 @@ struct engine {
         struct loop *loop;
         struct reaper *reaper;
         struct list jobs;
+        bool orphans;
         void (*warn)(const char *text, void *userdata);
         void *warn_userdata;
 };
@@ -35,7 +36,8 @@ struct engine {
 struct engine_process {
         struct engine *engine;
         struct engine_container *container; /* set for an init only, and cleared with it */
-        struct reaper_watch *watch;
+        struct reaper_watch *watch;         /* of a child of ours */
+        struct loop_io *orphan;             /* of one that is not: its pidfd */
         struct loop_deferred deferred;
         pid_t pid;
         int pidfd;

@@ -12,6 +12,7 @@
 
 #include "pkg/base/cleanup.h"
 #include "pkg/engine/internal.h"
+#include "pkg/engine/orphan.h"
 
 static bool is_due(const struct engine_process *p)
 {
@@ -54,14 +55,38 @@ static void on_reaped(const struct reaper_exit *exit, void *userdata)
         deliver(p);
 }
 
+static void on_orphan_end(struct loop_io *io, int fd, int what, void *userdata)
+{
+        struct engine_process *p = userdata;
+        struct reaper_exit exit = {.pid = p->pid};
+
+        (void)io;
+        (void)what;
+        orphan_read_exit(p->pid, fd, &exit);
+        p->orphan = loop_io_free(p->orphan);
+        on_reaped(&exit, p);
+}
+
+/* 0, or -1 without memory. */
+static int watch_process(struct engine *engine, struct engine_process *p, pid_t pid, int pidfd)
+{
+        if (!engine->orphans) {
+                p->watch = reaper_watch_new(engine->reaper, pid, on_reaped, p);
+                return p->watch ? 0 : -1;
+        }
+        p->orphan = loop_io_new(engine->loop, pidfd, LOOP_PRIORITY_EXIT, on_orphan_end, p);
+        if (p->orphan && loop_io_want(p->orphan, LOOP_READ) == 0)
+                return 0;
+        p->orphan = loop_io_free(p->orphan);
+        return -1;
+}
+
 struct engine_process *process_new_consume(struct engine *engine, pid_t pid, int pidfd)
 {
         _cleanup_close_ int fd = pidfd;
         _cleanup_free_ struct engine_process *p = calloc(1, sizeof(*p));
 
-        if (p)
-                p->watch = reaper_watch_new(engine->reaper, pid, on_reaped, p);
-        if (!p || !p->watch) {
+        if (!p || watch_process(engine, p, pid, fd) < 0) {
                 (void)pidfd_send_signal(fd, SIGKILL, NULL, 0);
                 return NULL;
         }
@@ -82,6 +107,7 @@ struct engine_process *engine_process_free(struct engine_process *p)
         wake_waiter(p);
         loop_deferred_cancel(&p->deferred);
         reaper_watch_free(p->watch);
+        loop_io_free(p->orphan);
         fd_close(p->pidfd);
         free(p);
         return NULL;

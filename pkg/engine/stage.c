@@ -137,11 +137,12 @@ const void *stage_map(int memfd, size_t *ret_len, struct error *err)
         return p;
 }
 
-pid_t stage_clone(uint64_t flags, int cgroup_fd, int *ret_pidfd)
+pid_t stage_clone(uint64_t flags, bool orphan, int cgroup_fd, int *ret_pidfd)
 {
         /* With CLONE_PARENT the exit signal is that of the stage itself, SIGCHLD. */
         struct clone_args args = {
-                .flags = flags | CLONE_PARENT | CLONE_PIDFD | CLONE_CLEAR_SIGHAND,
+                .flags = flags | (orphan ? 0 : CLONE_PARENT) | CLONE_PIDFD | CLONE_CLEAR_SIGHAND,
+                .exit_signal = orphan ? SIGCHLD : 0,
                 .pidfd = (uint64_t)(uintptr_t)ret_pidfd,
         };
 

@@ -51,10 +51,11 @@ int stage_memfd(const char *name, const void *data, size_t len, struct error *er
 const void *stage_map(int memfd, size_t *ret_len, struct error *err);
 
 /*
- * clone3 of a process that becomes a sibling of the stage. flags: CLONE_NEW*. cgroup_fd: a v2
+ * clone3 of a process that becomes a sibling of the stage, or, as an orphan, its child. flags:
+ * CLONE_NEW*. cgroup_fd: a v2
  * directory to be born in, or -1. Returns twice, as fork does; -1 with errno.
  */
-pid_t stage_clone(uint64_t flags, int cgroup_fd, int *ret_pidfd);
+pid_t stage_clone(uint64_t flags, bool orphan, int cgroup_fd, int *ret_pidfd);
 
 /* Waits until the process of the pidfd has ended, for at most timeout_ms; 0 or -ETIMEDOUT. */
 int stage_wait_end(int pidfd, int timeout_ms);

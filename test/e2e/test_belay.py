@@ -276,7 +276,7 @@ def test_belays_own_failures_have_a_status_of_their_own(belay):
     belay("kill", "nobody", status=1)
 
 
-@pytest.mark.parametrize("words", [[], ["fly"], ["run", "x"], ["run", "--rootfs", "/", "--bundle", "/", "x"],
+@pytest.mark.parametrize("words", [[], ["fly"], ["run", "--keep", "--rootfs", "/", "x"], ["run", "--rootfs", "/", "--bundle", "/", "x"],
                                    ["run", "--nope", "x"], ["exec", "x"], ["kill", "x", "NOPE"], ["state"],
                                    ["run", "-dt", "--rootfs", "/", "x"], ["state", "../x"], ["list", "x"]])
 def test_a_wrong_command_line_is_told_apart(belay, words):

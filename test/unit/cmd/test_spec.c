@@ -202,11 +202,12 @@ static void an_exec_is_the_containers_process_with_other_arguments(void **state)
         _cleanup_free_ char *json = NULL;
         struct error err = ERROR_INIT;
         struct oci_process *process = NULL;
+        bool terminal = true;
 
         write_config(f, "{\"process\": {\"args\": [\"a\", \"b\"], \"cwd\": \"/srv\","
                         " \"terminal\": true, \"consoleSize\": {\"width\": 3, \"height\": 4},"
                         " \"env\": [\"X=1\"], \"user\": {\"uid\": 7, \"gid\": 8}}}");
-        assert_int_equal(spec_exec_process(f->dir, &wish, &json, &err), 0);
+        assert_int_equal(spec_exec_process(f->dir, NULL, &wish, &json, &terminal, &err), 0);
         assert_int_equal(oci_process_parse(json, strlen(json), f->arena, &process, &err), 0);
         assert_int_equal(process->args.n, 1);
         assert_string_equal(process->args.items[0], "id");

@@ -1,0 +1,297 @@
+# SPDX-License-Identifier: Apache-2.0
+"""belay as an OCI runtime's command line: what containerd-shim-runc-v2, conmon and conformance suites call."""
+import array
+import json
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+
+import pytest
+
+import host
+import protos
+from bundle import process as process_object
+
+STOCK = pathlib.Path("/usr/bin/containerd-shim-runc-v2")
+
+
+class Oci:
+    def __init__(self, lab):
+        self.lab = lab
+        self.program = lab.shim.parent / "belay"
+        self.root = lab.dir / "oci"
+        self.env = dict(os.environ, **dict([lab.token_variable.split("=", 1)]))
+        self.ids = []
+
+    def container(self, *args, terminal=False):
+        c = self.lab.container(*args, ident=f"{self.lab.namespace}-c{len(self.ids)}")
+        self.lab.containers.remove(c)
+        c.config["process"]["terminal"] = terminal
+        self.ids.append(c.id)
+        return c
+
+    def __call__(self, *args, status=0, **more):
+        done = subprocess.run([self.program, "--root", self.root, *map(str, args)], timeout=8, env=self.env,
+                              cwd=self.lab.dir, **{"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE,
+                                                   "stderr": subprocess.PIPE, **more})
+        assert done.returncode == status, (done.returncode, done.stdout, done.stderr)
+        return done
+
+    def state(self, ident):
+        return json.loads(self("state", ident).stdout)
+
+    def loose(self, *args, stdout=subprocess.DEVNULL, **more):
+        """For what leaves processes behind that inherit the streams: stderr is a file."""
+        path = self.lab.new_path("stderr")
+        with open(path, "wb") as err:
+            done = self(*args, stdout=stdout, stderr=err, **more)
+        done.stderr = path.read_bytes()
+        return done
+
+    def create(self, c, *flags, output=os.devnull, **more):
+        c.bundle.write()
+        with open(output, "ab") as out:
+            return self.loose("create", "--bundle", c.bundle.path, *flags, c.id, stdout=out, **more)
+
+    def wait_stopped(self, ident):
+        host.wait_for(lambda: self.state(ident)["status"] == "stopped", f"{ident} to stop")
+
+
+@pytest.fixture
+def oci(lab, stock):
+    if stock:
+        pytest.skip("belay is not under test")
+    cli = Oci(lab)
+    yield cli
+    for ident in cli.ids:
+        cli("delete", "--force", ident)
+    host.wait_for(lambda: not lab.processes(), "everything to be gone")
+
+
+def test_a_container_goes_through_the_states_of_the_runtime_spec(oci):
+    c = oci.container("sh", "-c", "echo hello; cat; exit 3")
+    c.config["annotations"] = {"org.test": "yes"}
+    before = set(os.listdir(c.bundle.path)) | {"config.json"}
+    out, pid_file = oci.lab.new_path("out"), oci.lab.new_path("pid")
+    with open(os.devnull) as null:
+        oci.create(c, "--pid-file", pid_file, output=out, stdin=null)
+    state = oci.state(c.id)
+    assert (state["id"], state["status"], state["bundle"]) == (c.id, "created", str(c.bundle.path))
+    assert state["annotations"] == {"org.test": "yes"} and state["ociVersion"] == c.config["ociVersion"]
+    assert state["pid"] == int(pid_file.read_text()) and os.path.exists(f"/proc/{state['pid']}")
+    assert out.read_text() == ""
+    oci("start", c.id)
+    oci.wait_stopped(c.id)
+    assert out.read_text() == "hello\n"
+    state = oci.state(c.id)
+    assert (state["pid"], state["exit_status"]) == (0, 3)
+    assert set(os.listdir(c.bundle.path)) == before, "the user's bundle was written to"
+    oci("delete", c.id)
+    assert b"does not exist" in oci("state", c.id, status=1).stderr
+
+
+def test_wrong_order_and_unknown_ids_are_refused_in_runcs_words(oci):
+    c = oci.container("sleep", "1000")
+    oci.create(c)
+    assert b"already exists" in oci.create(c, status=1).stderr
+    oci("start", c.id)
+    oci("start", c.id, status=1)
+    assert b"not stopped" in oci("delete", c.id, status=1).stderr
+    oci("kill", c.id, "KILL")
+    oci.wait_stopped(c.id)
+    assert b"container not running" in oci("kill", c.id, "TERM", status=1).stderr
+    oci("delete", c.id)
+    for verb in ("start", "kill", "delete", "state"):
+        assert b"does not exist" in oci(verb, c.id, status=1).stderr
+    oci("delete", "--force", c.id)
+
+
+def test_a_created_container_may_be_killed_or_deleted(oci):
+    a, b = oci.container("true"), oci.container("true")
+    oci.create(a)
+    oci.create(b)
+    oci("kill", a.id, "9")
+    oci.wait_stopped(a.id)
+    oci("delete", a.id)
+    oci("delete", b.id)
+
+
+def test_errors_go_to_the_log_that_containerd_reads(oci):
+    log = oci.lab.new_path("log.json")
+    oci("--log", log, "--log-format", "json", "state", "nobody", status=1)
+    line = json.loads(log.read_text())
+    assert line["level"] == "error" and "does not exist" in line["msg"] and line["time"]
+    log = oci.lab.new_path("log.text")
+    oci("--log", log, "state", "nobody", status=1)
+    assert "level=error" in log.read_text()
+
+
+def test_a_failed_create_leaves_nothing_and_says_why(oci):
+    c = oci.container("/no/such")
+    assert b"/no/such" in oci.create(c, status=1).stderr
+    c.config["process"]["terminal"] = True
+    assert b"console socket" in oci.create(c, status=1).stderr
+    c.config["process"]["terminal"] = False
+    c.bundle.write()
+    assert b"systemd" in oci("--systemd-cgroup", "create", "--bundle", c.bundle.path, c.id, status=1).stderr
+    assert [e for e in os.listdir(oci.root) if not e.startswith(".")] == []
+
+
+def receive_terminal(listener):
+    with listener.accept()[0] as peer:
+        data, fds, _, _ = socket.recv_fds(peer, 100, 1)
+    assert data
+    return fds[0]
+
+
+def test_the_terminal_goes_to_the_console_socket(oci):
+    c = oci.container("sh", "-c", "tty; read line; echo got $line", terminal=True)
+    path = oci.lab.new_path("console")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        listener.settimeout(20)
+        oci.create(c, "--console-socket", path)
+        master = receive_terminal(listener)
+    oci("start", c.id)
+    os.write(master, b"abc\n")
+    text = b""
+    while b"got abc" not in text:
+        text += os.read(master, 1000)
+    assert b"/dev/pts/0" in text
+    os.close(master)
+
+
+def test_the_container_inherits_sockets_too(oci):
+    c = oci.container("sh", "-c", "echo to the socket")
+    ours, theirs = socket.socketpair()
+    c.bundle.write()
+    oci.loose("create", "-b", c.bundle.path, c.id, stdout=theirs)
+    theirs.close()
+    oci("start", c.id)
+    assert ours.makefile("rb").read() == b"to the socket\n"  # to its end: nobody else holds the other one
+
+
+def test_hooks_see_the_bundle_and_a_container_that_is_creating(oci):
+    c = oci.container("true")
+    seen = oci.lab.new_path("seen")
+    c.config["hooks"] = {kind: [{"path": "/bin/sh", "args": [
+        "sh", "-c", f"cat >> {seen}; {oci.program} --root {oci.root} state {c.id} >> {seen}.cli"]}]
+        for kind in ("createRuntime",)}
+    c.config["hooks"]["poststop"] = [{"path": "/bin/sh", "args": ["sh", "-c", f"cat > {seen}.stop"]}]
+    oci.create(c)
+    assert json.loads(seen.read_text())["bundle"] == str(c.bundle.path)
+    assert json.loads(pathlib.Path(f"{seen}.cli").read_text())["status"] == "creating"
+    oci("delete", c.id)
+    assert json.loads(pathlib.Path(f"{seen}.stop").read_text())["status"] == "stopped"
+
+
+def test_exec_passes_on_status_streams_and_options(oci):
+    c = oci.container("sleep", "1000")
+    oci.create(c)
+    oci("start", c.id)
+    done = oci("exec", "-e", "A=1", "--cwd", "/tmp", "-u", "7:8", "-g", "9", c.id, "sh", "-c",
+               "echo $A $PWD; id; exit 5", status=5)
+    assert done.stdout.startswith(b"1 /tmp\n") and b"uid=7" in done.stdout and b"9" in done.stdout.split(b"groups=")[1]
+    out, pid_file, spec = (oci.lab.new_path(n) for n in ("out", "pid", "process"))
+    spec.write_text(json.dumps(process_object(["sh", "-c", "echo detached; sleep 1000"])))
+    with open(out, "wb") as stream:
+        oci.loose("exec", "--process", spec, "-d", "--pid-file", pid_file, c.id, stdout=stream)
+    pid = int(pid_file.read_text())
+    host.wait_for(lambda: out.read_text() == "detached\n", "the exec's output")
+    assert pid in json.loads(oci("ps", "-f", "json", c.id).stdout)
+    assert str(pid).encode() in oci("ps", c.id).stdout
+
+
+def test_exec_gives_its_terminal_to_the_console_socket(oci):
+    c = oci.container("sleep", "1000")
+    oci.create(c)
+    oci("start", c.id)
+    path = oci.lab.new_path("console")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        listener.settimeout(20)
+        oci.loose("exec", "-d", "-t", "--console-socket", path, c.id, "sh", "-c", "tty; sleep 1000")
+        master = receive_terminal(listener)
+    assert b"/dev/pts/" in os.read(master, 100)
+    os.close(master)
+
+
+def parent(pid):
+    return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
+
+
+def test_the_orphans_of_create_come_to_the_caller(oci):
+    """As containerd-shim-runc-v2 and conmon rely on: they are subreapers and wait for the pid."""
+    pid_file = oci.lab.new_path("pid")
+    c = oci.container("sh", "-c", "exit 7")
+    oci.create(c, "--pid-file", pid_file)
+    shim = oci.state(c.id)["shim_pid"]
+    assert parent(pid_file.read_text()) == parent(shim) != str(shim)  # both are the caller's
+    oci("start", c.id)
+    oci.wait_stopped(c.id)
+    assert oci.state(c.id)["exit_status"] in (7, 255)  # 255: reaped before it was looked at, and Linux before 6.15
+
+
+def test_run_in_runcs_form(oci):
+    c = oci.container("sh", "-c", "cat; echo err >&2; exit 3")
+    c.bundle.write()
+    done = oci("run", "--bundle", c.bundle.path, c.id, status=3, stdin=None, input=b"in\n")
+    assert (done.stdout, done.stderr) == (b"in\n", b"err\n")
+    oci("state", c.id, status=1)
+    oci("run", "--keep", "--bundle", c.bundle.path, c.id, status=3)
+    assert oci.state(c.id)["status"] == "stopped"
+    oci("delete", c.id)
+    pid_file = oci.lab.new_path("pid")
+    oci.loose("run", "-d", "--pid-file", pid_file, "--bundle", c.bundle.path, c.id)
+    oci.wait_stopped(c.id)
+
+
+def test_list_spec_features_and_version_are_there(oci):
+    c = oci.container("sleep", "1000")
+    oci.create(c)
+    assert oci("list", "-q").stdout.decode().split() == [c.id]
+    [row] = json.loads(oci("list", "-f", "json").stdout)
+    assert (row["id"], row["status"]) == (c.id, "created")
+    assert c.id.encode() in oci("list").stdout
+    where = oci.lab.new_path("spec")
+    where.mkdir()
+    oci("spec", "-b", where)
+    assert json.loads((where / "config.json").read_text())["process"]["args"] == ["sh"]
+    assert b"exists" in oci("spec", "-b", where, status=1).stderr
+    assert "ociVersionMax" in json.loads(oci("features").stdout)
+    assert b"\nspec: 1." in oci("--version").stdout
+
+
+@pytest.mark.parametrize("words", [["pause"], ["resume"], ["update"], ["events"], ["events", "--stats"]])
+def test_what_is_not_supported_is_refused_by_name(oci, words):
+    c = oci.container("sleep", "1000")
+    oci.create(c)
+    assert words[0].encode() in oci(*words, c.id, status=1).stderr.lower()
+
+
+@pytest.fixture
+def stock_lab(lab, stock):
+    """The stock shim, with belay for its runtime."""
+    if stock or not STOCK.exists():
+        pytest.skip("needs belay and the stock shim")
+    belay = lab.shim.parent / "belay"
+    lab.shim, lab.stock = STOCK, True
+    lab.options = protos.wrap(protos.runc.Options(binary_name=str(belay), root=str(lab.dir / "oci")))
+    return lab
+
+
+def test_the_stock_shim_drives_belay(stock_lab):
+    c = stock_lab.container("sh", "-c", "echo out; sleep 1000")
+    c.pipes("stdout", "stderr").create(options=stock_lab.options)
+    c.start()
+    done = c.exec("sh", "-c", "echo exec; exit 4").run()
+    assert (done.status, done.out, done.err) == (4, "exec\n", "")
+    c.kill(signal.SIGTERM)
+    c.kill(signal.SIGKILL)
+    assert c.wait().status == 137
+    c.delete()
+    c.finish()
