@@ -190,11 +190,39 @@ static void no_memory_is_an_error(void **state)
         arena_free(arena);
 }
 
+static void a_process_is_found_in_the_hierarchies_in_which_it_was_moved(void **state)
+{
+        struct cgroup_layout layout = parse(*state, HYBRID);
+        struct error err = ERROR_INIT;
+        struct cgroup cg;
+
+        assert_int_equal(cgroup_of_process(&layout,
+                                           "4:memory:/pod/c1\n3:cpu,cpuacct:/pod/c1\n"
+                                           "2:name=systemd:/\n1:cpu:/not/this\n0::/shim\n",
+                                           "4:memory:/shim\n3:cpu,cpuacct:/\n2:name=systemd:/shim\n"
+                                           "0::/shim\n",
+                                           *state, &cg, &err),
+                         0);
+        assert_int_equal(cg.n_dirs, 2); /* systemd: the root; v2: where we are, too */
+        assert_string_equal(cg.dirs[0].path, "/sys/fs/cgroup/cpu/pod/c1");
+        assert_string_equal(cg.dirs[1].path, "/sys/fs/cgroup/memory/pod/c1");
+        assert_false(cg.dirs[0].created || cg.dirs[1].created);
+        layout = parse(*state, UNIFIED);
+        assert_int_equal(cgroup_of_process(&layout, "0::/a b/c:1\n", "0::/a\n", *state, &cg, &err),
+                         0);
+        assert_int_equal(cg.n_dirs, 1);
+        assert_true(cg.dirs[0].is_v2);
+        assert_string_equal(cg.dirs[0].path, "/sys/fs/cgroup/a b/c:1");
+        assert_int_equal(cgroup_of_process(&layout, "0::/../x\n", "0::/\n", *state, &cg, &err), 0);
+        assert_int_equal(cg.n_dirs, 0);
+}
+
 int main(void)
 {
 #define CASE(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
         const struct CMUnitTest tests[] = {
                 CASE(a_hybrid_host_has_v1_hierarchies_and_a_v2_tree),
+                CASE(a_process_is_found_in_the_hierarchies_in_which_it_was_moved),
                 CASE(a_unified_host_is_told_apart),
                 CASE(escapes_in_paths_are_resolved),
                 CASE(of_several_mounts_of_a_hierarchy_the_whole_one_is_taken),

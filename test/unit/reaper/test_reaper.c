@@ -212,8 +212,11 @@ static void a_late_watch_finds_an_exit_that_was_kept(void **state)
 
         reaper_expect(f->reaper);
         await_zombie(pid);
+        assert_int_equal(reaper_find(f->reaper, pid), REAPER_PRESENT);
         reaper_poll(f->reaper);
         assert_false(is_our_child(pid));
+        assert_int_equal(reaper_find(f->reaper, pid), REAPER_KEPT);
+        assert_int_equal(reaper_find(f->reaper, getpid()), REAPER_STRANGER);
         assert_non_null(reaper_watch_new(f->reaper, pid, on_exit_seen, f));
         reaper_unexpect(f->reaper);
         assert_int_equal(f->n_seen, 0); /* never from inside the call */
