@@ -137,3 +137,21 @@ def test_a_hook_may_move_the_network_into_the_container(lab):
         out, "h", f"pid=$(sed 's/.*\"pid\": *\\([0-9]*\\).*/\\1/' {out}/h.json); readlink /proc/$pid/ns/net > {out}/net")]}
     c.create()
     assert (out / "net").read_text().strip() == os.readlink(f"/proc/{c.pid()}/ns/net")
+
+
+@pytest.mark.parametrize("killed", [True, False])
+def test_a_poststart_hook_that_hangs_does_not_hold_the_end_up(lab, stock, killed):
+    if stock:
+        pytest.skip("the stock shim answers nothing then")
+    c = lab.container("sleep", "100" if killed else "0")
+    out = recorder(lab, c)
+    c.config["hooks"] = {"poststart": [hook(out, "p", "sleep 1000")]}
+    c.create()
+    start = c.rpc().start.Start(exec_id="")
+    host.wait_for((out / "order").exists, "the hook")
+    if killed:
+        c.kill()
+        assert c.wait().status == 137
+    assert c.delete().exit_status == (137 if killed else 0)
+    error = start.exception(10)
+    assert error.code == ttrpc.FAILED_PRECONDITION and "ended while it was being started" in error.message
