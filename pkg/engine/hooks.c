@@ -181,6 +181,9 @@ static _Noreturn void hook_child(const struct oci_hook *hook, const struct hook_
 
         (void)setpgid(0, 0);
         (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+        /* Before the hook does anything: its parent may be killed before it has told it. */
+        if (context->on_group)
+                context->on_group(getpid(), context->userdata);
         stage_reset_signals();
         /* dup2 clears CLOEXEC; in and out are above 2, since 0 to 2 are always open here. */
         if (dup2(out, STDOUT_FILENO) >= 0 && dup2(out, STDERR_FILENO) >= 0 &&

@@ -38,8 +38,9 @@ struct hook_context {
         const char *state_json;
         const char *cwd; /* NULL: where the caller is */
 
-        /* Called with the hook's process group when it runs and with 0 when it has ended; NULL: not
-         * wanted. */
+        /* Called with the hook's process group, by the hook's process before it executes its
+         * program and by the caller of hooks_run(), and with 0 when it has ended; NULL: not wanted.
+         */
         void (*on_group)(pid_t group, void *userdata);
         void *userdata;
 };
