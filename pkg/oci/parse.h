@@ -17,11 +17,11 @@
 /* process.c: `at` is the process object itself. */
 int parse_process(const struct json_at *at, struct oci_process *ret);
 
-/* scheduling.c: `at` is the process object or the linux object. */
-int parse_scheduling(const struct json_at *at, struct oci_process *ret);
-int parse_memory_policy(const struct json_at *at, struct oci_memory_policy *ret);
-int parse_personality(const struct json_at *at, struct oci_personality *ret);
-int parse_time_offsets(const struct json_at *at, struct oci_linux *ret);
+/* scheduling.c */
+int parse_scheduling(const struct json_at *process, struct oci_process *ret);
+int parse_memory_policy(const struct json_at *linux_at, struct oci_memory_policy *ret);
+int parse_personality(const struct json_at *linux_at, struct oci_personality *ret);
+int parse_time_offsets(const struct json_at *linux_at, struct oci_linux *ret);
 
 /* mounts.c: `at` is the root. */
 int parse_mounts(const struct json_at *at, struct oci_spec *ret);

@@ -162,11 +162,11 @@ static void an_exec_is_called_off_at_any_time(void **state)
         struct engine_exec args = {
                 .exec_id = "e1",
                 .process_json = PROCESS("[\"/bin/sleep\",\"1000\"]", ""),
-                .process_json_len = strlen(args.process_json),
                 .stdio = w->stdio,
         };
         size_t n = 0;
 
+        args.process_json_len = strlen(args.process_json);
         run_container(w, &sleeping);
         for (int i = 0; i < 20; i++) {
                 world_begin_exec(w, &args);
