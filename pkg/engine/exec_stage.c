@@ -161,6 +161,29 @@ static int clone_by_go_between(struct exec_stage *es, const struct init_args *ar
         return -1;
 }
 
+/*
+ * A container at its pids.limit has no room for the process in between, nor for a clone into its
+ * cgroup; but a process that is there already may always be moved in. It costs a cold cgroup write,
+ * and one can still look into a container that is full.
+ */
+static int clone_and_move(struct exec_stage *es, struct init_args *args, int v2_dir,
+                          struct error *err)
+{
+        size_t n_tasks = args->n_tasks;
+        char pid[16];
+        int r = 0;
+
+        args->n_tasks = 0;
+        if (clone_by_go_between(es, args, -1, err) < 0)
+                return -1;
+        (void)snprintf(pid, sizeof(pid), "%d", (int)es->pid);
+        for (size_t i = 0; r == 0 && i < n_tasks; i++)
+                r = fd_write_all(args->tasks[i], pid, strlen(pid));
+        if (r == 0 && v2_dir >= 0)
+                r = file_write(v2_dir, "cgroup.procs", pid);
+        return r < 0 ? error_errno(err, -r, "exec: move into the container's cgroup") : 0;
+}
+
 static int clone_process(struct exec_stage *es, struct error *err)
 {
         int tasks[CGROUP_HIERARCHIES_MAX];
@@ -189,7 +212,8 @@ static int clone_process(struct exec_stage *es, struct error *err)
                 return -1;
         if (prctl(PR_SET_DUMPABLE, 0) < 0)
                 return error_errno(err, errno, "exec: PR_SET_DUMPABLE");
-        if (clone_by_go_between(es, &args, v2_dir, err) < 0)
+        if (clone_by_go_between(es, &args, v2_dir, err) < 0 &&
+            (err->errnum != EAGAIN || clone_and_move(es, &args, v2_dir, err) < 0))
                 return -1;
         es->init_gate = fd_close(es->init_gate);
         return stage_send_cloned(es->stage, es->pid, es->pidfd, err);
