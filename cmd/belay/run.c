@@ -144,24 +144,25 @@ static int run_to_file(const struct args *args, struct container *c, struct laun
 }
 
 /* The container has belay's own streams, or its terminal is at the console socket. */
-static int run_inherited(const struct args *args, struct container *c, struct launch *launch,
+static int run_inherited(const struct args *args, struct container *c, const struct launch *what,
                          int *ret_status, struct error *err)
 {
         _cleanup_(launch_stdio_deinit) struct launch_stdio stdio = {.console = NULL};
+        struct launch launch = *what;
         struct session_target target = {
                 .loop = c->loop,
                 .task = c->task,
                 .id = args->id,
                 .exec_id = "",
-                .terminal = launch->terminal,
+                .terminal = launch.terminal,
         };
 
-        if (launch_stdio_init(&stdio, args, launch->terminal, err) < 0)
+        if (launch_stdio_init(&stdio, args, launch.terminal, err) < 0)
                 return -1;
-        launch->in = stdio.in;
-        launch->out = launch_stdio_out(&stdio);
-        launch->err = stdio.err;
-        if (launch_create(c, args, launch, err) < 0)
+        launch.in = stdio.in;
+        launch.out = launch_stdio_out(&stdio);
+        launch.err = stdio.err;
+        if (launch_create(c, args, &launch, err) < 0)
                 return -1;
         return args->detach ? launch_start(c, args, err) : session_run(&target, ret_status, err);
 }
