@@ -103,9 +103,10 @@ static int view_record(const struct container *c, const char *exec_id, struct vi
 }
 
 /* The task API has no word for how a process ended; the shim's record in the bundle has. */
-static void view_reason(struct view *view)
+static void view_reason(const struct container *c, struct view *view)
 {
-        _cleanup_close_ int fd = open(view->state.bundle, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        const char *dir = c->bundle ? c->bundle : view->state.bundle;
+        _cleanup_close_ int fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
         struct shim_record record;
 
         if (fd >= 0 && shim_record_read(fd, view->exec_id, &record, NULL) == 0 && record.exited)
@@ -122,7 +123,7 @@ static int view_task(const struct container *c, const struct args *args, struct 
         view->status = task_status_name(view->state.status);
         view->exited = view->state.status == CONTAINERD__V1__TYPES__STATUS__STOPPED;
         if (view->exited)
-                view_reason(view);
+                view_reason(c, view);
         return 0;
 }
 

@@ -73,7 +73,7 @@ check told_as_a_signal signal reason limits
 belay delete limits
 check its_cgroup_is_gone "no" sh -c '[ -e /sys/fs/cgroup/vm/limits ] && echo yes || echo no'
 
-check killed_for_memory 137 status_of belay run --bundle /bundles/oom oom
+check killed_for_memory 137 status_of belay run --keep --bundle /bundles/oom oom
 check told_as_such oom_killed reason oom
 belay delete oom
 
