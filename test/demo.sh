@@ -71,7 +71,7 @@ run wait web || status=$?
 printf '   exit status: %d (128 + SIGKILL)\n' "$status"
 
 step 'Asked again, after the end: the same status and the same time.'
-run state web
+run state -f table web
 
 step 'Deleted: nothing is left.'
 run delete web
