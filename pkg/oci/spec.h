@@ -194,7 +194,7 @@ struct oci_device_rule {
  * update sends zeros for what is to stay as it is. */
 struct oci_memory {
         bool has_limit, has_reservation, has_swap, has_swappiness, has_disable_oom_killer;
-        bool has_kernel, has_kernel_tcp;  /* accepted and ignored: no kernel since 5.4 heeds them */
+        bool has_kernel, has_kernel_tcp;  /* accepted without effect, as yet */
         int64_t limit, reservation, swap; /* bytes; -1: unlimited */
         uint64_t swappiness;
         bool disable_oom_killer;
