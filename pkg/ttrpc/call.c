@@ -21,6 +21,7 @@ static void call_free(struct ttrpc_call *call)
         struct ttrpc_pool *pool = call->pool;
 
         loop_deferred_cancel(&call->cancel_late);
+        loop_deferred_cancel(&call->room_late);
         loop_timer_free(call->deadline_timer);
         if (call->server) {
                 call->server->n_call_bytes -= call->n_bytes;
@@ -32,7 +33,7 @@ static void call_free(struct ttrpc_call *call)
 }
 
 /* The handler's own code may still look at its request. */
-static void call_release(struct ttrpc_call *call)
+void ttrpc_call_release(struct ttrpc_call *call)
 {
         if (call->in_handler)
                 call->done = true;
@@ -47,6 +48,8 @@ static void call_close(struct ttrpc_call *call)
 
         call->deadline_timer = loop_timer_free(call->deadline_timer);
         ttrpc_streams_remove(&conn->streams, &call->stream);
+        conn->n_streaming -= call->kind != TTRPC_UNARY;
+        loop_deferred_cancel(&call->room_late);
         call->conn = NULL;
         ttrpc_conn_stream_ended(conn);
 }
@@ -56,7 +59,7 @@ static void call_tell_keeper(struct ttrpc_call *call)
         call->cancelling = true;
         call->on_cancel(call, call->on_cancel_userdata);
         call->cancelling = false;
-        call_release(call);
+        ttrpc_call_release(call);
 }
 
 void ttrpc_call_cancel(struct ttrpc_call *call, int code, const char *text)
@@ -127,8 +130,10 @@ struct ttrpc_call *ttrpc_call_new(struct ttrpc_conn *conn, const struct ttrpc_se
         call->server = server;
         call->service = service->descriptor;
         call->method = &service->descriptor->methods[method];
+        call->kind = service->kinds ? service->kinds[method] : TTRPC_UNARY;
         list_init(&call->detached);
         loop_deferred_init(&call->cancel_late, call_on_cancel_late);
+        loop_deferred_init(&call->room_late, ttrpc_call_on_room_late);
         if (call_copy_metadata(call, request) < 0) {
                 ttrpc_pool_arena_give(conn->pool, arena);
                 return NULL;
@@ -139,6 +144,7 @@ struct ttrpc_call *ttrpc_call_new(struct ttrpc_conn *conn, const struct ttrpc_se
         call->conn = conn;
         call->stream.id = stream_id;
         ttrpc_streams_add(&conn->streams, &call->stream);
+        conn->n_streaming += call->kind != TTRPC_UNARY;
         return call;
 }
 
@@ -156,20 +162,32 @@ static void call_start_deadline(struct ttrpc_call *call)
 void ttrpc_call_run(struct ttrpc_call *call, ttrpc_handler handler, const ProtobufCMessage *message,
                     void *userdata)
 {
-        call->in_handler = true;
+        ttrpc_call_enter(call);
         handler(call, message, userdata);
+        if (call->conn && call->deadline_ns != 0)
+                call_start_deadline(call);
+        ttrpc_call_leave(call);
+}
+
+void ttrpc_call_enter(struct ttrpc_call *call)
+{
+        assert(!call->in_handler);
+        call->in_handler = true;
+}
+
+void ttrpc_call_leave(struct ttrpc_call *call)
+{
         call->in_handler = false;
         if (call->done)
                 call_free(call);
-        else if (call->conn && call->deadline_ns != 0)
-                call_start_deadline(call);
 }
 
-static void call_finish(struct ttrpc_call *call, struct ttrpc_out *out)
+void ttrpc_call_finish(struct ttrpc_call *call, struct ttrpc_out *out)
 {
+        assert(call->conn);
         ttrpc_conn_send_consume(call->conn, out);
         call_close(call);
-        call_release(call);
+        ttrpc_call_release(call);
 }
 
 void ttrpc_call_reply(struct ttrpc_call *call, const ProtobufCMessage *response)
@@ -177,15 +195,15 @@ void ttrpc_call_reply(struct ttrpc_call *call, const ProtobufCMessage *response)
         struct error err = ERROR_INIT;
         struct ttrpc_out *out;
 
-        assert(!call->done && !call->cancelling);
+        assert(!call->done && !call->cancelling && !(call->kind & TTRPC_SERVER_STREAM));
         if (!call->conn) {
-                call_release(call);
+                ttrpc_call_release(call);
                 return;
         }
         assert(response->descriptor == call->method->output);
         if (ttrpc_out_response(&out, call->stream.id, response, &err) < 0)
                 out = ttrpc_out_status(call->stream.id, err.code, err.msg);
-        call_finish(call, out);
+        ttrpc_call_finish(call, out);
 }
 
 /* A failure that claims to be none must not look like an empty answer. */
@@ -193,11 +211,11 @@ void ttrpc_call_refuse(struct ttrpc_call *call, int code, const char *text)
 {
         assert(!call->done && !call->cancelling);
         if (!call->conn)
-                call_release(call);
+                ttrpc_call_release(call);
         else
-                call_finish(call,
-                            ttrpc_out_status(call->stream.id,
-                                             code == STATUS_OK ? STATUS_UNKNOWN : code, text));
+                ttrpc_call_finish(call, ttrpc_out_status(call->stream.id,
+                                                         code == STATUS_OK ? STATUS_UNKNOWN : code,
+                                                         text));
 }
 
 void ttrpc_call_fail(struct ttrpc_call *call, int code, const char *fmt, ...)

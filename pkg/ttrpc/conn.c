@@ -106,6 +106,8 @@ static void conn_sent(struct ttrpc_conn *conn, size_t n)
                         return;
                 }
                 n -= rest;
+                if (out->is_data)
+                        conn->ops->on_sent(conn, out);
                 (void)ttrpc_out_free(out);
         }
 }

@@ -37,6 +37,11 @@ struct ttrpc_conn_ops {
         /* A frame above TTRPC_MESSAGE_MAX has been read and thrown away. */
         void (*on_oversized)(struct ttrpc_conn *conn, const struct ttrpc_frame *frame);
 
+        /* A Data frame of a stream has left; from inside of whoever sends, so it may only take
+         * note.
+         */
+        void (*on_sent)(struct ttrpc_conn *conn, const struct ttrpc_out *out);
+
         /* The connection is closed already; its owner drops it now. */
         void (*on_lost)(struct ttrpc_conn *conn, const struct error *err);
 };
@@ -54,6 +59,7 @@ struct ttrpc_conn {
         struct list node;
         uint32_t last_id;
         struct ttrpc_streams streams; /* must be empty when the last reference goes */
+        size_t n_streaming;           /* how many of them carry more than a request and an answer */
 
         /* The frame that is being read. */
         uint8_t header[TTRPC_HEADER_SIZE];

@@ -93,6 +93,26 @@ static void call_start(struct ttrpc_call *call, const struct ttrpc_service *serv
                 ttrpc_call_run(call, handler, message, service->userdata);
 }
 
+/* A stream of requests: what comes with the first frame is a message like any other. */
+static void stream_start(struct ttrpc_call *call, const struct ttrpc_service *service,
+                         ttrpc_handler handler, const struct ttrpc_wire_request *request,
+                         const struct ttrpc_frame *frame)
+{
+        struct ttrpc_conn *conn = call->conn;
+        uint32_t id = frame->stream_id;
+        struct ttrpc_stream *stream;
+
+        if (request->timeout_ns < 0) {
+                ttrpc_call_refuse(call, STATUS_DEADLINE_EXCEEDED, ttrpc_deadline_text);
+                return;
+        }
+        ttrpc_call_run(call, handler, NULL, service->userdata);
+        stream = ttrpc_streams_find(&conn->streams, id);
+        if (stream)
+                ttrpc_call_take_first(container_of(stream, struct ttrpc_call, stream), frame,
+                                      request->payload);
+}
+
 static void on_request(struct ttrpc_conn *conn, const struct ttrpc_frame *frame,
                        const uint8_t *body)
 {
@@ -102,6 +122,7 @@ static void on_request(struct ttrpc_conn *conn, const struct ttrpc_frame *frame,
         struct ttrpc_call *call;
         uint32_t id = frame->stream_id;
         const char *why = NULL;
+        enum ttrpc_kind kind;
         unsigned method = 0;
 
         if (id <= conn->last_id) {
@@ -126,7 +147,8 @@ static void on_request(struct ttrpc_conn *conn, const struct ttrpc_frame *frame,
                        span_print_len(request.method), span_print_data(request.method));
                 return;
         }
-        if (frame->flags & TTRPC_FLAG_REMOTE_OPEN) {
+        kind = service->kinds ? service->kinds[method] : TTRPC_UNARY;
+        if (frame->flags & TTRPC_FLAG_REMOTE_OPEN && !(kind & TTRPC_CLIENT_STREAM)) {
                 refuse(conn, id, STATUS_INVALID_ARGUMENT, "method %s takes no stream of requests",
                        service->descriptor->methods[method].name);
                 return;
@@ -137,15 +159,22 @@ static void on_request(struct ttrpc_conn *conn, const struct ttrpc_frame *frame,
                        TTRPC_CALLS_PER_CONNECTION_MAX);
                 return;
         }
+        if (kind != TTRPC_UNARY && conn->n_streaming >= TTRPC_STREAMS_PER_CONNECTION_MAX) {
+                refuse(conn, id, STATUS_RESOURCE_EXHAUSTED,
+                       "ttrpc: the connection carries %u streams already",
+                       TTRPC_STREAMS_PER_CONNECTION_MAX);
+                return;
+        }
         call = ttrpc_call_new(conn, service, method, &request, id);
         if (!call)
                 refuse(conn, id, STATUS_RESOURCE_EXHAUSTED, "ttrpc: no memory for a call");
+        else if (kind & TTRPC_CLIENT_STREAM)
+                stream_start(call, service, service->handlers[method], &request, frame);
         else
                 call_start(call, service, service->handlers[method], &request);
 }
 
-/* No method here takes a stream, so data is a mistake, on an open call as on any other id. */
-static void on_data(struct ttrpc_conn *conn, const struct ttrpc_frame *frame)
+static void on_data(struct ttrpc_conn *conn, const struct ttrpc_frame *frame, const uint8_t *body)
 {
         struct ttrpc_stream *stream = ttrpc_streams_find(&conn->streams, frame->stream_id);
 
@@ -153,8 +182,7 @@ static void on_data(struct ttrpc_conn *conn, const struct ttrpc_frame *frame)
                 refuse(conn, frame->stream_id, STATUS_INVALID_ARGUMENT,
                        "StreamID is no longer active");
         else
-                ttrpc_call_cancel(container_of(stream, struct ttrpc_call, stream),
-                                  STATUS_INVALID_ARGUMENT, "unary call takes no stream data");
+                ttrpc_call_take_data(container_of(stream, struct ttrpc_call, stream), frame, body);
 }
 
 static void server_on_frame(struct ttrpc_conn *conn, const struct ttrpc_frame *frame,
@@ -168,7 +196,7 @@ static void server_on_frame(struct ttrpc_conn *conn, const struct ttrpc_frame *f
         else if (frame->type == TTRPC_FRAME_REQUEST)
                 on_request(conn, frame, body);
         else
-                on_data(conn, frame);
+                on_data(conn, frame, body);
 }
 
 static void server_on_oversized(struct ttrpc_conn *conn, const struct ttrpc_frame *frame)
@@ -176,6 +204,14 @@ static void server_on_oversized(struct ttrpc_conn *conn, const struct ttrpc_fram
         refuse(conn, frame->stream_id, STATUS_RESOURCE_EXHAUSTED,
                "message length %u exceed maximum message size of %u", frame->length,
                TTRPC_MESSAGE_MAX);
+}
+
+static void server_on_sent(struct ttrpc_conn *conn, const struct ttrpc_out *out)
+{
+        struct ttrpc_stream *stream = ttrpc_streams_find(&conn->streams, out->stream_id);
+
+        if (stream)
+                ttrpc_call_sent(container_of(stream, struct ttrpc_call, stream), out);
 }
 
 static void server_on_lost(struct ttrpc_conn *conn, const struct error *err)
@@ -188,5 +224,6 @@ const struct ttrpc_conn_ops ttrpc_server_conn_ops = {
         .half_close = true,
         .on_frame = server_on_frame,
         .on_oversized = server_on_oversized,
+        .on_sent = server_on_sent,
         .on_lost = server_on_lost,
 };

@@ -21,6 +21,14 @@
  * go. */
 #define TTRPC_CONNECTIONS_MAX 256
 
+/* Streaming calls on one connection, and what each may have queued: together they stay below what
+ * costs a connection, and leave room for the answers of other calls. */
+#define TTRPC_STREAMS_PER_CONNECTION_MAX 32
+#define TTRPC_STREAM_QUEUED_MAX          (128u << 10)
+
+/* What a message counts beside its own bytes. */
+#define TTRPC_FRAME_COST 64
+
 /* Bytes queued to a peer that does not read; beyond it the connection is dropped. */
 #define TTRPC_QUEUED_BYTES_MAX (8u << 20)
 

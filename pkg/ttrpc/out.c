@@ -13,12 +13,13 @@
 
 enum { OUT_LARGE = 8192 };
 
-static struct ttrpc_out *out_new(uint32_t stream_id, uint8_t type, size_t n_body)
+static struct ttrpc_out *out_new(uint32_t stream_id, uint8_t type, uint8_t flags, size_t n_body)
 {
         struct ttrpc_frame frame = {
                 .length = (uint32_t)n_body,
                 .stream_id = stream_id,
                 .type = type,
+                .flags = flags,
         };
         size_t len = TTRPC_HEADER_SIZE + n_body;
         size_t size = sizeof(struct ttrpc_out) + len;
@@ -41,6 +42,8 @@ static struct ttrpc_out *out_new(uint32_t stream_id, uint8_t type, size_t n_body
         out->arena = arena;
         out->len = len;
         out->sent = 0;
+        out->stream_id = stream_id;
+        out->is_data = type == TTRPC_FRAME_DATA;
         ttrpc_frame_encode(&frame, out->data);
         return out;
 }
@@ -57,15 +60,15 @@ struct ttrpc_out *ttrpc_out_free(struct ttrpc_out *out)
         return NULL;
 }
 
-static int out_prepare(struct ttrpc_out **ret, uint32_t stream_id, uint8_t type, size_t n_body,
-                       struct error *err)
+static int out_prepare(struct ttrpc_out **ret, uint32_t stream_id, uint8_t type, uint8_t flags,
+                       size_t n_body, struct error *err)
 {
         *ret = NULL;
         if (n_body > TTRPC_MESSAGE_MAX)
                 return error_set(err, STATUS_RESOURCE_EXHAUSTED,
                                  "message length %zu exceed maximum message size of %u", n_body,
                                  TTRPC_MESSAGE_MAX);
-        *ret = out_new(stream_id, type, n_body);
+        *ret = out_new(stream_id, type, flags, n_body);
         if (!*ret)
                 return error_set(err, STATUS_RESOURCE_EXHAUSTED,
                                  "no memory for a message of %zu bytes", n_body);
@@ -77,34 +80,58 @@ int ttrpc_out_response(struct ttrpc_out **ret, uint32_t stream_id, const Protobu
 {
         size_t n_payload = protobuf_c_message_get_packed_size(message);
 
-        if (out_prepare(ret, stream_id, TTRPC_FRAME_RESPONSE, ttrpc_wire_response_size(n_payload),
-                        err) < 0)
+        if (out_prepare(ret, stream_id, TTRPC_FRAME_RESPONSE, 0,
+                        ttrpc_wire_response_size(n_payload), err) < 0)
                 return -1;
         (void)protobuf_c_message_pack(
                 message, ttrpc_wire_response_head_put((*ret)->data + TTRPC_HEADER_SIZE, n_payload));
         return 0;
 }
 
-int ttrpc_out_request(struct ttrpc_out **ret, uint32_t stream_id, const char *service,
-                      const char *method, const ProtobufCMessage *message,
+int ttrpc_out_request(struct ttrpc_out **ret, uint32_t stream_id, uint8_t flags,
+                      const char *service, const char *method, const ProtobufCMessage *message,
                       const struct ttrpc_call_options *options, struct error *err)
 {
-        size_t n_payload = protobuf_c_message_get_packed_size(message);
+        size_t n_payload = message ? protobuf_c_message_get_packed_size(message) : 0;
         size_t n_body = ttrpc_wire_request_size(service, method, n_payload, options);
+        uint8_t *payload;
 
-        if (out_prepare(ret, stream_id, TTRPC_FRAME_REQUEST, n_body, err) < 0)
+        if (out_prepare(ret, stream_id, TTRPC_FRAME_REQUEST, flags, n_body, err) < 0)
                 return -1;
-        (void)protobuf_c_message_pack(
-                message, ttrpc_wire_request_head_put((*ret)->data + TTRPC_HEADER_SIZE, service,
-                                                     method, n_payload, options));
+        payload = ttrpc_wire_request_head_put((*ret)->data + TTRPC_HEADER_SIZE, service, method,
+                                              n_payload, options);
+        if (message)
+                (void)protobuf_c_message_pack(message, payload);
         return 0;
+}
+
+int ttrpc_out_data(struct ttrpc_out **ret, uint32_t stream_id, const ProtobufCMessage *message,
+                   struct error *err)
+{
+        size_t n = protobuf_c_message_get_packed_size(message);
+
+        if (out_prepare(ret, stream_id, TTRPC_FRAME_DATA, 0, n, err) < 0)
+                return -1;
+        (void)protobuf_c_message_pack(message, (*ret)->data + TTRPC_HEADER_SIZE);
+        return 0;
+}
+
+struct ttrpc_out *ttrpc_out_close(uint32_t stream_id)
+{
+        return out_new(stream_id, TTRPC_FRAME_DATA, TTRPC_FLAG_REMOTE_CLOSED | TTRPC_FLAG_NO_DATA,
+                       0);
+}
+
+size_t ttrpc_out_cost(const struct ttrpc_out *out)
+{
+        return out->len - TTRPC_HEADER_SIZE + TTRPC_FRAME_COST;
 }
 
 struct ttrpc_out *ttrpc_out_status(uint32_t stream_id, int code, const char *text)
 {
         size_t n_text = strlen(text);
         struct ttrpc_out *out =
-                out_new(stream_id, TTRPC_FRAME_RESPONSE, ttrpc_wire_status_size(code, n_text));
+                out_new(stream_id, TTRPC_FRAME_RESPONSE, 0, ttrpc_wire_status_size(code, n_text));
 
         if (out)
                 ttrpc_wire_status_put(out->data + TTRPC_HEADER_SIZE, code, text, n_text);

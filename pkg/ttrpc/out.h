@@ -7,6 +7,7 @@
 #pragma once
 
 #include <protobuf-c/protobuf-c.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -20,6 +21,8 @@ struct ttrpc_out {
         struct arena *arena; /* of a large buffer, this struct included; else NULL */
         size_t len;          /* header and body */
         size_t sent;
+        uint32_t stream_id;
+        bool is_data; /* of a stream, which wants to know when it has left */
         uint8_t data[];
 };
 
@@ -29,9 +32,20 @@ struct ttrpc_out {
  */
 int ttrpc_out_response(struct ttrpc_out **ret, uint32_t stream_id, const ProtobufCMessage *message,
                        struct error *err);
-int ttrpc_out_request(struct ttrpc_out **ret, uint32_t stream_id, const char *service,
-                      const char *method, const ProtobufCMessage *message,
+
+/* flags: of the frame. message may be NULL: the call opens a stream of requests. */
+int ttrpc_out_request(struct ttrpc_out **ret, uint32_t stream_id, uint8_t flags,
+                      const char *service, const char *method, const ProtobufCMessage *message,
                       const struct ttrpc_call_options *options, struct error *err);
+
+int ttrpc_out_data(struct ttrpc_out **ret, uint32_t stream_id, const ProtobufCMessage *message,
+                   struct error *err);
+
+/* The empty Data frame that ends the sender's side of a stream; NULL without memory. */
+struct ttrpc_out *ttrpc_out_close(uint32_t stream_id);
+
+/* What a message counts against the room of its stream. */
+size_t ttrpc_out_cost(const struct ttrpc_out *out);
 
 /* The text must be valid UTF-8; NULL without memory. */
 struct ttrpc_out *ttrpc_out_status(uint32_t stream_id, int code, const char *text);

@@ -167,6 +167,14 @@ struct ttrpc_server *ttrpc_server_free(struct ttrpc_server *server)
 int ttrpc_server_register(struct ttrpc_server *server, const ProtobufCServiceDescriptor *descriptor,
                           const ttrpc_handler *handlers, void *userdata, struct error *err)
 {
+        return ttrpc_server_register_streaming(server, descriptor, NULL, handlers, userdata, err);
+}
+
+int ttrpc_server_register_streaming(struct ttrpc_server *server,
+                                    const ProtobufCServiceDescriptor *descriptor,
+                                    const enum ttrpc_kind *kinds, const ttrpc_handler *handlers,
+                                    void *userdata, struct error *err)
+{
         struct ttrpc_service *service;
 
         list_for_each(other, &server->services, struct ttrpc_service, node) {
@@ -185,6 +193,7 @@ int ttrpc_server_register(struct ttrpc_server *server, const ProtobufCServiceDes
                 return error_set(err, STATUS_RESOURCE_EXHAUSTED, "ttrpc service %s: no memory",
                                  descriptor->name);
         service->descriptor = descriptor;
+        service->kinds = kinds;
         service->handlers = handlers;
         service->userdata = userdata;
         list_append(&server->services, &service->node);

@@ -18,6 +18,7 @@
 struct ttrpc_service {
         struct list node;
         const ProtobufCServiceDescriptor *descriptor;
+        const enum ttrpc_kind *kinds; /* NULL: all are unary */
         const ttrpc_handler *handlers;
         void *userdata;
 };
@@ -62,7 +63,13 @@ struct ttrpc_call {
         void *on_cancel_userdata;
         size_t n_metadata;
         struct ttrpc_metadata *metadata;
-        bool in_handler;
+        enum ttrpc_kind kind;
+        bool half_closed; /* the peer sends no more requests */
+        size_t n_queued;  /* cost of the stream's messages that have not left */
+        struct loop_deferred room_late;
+        const struct ttrpc_stream_ops *stream_ops;
+        void *stream_userdata;
+        bool in_handler; /* or in another callback of the call's keeper */
         bool cancelling; /* on_cancel is on the stack */
         bool done;       /* to be freed when the handler returns */
 };
@@ -73,7 +80,31 @@ extern const struct ttrpc_conn_ops ttrpc_server_conn_ops;
 /* server.c: takes a lost connection off the server. */
 void ttrpc_server_conn_lost(struct ttrpc_server *server, struct ttrpc_conn *conn);
 
+/* stream.c */
+
+/* A Data frame for an open call. */
+void ttrpc_call_take_data(struct ttrpc_call *call, const struct ttrpc_frame *frame,
+                          const uint8_t *body);
+
+/* What came with the request of a stream of requests. */
+void ttrpc_call_take_first(struct ttrpc_call *call, const struct ttrpc_frame *frame,
+                           struct ttrpc_span payload);
+
+/* A message of the stream has left. */
+void ttrpc_call_sent(struct ttrpc_call *call, const struct ttrpc_out *out);
+void ttrpc_call_on_room_late(struct loop_deferred *deferred);
+
 /* call.c */
+
+/* Around what a keeper's callback does with its call: it may be freed by leave, never before. */
+void ttrpc_call_enter(struct ttrpc_call *call);
+void ttrpc_call_leave(struct ttrpc_call *call);
+
+/* Frees it, or lets the callback do it that is on the stack. */
+void ttrpc_call_release(struct ttrpc_call *call);
+
+/* Ends an open call with a frame, which is consumed, and frees it. */
+void ttrpc_call_finish(struct ttrpc_call *call, struct ttrpc_out *out);
 
 /* Opens a call; NULL without memory. The request is checked, but not unpacked yet. */
 struct ttrpc_call *ttrpc_call_new(struct ttrpc_conn *conn, const struct ttrpc_service *service,

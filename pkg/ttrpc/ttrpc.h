@@ -60,6 +60,21 @@ typedef void (*ttrpc_handler)(struct ttrpc_call *call, const ProtobufCMessage *r
 int ttrpc_server_register(struct ttrpc_server *server, const ProtobufCServiceDescriptor *descriptor,
                           const ttrpc_handler *handlers, void *userdata, struct error *err);
 
+/* Which sides of a method stream: protoc-c's descriptors do not say. */
+enum ttrpc_kind {
+        TTRPC_UNARY = 0,
+        TTRPC_CLIENT_STREAM = 1, /* many requests, one response */
+        TTRPC_SERVER_STREAM = 2, /* one request, many responses */
+        TTRPC_BIDI_STREAM = TTRPC_CLIENT_STREAM | TTRPC_SERVER_STREAM,
+};
+
+/* The same for a service with methods that stream; kinds is parallel to handlers and must outlive
+ * the server, too. */
+int ttrpc_server_register_streaming(struct ttrpc_server *server,
+                                    const ProtobufCServiceDescriptor *descriptor,
+                                    const enum ttrpc_kind *kinds, const ttrpc_handler *handlers,
+                                    void *userdata, struct error *err);
+
 /* Accepts from a listening unix socket, which the server owns from now on. */
 int ttrpc_server_listen_take(struct ttrpc_server *server, int fd, struct error *err);
 
@@ -103,6 +118,42 @@ uint64_t ttrpc_call_deadline_ns(const struct ttrpc_call *call);
 /* First value of a metadata key, or NULL. */
 const char *ttrpc_call_metadata(const struct ttrpc_call *call, const char *key);
 
+/*
+ * ---- A call that streams, on the server's side ----
+ *
+ * The handler of a method with a stream of requests gets NULL for the request, and must set its ops
+ * or answer before it returns. Whoever streams also sets on_cancel: that is how it learns that the
+ * peer is gone. From all of these callbacks the call may be ended.
+ *
+ * ttrpc has no flow control, so each stream has room for TTRPC_STREAM_QUEUED_MAX bytes that the
+ * peer has not taken yet: whoever sends looks at the room first, and goes on in on_room.
+ */
+struct ttrpc_stream_ops {
+        /* message lives until it returns. NULL without a stream of requests. */
+        void (*on_message)(struct ttrpc_call *call, const ProtobufCMessage *message,
+                           void *userdata);
+
+        /* The peer sends no more; may be NULL. */
+        void (*on_half_close)(struct ttrpc_call *call, void *userdata);
+
+        /* At least half of the room is free, after it was not; may be NULL. */
+        void (*on_room)(struct ttrpc_call *call, void *userdata);
+};
+void ttrpc_call_on_stream(struct ttrpc_call *call, const struct ttrpc_stream_ops *ops,
+                          void *userdata);
+
+/* Bytes that the stream has room for. A message takes its packed size and TTRPC_FRAME_COST. */
+size_t ttrpc_call_room(const struct ttrpc_call *call);
+
+/* Sends one message of the stream of responses. RESOURCE_EXHAUSTED without room, above
+ * TTRPC_MESSAGE_MAX or without memory: then nothing was sent and the stream goes on. To a call that
+ * was cancelled it goes nowhere. */
+int ttrpc_call_send(struct ttrpc_call *call, const ProtobufCMessage *message, struct error *err);
+
+/* Ends a stream of responses well and frees the call. ttrpc_call_fail() ends it with a status, and
+ * ttrpc_call_reply() answers a stream of requests. */
+void ttrpc_call_end(struct ttrpc_call *call);
+
 /* ---- Client ---- */
 
 /* Connects to "unix:///path" or "/path"; a unix connect does not block. */
@@ -143,3 +194,44 @@ int ttrpc_client_call(struct ttrpc_client *client, const ProtobufCServiceDescrip
                       unsigned method, const ProtobufCMessage *request,
                       const struct ttrpc_call_options *options, ttrpc_response_fn fn,
                       void *userdata, struct error *err);
+
+/* ---- Streams, on the client's side ---- */
+
+struct ttrpc_client_stream;
+
+struct ttrpc_client_stream_ops {
+        /* message lives until it returns. A single response is a message, too. */
+        void (*on_message)(struct ttrpc_client_stream *stream, const ProtobufCMessage *message,
+                           void *userdata);
+
+        /* Nothing comes after it; err is NULL when the peer has ended the stream well. */
+        void (*on_end)(struct ttrpc_client_stream *stream, const struct error *err, void *userdata);
+
+        /* As ttrpc_stream_ops has it; may be NULL. */
+        void (*on_room)(struct ttrpc_client_stream *stream, void *userdata);
+};
+
+/*
+ * Starts a streaming call. request is for TTRPC_SERVER_STREAM, and NULL with a stream of requests.
+ * No callback runs before it has returned. The stream is the caller's until it frees it, also after
+ * its end and after the client is freed, which ends it. The peer is not told when a stream is freed
+ * early, since ttrpc has no word for that: what still comes is ignored.
+ */
+int ttrpc_client_stream_open(struct ttrpc_client_stream **ret, struct ttrpc_client *client,
+                             const ProtobufCServiceDescriptor *service, unsigned method,
+                             enum ttrpc_kind kind, const ProtobufCMessage *request,
+                             const struct ttrpc_call_options *options,
+                             const struct ttrpc_client_stream_ops *ops, void *userdata,
+                             struct error *err);
+
+size_t ttrpc_client_stream_room(const struct ttrpc_client_stream *stream);
+
+/* UNAVAILABLE after the stream's end; else as ttrpc_call_send(). Not after the half-close. */
+int ttrpc_client_stream_send(struct ttrpc_client_stream *stream, const ProtobufCMessage *message,
+                             struct error *err);
+
+/* No more requests; the peer's stream goes on. Idempotent. */
+void ttrpc_client_stream_half_close(struct ttrpc_client_stream *stream);
+
+/* Safe inside its own callbacks. */
+struct ttrpc_client_stream *ttrpc_client_stream_free(struct ttrpc_client_stream *stream);

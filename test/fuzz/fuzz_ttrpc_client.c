@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Any bytes as the answers of a server to three pending calls. Each call ends exactly once, by its
- * answer or by the end of the client.
+ * Any bytes as the answers of a server to three pending calls, and two that stream (ids 7 and 9).
+ * Each ends exactly once, by its answer or by the end of the client.
  */
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -12,7 +12,7 @@
 
 #include "test/unit/ttrpc/echo.pb-c.h"
 
-enum { N_CALLS = 3 };
+enum { N_CALLS = 3, N_STREAMS = 2, COUNT = 0, TALK = 2 };
 
 static void count_end(const struct error *err, const ProtobufCMessage *response, void *userdata)
 {
@@ -23,6 +23,42 @@ static void count_end(const struct error *err, const ProtobufCMessage *response,
         if (response && protobuf_c_message_get_packed_size(response) > TTRPC_MESSAGE_MAX)
                 abort();
         (*n_ended)++;
+}
+
+static void stream_on_message(struct ttrpc_client_stream *stream, const ProtobufCMessage *message,
+                              void *userdata)
+{
+        if (protobuf_c_message_get_packed_size(message) > TTRPC_MESSAGE_MAX)
+                abort();
+}
+
+static void stream_on_end(struct ttrpc_client_stream *stream, const struct error *err,
+                          void *userdata)
+{
+        int *n_ended = userdata;
+
+        (*n_ended)++;
+        ttrpc_client_stream_free(stream);
+}
+
+static const struct ttrpc_client_stream_ops stream_ops = {
+        .on_message = stream_on_message,
+        .on_end = stream_on_end,
+};
+
+static void open_streams(struct ttrpc_client *client, int *n_ended)
+{
+        Test__Ttrpc__EchoRequest request = TEST__TTRPC__ECHO_REQUEST__INIT;
+        struct ttrpc_client_stream *stream = NULL;
+
+        if (ttrpc_client_stream_open(&stream, client, &test__ttrpc__chat__descriptor, COUNT,
+                                     TTRPC_SERVER_STREAM, &request.base, NULL, &stream_ops, n_ended,
+                                     NULL) < 0 ||
+            ttrpc_client_stream_open(&stream, client, &test__ttrpc__chat__descriptor, TALK,
+                                     TTRPC_BIDI_STREAM, NULL, NULL, &stream_ops, n_ended,
+                                     NULL) < 0 ||
+            ttrpc_client_stream_send(stream, &request.base, NULL) < 0)
+                abort();
 }
 
 static void quit_on_close(struct ttrpc_client *client, const struct error *err, void *userdata)
@@ -47,6 +83,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                                       NULL, count_end, &n_ended, NULL) < 0)
                         abort();
         }
+        open_streams(client, &n_ended);
         ttrpc_client_on_close(client, quit_on_close, loop);
         /* What does not fit into the socket is not part of the game. */
         (void)!send(fds[1], data, size, MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -56,7 +93,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         ttrpc_client_free(client);
         loop_free(loop);
         (void)close(fds[1]);
-        if (n_ended != N_CALLS)
+        if (n_ended != N_CALLS + N_STREAMS)
                 abort();
         return 0;
 }

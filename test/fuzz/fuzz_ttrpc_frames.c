@@ -43,6 +43,75 @@ static const ttrpc_handler handlers[] = {
         handle_echo, handle_keep, handle_fail, handle_echo, handle_keep, NULL,
 };
 
+/* A conversation that ends when its peer says so, or with a message that names a code. */
+static void talk_on_message(struct ttrpc_call *call, const ProtobufCMessage *message,
+                            void *userdata)
+{
+        const Test__Ttrpc__EchoRequest *request = (const void *)message;
+        Test__Ttrpc__EchoResponse response = TEST__TTRPC__ECHO_RESPONSE__INIT;
+
+        if (request->number != 0) {
+                ttrpc_call_fail(call, (int)request->number, "%s", request->text);
+                return;
+        }
+        response.data = request->data;
+        (void)ttrpc_call_send(call, &response.base, NULL);
+}
+
+static void talk_on_half_close(struct ttrpc_call *call, void *userdata)
+{
+        ttrpc_call_end(call);
+}
+
+static void sum_on_half_close(struct ttrpc_call *call, void *userdata)
+{
+        Test__Ttrpc__EchoResponse response = TEST__TTRPC__ECHO_RESPONSE__INIT;
+
+        ttrpc_call_reply(call, &response.base);
+}
+
+static void ignore_message(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata)
+{
+        if (!message->descriptor)
+                abort();
+}
+
+static void handle_count(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata)
+{
+        const Test__Ttrpc__EchoRequest *request = (const void *)message;
+
+        if (request->number == 0)
+                ttrpc_call_end(call);
+        else
+                ttrpc_call_on_cancel(call, userdata, NULL);
+}
+
+static void handle_sum(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata)
+{
+        static const struct ttrpc_stream_ops ops = {
+                .on_message = ignore_message,
+                .on_half_close = sum_on_half_close,
+        };
+
+        ttrpc_call_on_cancel(call, userdata, NULL);
+        ttrpc_call_on_stream(call, &ops, NULL);
+}
+
+static void handle_talk(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata)
+{
+        static const struct ttrpc_stream_ops ops = {
+                .on_message = talk_on_message,
+                .on_half_close = talk_on_half_close,
+        };
+
+        ttrpc_call_on_cancel(call, userdata, NULL);
+        ttrpc_call_on_stream(call, &ops, NULL);
+}
+
+static const enum ttrpc_kind kinds[] = {TTRPC_SERVER_STREAM, TTRPC_CLIENT_STREAM,
+                                        TTRPC_BIDI_STREAM};
+static const ttrpc_handler chat_handlers[] = {handle_count, handle_sum, handle_talk};
+
 struct stop {
         struct loop_deferred deferred;
         struct loop *loop;
@@ -78,11 +147,14 @@ static void check_answers(const uint8_t *data, size_t len)
 
                 data += TTRPC_HEADER_SIZE;
                 len -= TTRPC_HEADER_SIZE;
-                if (frame.type != TTRPC_FRAME_RESPONSE || frame.length > TTRPC_MESSAGE_MAX)
+                if (frame.length > TTRPC_MESSAGE_MAX)
+                        abort();
+                if (frame.type != TTRPC_FRAME_RESPONSE && frame.type != TTRPC_FRAME_DATA)
                         abort();
                 if (frame.length > len)
                         return; /* the rest did not fit into the test's buffer */
-                if (ttrpc_wire_response_decode(&response, data, frame.length, &why) < 0)
+                if (frame.type == TTRPC_FRAME_RESPONSE &&
+                    ttrpc_wire_response_decode(&response, data, frame.length, &why) < 0)
                         abort();
                 data += frame.length;
                 len -= frame.length;
@@ -104,6 +176,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             loop_new(&loop, NULL) < 0 || ttrpc_server_new(&server, loop, NULL, NULL) < 0 ||
             ttrpc_server_register(server, &test__ttrpc__echo__descriptor, handlers, cancelled,
                                   NULL) < 0 ||
+            ttrpc_server_register_streaming(server, &test__ttrpc__chat__descriptor, kinds,
+                                            chat_handlers, cancelled, NULL) < 0 ||
             ttrpc_server_adopt_consume(server, fds[1], NULL) < 0)
                 abort();
         conn = ttrpc_conn_ref(list_first(&server->conns, struct ttrpc_conn, node));

@@ -184,7 +184,8 @@ static void a_request_is_written(void **state)
         struct ttrpc_out *out = NULL;
 
         request.text = (char *)"xy";
-        assert_int_equal(ttrpc_out_request(&out, 5, "a.B", "C", &request.base, &options, NULL), 0);
+        assert_int_equal(ttrpc_out_request(&out, 5, 0, "a.B", "C", &request.base, &options, NULL),
+                         0);
         assert_out(out, BYTES("\0\0\0\x1e\0\0\0\x05\x01\0"
                               "\x0a\x03"
                               "a.B"
@@ -197,7 +198,7 @@ static void a_request_is_written(void **state)
                               "v"
                               "\x2a\x00"
                               "\x1a\x04\x0a\x02xy"));
-        assert_int_equal(ttrpc_out_request(&out, 1, "a.B", "C", &request.base, NULL, NULL), 0);
+        assert_int_equal(ttrpc_out_request(&out, 1, 0, "a.B", "C", &request.base, NULL, NULL), 0);
         assert_out(out, BYTES("\0\0\0\x0e\0\0\0\x01\x01\0"
                               "\x0a\x03"
                               "a.B"
