@@ -220,6 +220,7 @@ int action_serve(const struct options *options, struct error *err)
 
         block_signals();
         memory_tune();
+        daemon_clean_environment();
         open_log(options);
         r = daemon_init(&d, options, err);
         if (r == 0) {

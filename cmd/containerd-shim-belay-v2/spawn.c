@@ -10,6 +10,7 @@
 #include <linux/close_range.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -147,4 +148,12 @@ int daemon_spawn(const struct options *options, bool debug, int socket_fd, pid_t
                 return -1;
         *ret_pid = pid;
         return 0;
+}
+
+void daemon_clean_environment(void)
+{
+        const char *value = getenv(MALLOC_ENV);
+
+        if (value && strcmp(value, MALLOC_TUNING) == 0)
+                (void)unsetenv(MALLOC_ENV);
 }

@@ -21,3 +21,7 @@ enum { SPAWN_SOCKET_FD = 3 };
  */
 int daemon_spawn(const struct options *options, bool debug, int socket_fd, pid_t *ret_pid,
                  struct error *err);
+
+/* In the daemon: takes what daemon_spawn() added for it out of the environment, which hooks and
+ * runtimes get from here. */
+void daemon_clean_environment(void);

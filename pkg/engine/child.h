@@ -106,6 +106,9 @@ bool plan_has_listener(const struct plan *plan);
 /* True if child_drop() loads the filter, and not child_exec(). */
 bool plan_loads_seccomp_early(const struct plan *plan);
 
+/* The environment of the process; HOME is in it when child_enter() has returned. */
+char *const *plan_environment(const struct plan *plan);
+
 /* True if the plan makes a user namespace; it needs its maps written by the stage
  * before child_prepare(). */
 bool plan_has_new_userns(const struct plan *plan);

@@ -288,6 +288,7 @@ static int run_hooks(struct create_stage *cs, const struct oci_hook_list *hooks,
         struct hook_context context = {
                 .kind = kind,
                 .cwd = cs->create->args.bundle,
+                .default_env = environ,
                 .on_group = on_hook_group,
                 .userdata = cs,
         };

@@ -188,7 +188,8 @@ static _Noreturn void hook_child(const struct oci_hook *hook, const struct hook_
         /* dup2 clears CLOEXEC; in and out are above 2, since 0 to 2 are always open here. */
         if (dup2(out, STDOUT_FILENO) >= 0 && dup2(out, STDERR_FILENO) >= 0 &&
             dup2(in, STDIN_FILENO) >= 0 && (!context->cwd || chdir(context->cwd) == 0))
-                (void)execve(hook->path, hook->args.items, hook->env.items);
+                (void)execve(hook->path, hook->args.items,
+                             hook->has_env ? hook->env.items : context->default_env);
         errnum = errno;
         (void)dprintf(STDERR_FILENO, "cannot execute: %s", strerror(errnum));
         _exit(EXIT_NOT_STARTED);

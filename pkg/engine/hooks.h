@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * OCI hooks (runtime-spec config.md, "POSIX-platform Hooks"): a program with exactly the arguments
- * and the environment that the configuration gives it, the container's state on its stdin, and a
- * time limit. Blocking: hooks run in a stage or in the container's init, never in the shim.
+ * that the configuration gives it, and the environment if it gives one, the container's state on
+ * its stdin, and a time limit. Blocking: hooks run in a stage or in the container's init, never in
+ * the shim.
  */
 #pragma once
 
@@ -37,6 +38,13 @@ struct hook_context {
         const char *kind; /* "prestart" and so on, for messages */
         const char *state_json;
         const char *cwd; /* NULL: where the caller is */
+
+        /*
+         * Of hooks whose configuration does not say: the runtime's own for the host's programs, the
+         * process's for startContainer. Never the process's for one of the host's (an image could
+         * name its LD_PRELOAD: CVE-2025-23266). NULL: empty.
+         */
+        char *const *default_env;
 
         /* Called with the hook's process group, by the hook's process before it executes its
          * program and by the caller of hooks_run(), and with 0 when it has ended; NULL: not wanted.

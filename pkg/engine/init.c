@@ -137,6 +137,7 @@ static int run_hooks(const struct oci_hook_list *hooks, void *userdata, struct e
         struct hook_context context = {
                 .kind = init->has_dropped ? "startContainer" : "createContainer",
                 .cwd = init->has_dropped ? NULL : plan->options.bundle,
+                .default_env = init->has_dropped ? plan_environment(plan) : environ,
         };
         char *json;
 

@@ -222,6 +222,35 @@ static int give_addresses(int sock, unsigned index, const struct address *list)
 
 /* ---- devices ---- */
 
+/*
+ * The names under which devices arrive. A template ("eth%d") is filled in by the kernel where the
+ * name is to be, and would not be known here afterwards: such a device travels under a name of ours
+ * and is renamed by its index.
+ */
+static const char **arrival_names(const struct oci_net_device *devices, size_t n,
+                                  struct arena *arena)
+{
+        const char **names = arena_calloc(arena, n, sizeof(*names));
+
+        for (size_t i = 0; names && i < n; i++) {
+                names[i] = strchr(devices[i].name, '%') ? arena_printf(arena, "belay-%zu", i)
+                                                        : devices[i].name;
+                if (!names[i])
+                        return NULL;
+        }
+        return names;
+}
+
+static int rename_device(int sock, unsigned index, const char *name)
+{
+        const struct ifinfomsg body = {.ifi_index = (int)index};
+        struct request r;
+        struct nlmsghdr *h = request_init(&r, RTM_NEWLINK, 0, &body, sizeof(body));
+
+        request_add(h, IFLA_IFNAME, name, strlen(name) + 1);
+        return request_do(sock, h);
+}
+
 static int move_device(int sock, unsigned index, const char *name, int netns_fd)
 {
         const struct ifinfomsg body = {.ifi_family = AF_UNSPEC, .ifi_index = (int)index};
@@ -248,8 +277,9 @@ static int fail(const struct oci_net_device *d, int r, const char *what, struct 
         return error_errno(err, -r, "linux.netDevices: '%s': %s", d->host_name, what);
 }
 
-static int send_away(const struct oci_net_device *devices, size_t n, int netns_fd,
-                     struct arena *arena, struct address **addresses, struct error *err)
+static int send_away(const struct oci_net_device *devices, const char *const *names, size_t n,
+                     int netns_fd, struct arena *arena, struct address **addresses,
+                     struct error *err)
 {
         _cleanup_close_ int sock = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
         unsigned *indexes = arena_calloc(arena, n, sizeof(*indexes));
@@ -270,7 +300,7 @@ static int send_away(const struct oci_net_device *devices, size_t n, int netns_f
                         return fail(&devices[i], r, "read its addresses", err);
         }
         for (size_t i = 0; i < n; i++) {
-                int r = move_device(sock, indexes[i], devices[i].name, netns_fd);
+                int r = move_device(sock, indexes[i], names[i], netns_fd);
 
                 if (r < 0)
                         return fail(&devices[i], r, "move it into the container", err);
@@ -280,20 +310,21 @@ static int send_away(const struct oci_net_device *devices, size_t n, int netns_f
 
 /* In the container's network namespace. The kernel would move a device first and then find that it
  * cannot have the name. */
-static int check_names(const struct oci_net_device *devices, size_t n, struct error *err)
+static int check_names(const struct oci_net_device *devices, const char *const *names, size_t n,
+                       struct error *err)
 {
         for (size_t i = 0; i < n; i++) {
-                if (if_nametoindex(devices[i].name) != 0)
+                if (if_nametoindex(names[i]) != 0)
                         return error_set(err, STATUS_INVALID_ARGUMENT,
                                          "linux.netDevices: '%s': the container's network has a "
                                          "device '%s' already",
-                                         devices[i].host_name, devices[i].name);
+                                         devices[i].host_name, names[i]);
         }
         return 0;
 }
 
 /* In the container's network namespace. */
-static int receive_there(const struct oci_net_device *devices, size_t n,
+static int receive_there(const struct oci_net_device *devices, const char *const *names, size_t n,
                          struct address *const *addresses, struct error *err)
 {
         _cleanup_close_ int sock = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
@@ -301,11 +332,15 @@ static int receive_there(const struct oci_net_device *devices, size_t n,
         if (sock < 0)
                 return error_errno(err, errno, "linux.netDevices: open a netlink socket");
         for (size_t i = 0; i < n; i++) {
-                unsigned index = if_nametoindex(devices[i].name);
-                int r;
+                unsigned index = if_nametoindex(names[i]);
+                int r = 0;
 
                 if (index == 0)
                         return fail(&devices[i], -errno, "find it in the container", err);
+                if (names[i] != devices[i].name)
+                        r = rename_device(sock, index, devices[i].name);
+                if (r < 0)
+                        return fail(&devices[i], r, "give it a name", err);
                 r = give_addresses(sock, index, addresses[i]);
                 if (r < 0)
                         return fail(&devices[i], r, "give it its addresses", err);
@@ -321,24 +356,25 @@ int net_devices_move(const struct oci_net_device *devices, size_t n, int netns_f
 {
         _cleanup_close_ int own = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
         struct address **addresses = arena_calloc(arena, n, sizeof(struct address *));
+        const char **names = arrival_names(devices, n, arena);
         int r;
 
-        if (!addresses)
+        if (!addresses || !names)
                 return error_set(err, STATUS_RESOURCE_EXHAUSTED, "linux.netDevices: no memory");
         if (own < 0)
                 return error_errno(err, errno, "open /proc/self/ns/net");
         if (setns(netns_fd, CLONE_NEWNET) < 0)
                 return error_errno(err, errno,
                                    "linux.netDevices: join the container's network namespace");
-        r = check_names(devices, n, err);
+        r = check_names(devices, names, n, err);
         if (setns(own, CLONE_NEWNET) < 0 && r == 0)
                 return error_errno(err, errno, "return to the network namespace");
-        if (r < 0 || send_away(devices, n, netns_fd, arena, addresses, err) < 0)
+        if (r < 0 || send_away(devices, names, n, netns_fd, arena, addresses, err) < 0)
                 return -1;
         if (setns(netns_fd, CLONE_NEWNET) < 0)
                 return error_errno(err, errno,
                                    "linux.netDevices: join the container's network namespace");
-        r = receive_there(devices, n, addresses, err);
+        r = receive_there(devices, names, n, addresses, err);
         if (setns(own, CLONE_NEWNET) < 0 && r == 0)
                 return error_errno(err, errno, "return to the network namespace");
         return r;

@@ -46,6 +46,11 @@ bool plan_loads_seccomp_early(const struct plan *plan)
                (!plan->process->no_new_privileges || plan_has_listener(plan));
 }
 
+char *const *plan_environment(const struct plan *plan)
+{
+        return plan->private_->envp;
+}
+
 static struct plan *plan_alloc(const struct plan_options *options, struct arena *arena)
 {
         struct plan *plan = arena_alloc(arena, sizeof(*plan));
@@ -76,16 +81,17 @@ static int add_environment(struct plan *plan, struct error *err)
         p->envp = arena_calloc(p->arena, env->n + 2, sizeof(*p->envp));
         if (!p->envp)
                 return plan_no_memory(err);
+        p->n_env = plan_unique_env(env, p->envp, p->arena);
+        if (p->n_env == SIZE_MAX)
+                return plan_no_memory(err);
         p->search_path = DEFAULT_PATH;
-        p->home_slot = env->n;
-        p->n_env = env->n;
-        for (size_t i = 0; i < env->n; i++) {
-                p->envp[i] = env->items[i];
-                if (str_has_prefix(env->items[i], "PATH="))
-                        p->search_path = env->items[i] + 5;
-                if (strcmp(env->items[i], "HOME=") == 0)
+        p->home_slot = p->n_env;
+        for (size_t i = 0; i < p->n_env; i++) {
+                if (str_has_prefix(p->envp[i], "PATH="))
+                        p->search_path = p->envp[i] + 5;
+                if (strcmp(p->envp[i], "HOME=") == 0)
                         p->home_slot = i;
-                else if (str_has_prefix(env->items[i], "HOME="))
+                else if (str_has_prefix(p->envp[i], "HOME="))
                         p->has_home = true;
         }
         return 0;

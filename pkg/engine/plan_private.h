@@ -133,6 +133,10 @@ struct plan_private {
 int plan_check(const struct oci_spec *spec, const struct plan_options *options, struct error *err);
 int plan_check_process(const struct oci_process *process, struct error *err);
 
+/* plan_env.c: the entries without those that a later one of the same name takes the place of, in
+ * their order; ret has room for all and a NULL. Returns how many; SIZE_MAX: no memory. */
+size_t plan_unique_env(const struct oci_strings *env, char **ret, struct arena *arena);
+
 /* plan_sysctl.c: the path below /proc/sys of a key and the namespace that it belongs to, if the
  * container's namespaces make it its own. Pure. */
 int plan_sysctl_path(const struct oci_spec *spec, const char *key, struct arena *arena,

@@ -76,8 +76,12 @@ int plan_sysctl_path(const struct oci_spec *spec, const char *key, struct arena 
         } else if (str_has_prefix(below, "net/")) {
                 type = OCI_NS_NETWORK;
                 name = "network";
-        } else if (strcmp(below, "kernel/hostname") == 0 ||
-                   strcmp(below, "kernel/domainname") == 0) {
+        } else if (strcmp(below, "kernel/hostname") == 0) {
+                /* There is a property for it, which other runtimes insist on, too. */
+                return error_set(err, STATUS_INVALID_ARGUMENT,
+                                 "linux.sysctl: '%s' is not allowed: it is the property 'hostname'",
+                                 key);
+        } else if (strcmp(below, "kernel/domainname") == 0) {
                 type = OCI_NS_UTS;
                 name = "uts";
         } else {
@@ -89,10 +93,9 @@ int plan_sysctl_path(const struct oci_spec *spec, const char *key, struct arena 
         if (!ns[type].present)
                 return error_set(err, STATUS_INVALID_ARGUMENT,
                                  "linux.sysctl: '%s' needs a %s namespace", key, name);
-        if ((strcmp(below, "kernel/hostname") == 0 && spec->hostname) ||
-            (strcmp(below, "kernel/domainname") == 0 && spec->domainname))
+        if (type == OCI_NS_UTS && spec->domainname)
                 return error_set(err, STATUS_INVALID_ARGUMENT,
-                                 "linux.sysctl: '%s' is set by '%s' already", key, below + 7);
+                                 "linux.sysctl: '%s' is set by 'domainname' already", key);
         *ret = path;
         *ret_type = type;
         return 0;

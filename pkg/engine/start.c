@@ -74,6 +74,7 @@ static int poststart_stage_run(struct engine_job *job, struct stage *stage, stru
         struct hook_context context = {
                 .kind = "poststart",
                 .cwd = c->bundle,
+                .default_env = environ,
                 .on_group = on_hook_group,
                 .userdata = stage,
         };

@@ -64,6 +64,7 @@ static void run_poststop(const struct teardown *t)
         struct hook_context context = {
                 .kind = "poststop",
                 .cwd = t->bundle,
+                .default_env = environ,
                 .on_group = on_hook_group,
                 .userdata = (void *)t,
         };

@@ -8,11 +8,16 @@
 
 static int parse_hook(const struct json_at *at, struct oci_hook *ret)
 {
+        struct json_at env;
+        size_t n_env = 0;
+
         if (json_require(at, "path") < 0 || json_get_path(at, "path", &ret->path) < 0 ||
             json_get_strings(at, "args", &ret->args) < 0 ||
+            json_get_list(at, "env", &env, &n_env) < 0 ||
             json_get_strings(at, "env", &ret->env) < 0 ||
             json_get_u32(at, "timeout", INT32_MAX, &ret->has_timeout, &ret->timeout_s) < 0)
                 return -1;
+        ret->has_env = env.value != NULL;
         if (!ret->path)
                 return json_fail(at, "path", "empty");
         if (ret->has_timeout && ret->timeout_s == 0)

@@ -4,7 +4,7 @@
  * become the container's.
  *
  * Invariant: all names are names that Linux would take for a device (dev_valid_name() in
- * net/core/dev.c), and no two devices end up with the same one.
+ * net/core/dev.c) or a template of one, and no two devices end up with the same one.
  */
 #include <net/if.h>
 #include <string.h>
@@ -20,23 +20,28 @@ static bool is_device_name(const char *s)
                !strpbrk(s, "/: \t\n\v\f\r");
 }
 
+/* As __dev_alloc_name() has it: "%d" once, and no other percent sign. */
+static bool is_name_or_template(const char *s)
+{
+        const char *percent = strchr(s, '%');
+
+        return is_device_name(s) && (!percent || (percent[1] == 'd' && !strchr(percent + 1, '%')));
+}
+
 static int parse_device(const struct json_at *map, struct oci_net_device *ret)
 {
         struct json_at at;
 
-        if (!is_device_name(ret->host_name))
+        if (!is_device_name(ret->host_name) || strchr(ret->host_name, '%'))
                 return json_fail(map, ret->host_name, "not the name of a network device");
         if (json_get_object(map, ret->host_name, &at) < 0 ||
             json_get_text(&at, "name", &ret->name) < 0)
                 return -1;
         if (!ret->name)
                 ret->name = ret->host_name;
-        if (!is_device_name(ret->name))
+        if (!is_name_or_template(ret->name))
                 return json_fail(&at, "name", "'%.64s' is not the name of a network device",
                                  ret->name);
-        /* The kernel would make a name of a template, and who asked for it would not know which. */
-        if (strchr(ret->name, '%'))
-                return json_not_supported(&at, "name", ret->name);
         return 0;
 }
 
@@ -55,7 +60,8 @@ int parse_net_devices(const struct json_at *at, struct oci_linux *ret)
                 if (parse_device(&map, &devices[i]) < 0)
                         return -1;
                 for (size_t j = 0; j < i; j++) {
-                        if (str_equal(devices[i].name, devices[j].name))
+                        if (str_equal(devices[i].name, devices[j].name) &&
+                            !strchr(devices[i].name, '%'))
                                 return json_fail(&map, names.items[i],
                                                  "the name '%s' is given twice", devices[i].name);
                 }

@@ -128,6 +128,7 @@ struct oci_mount {
 struct oci_hook {
         char *path;              /* absolute */
         struct oci_strings args; /* empty: {path} */
+        bool has_env;            /* else whoever runs the hook decides */
         struct oci_strings env;
         bool has_timeout;
         uint32_t timeout_s;
@@ -168,7 +169,8 @@ struct oci_namespace {
 
 struct oci_net_device {
         char *host_name;
-        char *name; /* in the container; host_name if the document gives none */
+        char *name; /* in the container; host_name if the document gives none. With a "%d" in it
+                     * the kernel puts the first number there that is free. */
 };
 
 struct oci_device {

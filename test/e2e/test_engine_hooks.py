@@ -71,6 +71,28 @@ def test_a_hooks_environment_is_its_own(lab):
     assert "ONLY=this" in env and not [e for e in env if e.startswith((host.TOKEN, "TTRPC_ADDRESS"))]
 
 
+def test_a_hook_without_an_environment(lab, monkeypatch):
+    """The runtime's for programs of the host; the process's only for what runs in its place: CVE-2025-23266."""
+    c = lab.container("true")
+    out = recorder(lab, c)
+    c.config["process"]["env"].append("FROM_IMAGE=1")
+    monkeypatch.setenv("FROM_HOST", "1")
+    kinds = ["createRuntime", "createContainer", "startContainer", "poststop"]
+    c.config["hooks"] = {kind: [{k: v for k, v in hook(out, "h", f"env > {out}/{kind}").items() if k != "env"}]
+                         for kind in kinds}
+    c.run()
+    c.wait()
+    c.delete()
+    for kind in kinds:
+        env = (out / kind).read_text().split("\n")
+        of_host = "FROM_HOST=1" in env
+        if kind == "startContainer" or (kind == "createContainer" and lab.stock):
+            assert "FROM_IMAGE=1" in env and not of_host, kind
+        else:
+            assert "FROM_IMAGE=1" not in env and of_host, kind
+        assert not [e for e in env if e.startswith("GLIBC_TUNABLES")], kind
+
+
 @pytest.mark.parametrize("kind", ["prestart", "createRuntime", "createContainer"])
 def test_a_hook_that_fails_fails_the_create_with_its_output(lab, kind):
     c = lab.container("true")

@@ -68,6 +68,16 @@ def test_two_devices_one_with_its_own_name(lab, network):
     assert " out0" not in left and " peer0" not in left
 
 
+def test_a_template_is_filled_in_where_the_device_arrives(lab, network):
+    ip("addr", "add", "10.9.8.7/24", "dev", "out0")
+    c = lab.container("sleep", "100")
+    devices(out0={"name": "eth%d"}, peer0={"name": "eth%d"})(c)
+    c.run()
+    text = inside(c, "-o", "link")
+    assert " eth0@eth1:" in text and " eth1@eth0:" in text and "belay" not in text
+    assert "inet 10.9.8.7/24" in inside(c, "-o", "addr")
+
+
 def test_hooks_find_the_device_in_place(lab, network):
     c = lab.container("true")
     devices(out0={"name": "eth0"})(c)

@@ -53,6 +53,7 @@ static int set_up(void **state)
         f->hook = (struct oci_hook){
                 .path = (char *)"/bin/sh",
                 .args = {.items = f->argv, .n = 3},
+                .has_env = true,
                 .env = {.items = f->envp, .n = 1},
         };
         f->context = (struct hook_context){
@@ -122,6 +123,30 @@ static void a_hook_has_its_own_environment_and_no_other(void **state)
         text = read_out(f);
         assert_null(strstr(text, "LEAK"));
         assert_non_null(strstr(text, "ONLY=this one\n"));
+        free(text);
+}
+
+static void a_hook_without_an_environment_gets_the_one_of_its_kind(void **state)
+{
+        struct fixture *f = *state;
+        struct error err = ERROR_INIT;
+        char *const env[] = {(char *)"KIND=1", NULL};
+        char *text;
+
+        f->hook.has_env = false;
+        f->context.default_env = env;
+        assert_int_equal(run_script(f, "tr '\\0' '\\n' </proc/self/environ >out", &err), 0);
+        text = read_out(f);
+        assert_non_null(strstr(text, "KIND=1\n"));
+        assert_null(strstr(text, "ONLY"));
+        free(text);
+        /* `"env": []` does say it */
+        f->hook.has_env = true;
+        f->envp[0] = NULL;
+        f->hook.env.n = 0;
+        assert_int_equal(run_script(f, "tr '\\0' '\\n' </proc/self/environ >out", &err), 0);
+        text = read_out(f);
+        assert_null(strstr(text, "KIND"));
         free(text);
 }
 
@@ -280,6 +305,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 CASE(a_hook_gets_the_state_on_its_stdin_and_runs_in_the_bundle),
                 CASE(a_hook_has_its_own_environment_and_no_other),
+                CASE(a_hook_without_an_environment_gets_the_one_of_its_kind),
                 CASE(no_descriptor_leaks_into_a_hook),
                 CASE(a_failure_tells_path_status_and_the_last_words),
                 CASE(only_the_end_of_much_output_is_told),

@@ -332,7 +332,8 @@ static void names_of_kernel_parameters_are_translated_once(void **state)
                 {"kernel.shm_rmid_forced", "sys/kernel/shm_rmid_forced"},
                 {"fs.mqueue.msg_max", "sys/fs/mqueue/msg_max"},
                 {"kernel.domainname", "sys/kernel/domainname"},
-                {"kernel.hostname", NULL}, /* hostname says it already */
+                {"kernel.hostname", NULL}, /* a property of its own */
+                {"kernel/hostname", NULL},
                 {"net/../kernel/panic", NULL},
                 {"net.//.kernel", NULL},
                 {"net/./x", NULL},
@@ -343,8 +344,7 @@ static void names_of_kernel_parameters_are_translated_once(void **state)
                 {"user.max_user_namespaces", NULL},
         };
         struct fixture *f = *state;
-        char host[] = "h";
-        struct oci_spec spec = {.hostname = host};
+        struct oci_spec spec = {0};
 
         spec.linux_.namespaces[OCI_NS_IPC].present = true;
         spec.linux_.namespaces[OCI_NS_NETWORK].present = true;
@@ -383,6 +383,21 @@ static void an_exec_takes_the_containers_capabilities_only_if_it_has_none(void *
         assert_int_equal(
                 plan_new_exec(&plan, process, &container, NULL, &options, f->arena, &f->err), 0);
         assert_int_equal(plan->private_->capabilities.bounding, 1 << 5);
+}
+
+static void of_variables_with_one_name_the_last_one_counts(void **state)
+{
+        static const char *const in[] = {"PATH=/a", "A=1", "NOVALUE", "B=",    "A=2",    "AB=3",
+                                         "HOME=",   "A",   "PATH=/b", "A=1=2", "HOME=/h"};
+        static const char *const out[] = {"NOVALUE", "B=", "AB=3", "PATH=/b", "A=1=2", "HOME=/h"};
+        struct fixture *f = *state;
+        char *unique[UNIT_COUNT(in) + 1];
+        const struct oci_strings env = {.items = (char **)in, .n = UNIT_COUNT(in)};
+
+        assert_int_equal(plan_unique_env(&env, unique, f->arena), UNIT_COUNT(out));
+        for (size_t i = 0; i < UNIT_COUNT(out); i++)
+                assert_string_equal(unique[i], out[i]);
+        assert_null(unique[UNIT_COUNT(out)]);
 }
 
 static void the_hosts_root_is_no_rootfs(void **state)
@@ -449,6 +464,7 @@ int main(void)
                 with_fixture(a_private_procfs_is_opened_only_if_something_is_written_there),
                 with_fixture(names_of_kernel_parameters_are_translated_once),
                 with_fixture(an_exec_takes_the_containers_capabilities_only_if_it_has_none),
+                with_fixture(of_variables_with_one_name_the_last_one_counts),
                 with_fixture(the_hosts_root_is_no_rootfs),
                 with_fixture(a_plan_without_memory_fails_and_says_so),
         };
