@@ -4,41 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "test/unit/engine/box.h"
-#include "test/unit/unit.h"
-
-static struct box_result r; /* large */
-
-#define run_ok(...) box_run_ok(*state, &(struct box_config){__VA_ARGS__}, &r)
-#define run(...)    box_run(*state, &(struct box_config){__VA_ARGS__}, &r)
-
-static int make(void **state)
-{
-        static struct box box;
-
-        box_make(&box);
-        *state = &box;
-        return 0;
-}
-
-static int destroy(void **state)
-{
-        box_remove(*state);
-        return 0;
-}
-
-static void assert_out_has(const char *text)
-{
-        if (!strstr(r.out, text))
-                fail_msg("'%s' is not in:\n%s", text, r.out);
-}
-
-static void assert_failed(const char *at, const char *text)
-{
-        if (!r.failed_at || strcmp(r.failed_at, at) != 0 || !strstr(r.err.msg, text))
-                fail_msg("wanted '%s' at %s, got '%s' at %s\n%s", text, at, r.err.msg,
-                         r.failed_at ? r.failed_at : "(none)", r.out);
-}
+#include "test/unit/engine/box_test.h"
 
 /* ---- process ---- */
 
@@ -239,8 +205,6 @@ static void stdio_pipes_belong_to_the_user(void **state)
         run_ok(.script = "echo x > /proc/self/fd/1", .user = "{\"uid\":5,\"gid\":6}");
         assert_string_equal(r.out, "x\n");
 }
-
-#define boxed(name) cmocka_unit_test_setup_teardown(name, make, destroy)
 
 int main(void)
 {

@@ -13,32 +13,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "test/unit/engine/box.h"
-#include "test/unit/unit.h"
+#include "test/unit/engine/box_test.h"
 
-static struct box_result r; /* large */
-
-#define run_ok(...) box_run_ok(*state, &(struct box_config){__VA_ARGS__}, &r)
-#define run(...)    box_run(*state, &(struct box_config){__VA_ARGS__}, &r)
-
-#define PROC "{\"destination\":\"/proc\",\"type\":\"proc\",\"source\":\"proc\"}"
-#define DEV  "{\"destination\":\"/dev\",\"type\":\"tmpfs\",\"source\":\"tmpfs\"}"
-#define PTS  "{\"destination\":\"/dev/pts\",\"type\":\"devpts\",\"source\":\"devpts\"}"
-
-static int make(void **state)
-{
-        static struct box box;
-
-        box_make(&box);
-        *state = &box;
-        return 0;
-}
-
-static int destroy(void **state)
-{
-        box_remove(*state);
-        return 0;
-}
+#define DEV "{\"destination\":\"/dev\",\"type\":\"tmpfs\",\"source\":\"tmpfs\"}"
+#define PTS "{\"destination\":\"/dev/pts\",\"type\":\"devpts\",\"source\":\"devpts\"}"
 
 /* The directory outside has its one file, with its content and mode, and nothing else. */
 static void assert_outside_is_untouched(const struct box *box)
@@ -46,13 +24,6 @@ static void assert_outside_is_untouched(const struct box *box)
         box_host(box, "test \"$(ls -A outside)\" = secret && test \"$(cat outside/secret)\" = "
                       "host-secret && test $(stat -c %a:%u:%g:%F outside/secret | tr -d ' ') = "
                       "644:0:0:regularfile && test $(stat -c %a outside) = 755");
-}
-
-static void assert_failed(const char *at, const char *text)
-{
-        if (!r.failed_at || strcmp(r.failed_at, at) != 0 || !strstr(r.err.msg, text))
-                fail_msg("wanted '%s' at %s, got '%s' at %s\n%s", text, at, r.err.msg,
-                         r.failed_at ? r.failed_at : "(none)", r.out);
 }
 
 /* ---- places to mount on ---- */
@@ -527,8 +498,6 @@ static void a_target_that_changes_while_it_is_used_never_leads_out(void **state)
         assert_outside_is_untouched(box);
         assert_true(n_mounted > 0);
 }
-
-#define boxed(name) cmocka_unit_test_setup_teardown(name, make, destroy)
 
 int main(void)
 {

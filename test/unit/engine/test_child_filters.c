@@ -9,41 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "test/unit/engine/box.h"
-#include "test/unit/unit.h"
-
-static struct box_result r; /* large */
-
-#define run_ok(...) box_run_ok(*state, &(struct box_config){__VA_ARGS__}, &r)
-#define run(...)    box_run(*state, &(struct box_config){__VA_ARGS__}, &r)
-
-static int make(void **state)
-{
-        static struct box box;
-
-        box_make(&box);
-        *state = &box;
-        return 0;
-}
-
-static int destroy(void **state)
-{
-        box_remove(*state);
-        return 0;
-}
-
-static void assert_out_has(const char *text)
-{
-        if (!strstr(r.out, text))
-                fail_msg("'%s' is not in:\n%s", text, r.out);
-}
-
-#define USERNS                                                                            \
-        "[{\"type\":\"pid\"},{\"type\":\"mount\"},{\"type\":\"ipc\"},{\"type\":\"uts\"}," \
-        "{\"type\":\"network\"},{\"type\":\"user\"},{\"type\":\"cgroup\"}]"
-#define MAPS                                                                       \
-        ",\"uidMappings\":[{\"containerID\":0,\"hostID\":100000,\"size\":65536}]," \
-        "\"gidMappings\":[{\"containerID\":0,\"hostID\":200000,\"size\":65536}]"
+#include "test/unit/engine/box_test.h"
 
 /* ---- seccomp, hooks, exec ---- */
 
@@ -217,8 +183,6 @@ static void an_execd_process_is_told_what_is_missing(void **state)
         run(.script = "touch /tmp/up; sleep 60", .while_running = exec_inside, .userdata = &job);
         assert_string_equal(r.out, "cwd '/nope': No such file or directory");
 }
-
-#define boxed(name) cmocka_unit_test_setup_teardown(name, make, destroy)
 
 int main(void)
 {

@@ -2,41 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "test/unit/engine/box.h"
-#include "test/unit/unit.h"
-
-static struct box_result r; /* large */
-
-#define run_ok(...) box_run_ok(*state, &(struct box_config){__VA_ARGS__}, &r)
-#define run(...)    box_run(*state, &(struct box_config){__VA_ARGS__}, &r)
-
-static int make(void **state)
-{
-        static struct box box;
-
-        box_make(&box);
-        *state = &box;
-        return 0;
-}
-
-static int destroy(void **state)
-{
-        box_remove(*state);
-        return 0;
-}
-
-static void assert_out_has(const char *text)
-{
-        if (!strstr(r.out, text))
-                fail_msg("'%s' is not in:\n%s", text, r.out);
-}
-
-static void assert_failed(const char *at, const char *text)
-{
-        if (!r.failed_at || strcmp(r.failed_at, at) != 0 || !strstr(r.err.msg, text))
-                fail_msg("wanted '%s' at %s, got '%s' at %s\n%s", text, at, r.err.msg,
-                         r.failed_at ? r.failed_at : "(none)", r.out);
-}
+#include "test/unit/engine/box_test.h"
 
 /* ---- root and mounts ---- */
 
@@ -78,8 +44,6 @@ static void a_read_only_root_is_read_only_but_its_mounts_are_not(void **state)
                .root = ",\"readonly\":true");
         assert_out_has("Read-only file system\nro\nrw\n");
 }
-
-#define PROC "{\"destination\":\"/proc\",\"type\":\"proc\",\"source\":\"proc\"}"
 
 static void binds_of_directories_and_files_work_with_their_options(void **state)
 {
@@ -298,8 +262,6 @@ static void a_directory_that_is_too_deep_is_not_copied(void **state)
                                         "\"source\":\"tmpfs\",\"options\":[\"tmpcopyup\"]}]");
         assert_failed("prepare", "mount 'tmpfs' on '/d': copy up '129'");
 }
-
-#define boxed(name) cmocka_unit_test_setup_teardown(name, make, destroy)
 
 int main(void)
 {

@@ -9,52 +9,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "test/unit/engine/box.h"
-#include "test/unit/unit.h"
-
-static struct box_result r; /* large */
-
-#define run_ok(...) box_run_ok(*state, &(struct box_config){__VA_ARGS__}, &r)
-#define run(...)    box_run(*state, &(struct box_config){__VA_ARGS__}, &r)
-
-static int make(void **state)
-{
-        static struct box box;
-
-        box_make(&box);
-        *state = &box;
-        return 0;
-}
-
-static int destroy(void **state)
-{
-        box_remove(*state);
-        return 0;
-}
-
-static void assert_out_has(const char *text)
-{
-        if (!strstr(r.out, text))
-                fail_msg("'%s' is not in:\n%s", text, r.out);
-}
-
-static void assert_failed(const char *at, const char *text)
-{
-        if (!r.failed_at || strcmp(r.failed_at, at) != 0 || !strstr(r.err.msg, text))
-                fail_msg("wanted '%s' at %s, got '%s' at %s\n%s", text, at, r.err.msg,
-                         r.failed_at ? r.failed_at : "(none)", r.out);
-}
-
-#define PROC "{\"destination\":\"/proc\",\"type\":\"proc\",\"source\":\"proc\"}"
+#include "test/unit/engine/box_test.h"
 
 /* ---- namespaces ---- */
-
-#define USERNS                                                                            \
-        "[{\"type\":\"pid\"},{\"type\":\"mount\"},{\"type\":\"ipc\"},{\"type\":\"uts\"}," \
-        "{\"type\":\"network\"},{\"type\":\"user\"},{\"type\":\"cgroup\"}]"
-#define MAPS                                                                       \
-        ",\"uidMappings\":[{\"containerID\":0,\"hostID\":100000,\"size\":65536}]," \
-        "\"gidMappings\":[{\"containerID\":0,\"hostID\":200000,\"size\":65536}]"
 
 static void a_user_namespace_makes_its_own_root(void **state)
 {
@@ -221,8 +178,6 @@ static void without_pivot_root_the_hosts_proc_and_sys_are_gone(void **state)
                .no_pivot_root = true);
         assert_string_equal(r.out, "1\n1\n");
 }
-
-#define boxed(name) cmocka_unit_test_setup_teardown(name, make, destroy)
 
 int main(void)
 {
