@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "pkg/base/list.h"
 #include "pkg/loop/loop.h"
@@ -23,6 +24,8 @@ struct container {
         int state_fd; /* of server->bundle; records survive a rename of the directory */
         const struct executor *executor; /* the engine, or the runtime that the Create names */
         struct executor_container *impl;
+        uint32_t io_uid; /* who gets the FIFOs of its processes; both 0: nobody is to */
+        uint32_t io_gid;
         struct process *init;
         struct list execs;
         size_t n_execs;

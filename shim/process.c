@@ -5,9 +5,12 @@
 #include "shim/process.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "pkg/base/cleanup.h"
 #include "pkg/base/clock.h"
@@ -91,6 +94,27 @@ void process_must(struct process *p, enum process_verb verb)
         (void)r;
 }
 
+/* Its ends of FIFOs are to belong to whom the Create's options say: to the container's root in a
+ * user namespace, who could not open /dev/stdout again otherwise. */
+static int own_stdio(const struct process *p, struct error *err)
+{
+        const struct container *c = p->container;
+        const int *fds = io_stdio_child_fds(p->stdio);
+
+        if (p->terminal || (c->io_uid == 0 && c->io_gid == 0))
+                return 0;
+        for (int i = 0; i < 3; i++) {
+                struct stat st;
+
+                if (fstat(fds[i], &st) < 0 || !S_ISFIFO(st.st_mode))
+                        continue;
+                if (fchown(fds[i], c->io_uid, c->io_gid) < 0)
+                        return error_errno(err, errno, "stdio %d: chown to %u:%u", i, c->io_uid,
+                                           c->io_gid);
+        }
+        return 0;
+}
+
 int process_open_stdio(struct process *p, struct error *err)
 {
         const struct io_stdio_paths paths = {
@@ -100,7 +124,8 @@ int process_open_stdio(struct process *p, struct error *err)
                 .terminal = p->terminal,
         };
 
-        if (io_stdio_open(&p->stdio, p->container->server->loop, &paths, err) < 0)
+        if (io_stdio_open(&p->stdio, p->container->server->loop, &paths, err) < 0 ||
+            own_stdio(p, err) < 0)
                 return -1;
         if (p->stdin_closed)
                 io_stdio_close_stdin(p->stdio);

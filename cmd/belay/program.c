@@ -115,6 +115,7 @@ static int shim_run(const struct args *args, const char *bundle, const char *act
                               bundle,
                               args->debug ? "-debug" : "-debug=false",
                               args->orphans ? "-orphans" : "-orphans=false",
+                              "-same-oom-score",
                               action,
                               NULL};
         const char *info_argv[] = {path, action, NULL};

@@ -40,6 +40,7 @@ static const struct flag flags[] = {
         STRING_FLAG("namespace", runtime_namespace, "namespace that owns the container"),
         BOOL_FLAG("orphans", orphans, "leave the container's processes to the caller to reap"),
         STRING_FLAG("publish-binary", publish_binary, "accepted and ignored"),
+        BOOL_FLAG("same-oom-score", same_oom_score, "keep the caller's OOM score; else one more"),
         STRING_FLAG("socket", socket, "socket to serve on, instead of descriptor 3"),
         BOOL_FLAG("v", version, "print the version and exit"),
         BOOL_FLAG("version", version, "print the version and exit"),

@@ -18,7 +18,8 @@ struct options {
         const char *debug_socket;   /* accepted, unused: nothing is profiled over a socket */
         const char *bundle;         /* of `delete` */
         bool debug;
-        bool orphans; /* the container's processes are for the caller's subreaper to reap */
+        bool orphans;        /* the container's processes are for the caller's subreaper to reap */
+        bool same_oom_score; /* of `start`: a person's containers have no daemon to die before */
         bool version;
         bool info;
         bool help;

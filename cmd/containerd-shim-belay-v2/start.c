@@ -49,11 +49,12 @@ static int link_socket_dir(const char *dir, struct error *err)
 }
 
 /* What the caller asked for the daemon once it has a pid. */
-static int place_daemon(pid_t pid, const struct input *input, struct error *err)
+static int place_daemon(pid_t pid, const struct options *options, const struct input *input,
+                        struct error *err)
 {
         if (input->shim_cgroup && place_cgroup(pid, input->shim_cgroup, err) < 0)
                 return -1;
-        return place_oom_score(pid, err);
+        return options->same_oom_score ? 0 : place_oom_score(pid, err);
 }
 
 static int print_reply(const struct input *input, const char *path, struct error *err)
@@ -82,7 +83,7 @@ static int start_daemon(const struct options *options, const struct input *input
                 return -1;
         if (daemon_spawn(options, debug, socket_fd, &pid, err) < 0)
                 return -1;
-        if (place_daemon(pid, input, err) == 0 && print_reply(input, path, err) == 0)
+        if (place_daemon(pid, options, input, err) == 0 && print_reply(input, path, err) == 0)
                 return 0;
         (void)kill(pid, SIGKILL);
         (void)waitpid(pid, NULL, 0);

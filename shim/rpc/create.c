@@ -137,26 +137,6 @@ static int check(const struct shim_server *server,
         return 0;
 }
 
-/* The container's ends of FIFOs are to belong to the container's root in a user namespace. */
-static int own_stdio(const struct process *p, const struct create_options *options,
-                     struct error *err)
-{
-        const int *fds = io_stdio_child_fds(p->stdio);
-
-        if (p->terminal || (options->io_uid == 0 && options->io_gid == 0))
-                return 0;
-        for (int i = 0; i < 3; i++) {
-                struct stat st;
-
-                if (fstat(fds[i], &st) < 0 || !S_ISFIFO(st.st_mode))
-                        continue;
-                if (fchown(fds[i], options->io_uid, options->io_gid) < 0)
-                        return error_errno(err, errno, "stdio %d: chown to %u:%u", i,
-                                           options->io_uid, options->io_gid);
-        }
-        return 0;
-}
-
 /* Mounts as the executor wants them, in the call's arena; NULL without room there. */
 static const struct executor_mount *
 make_mounts(struct arena *arena, const Containerd__Task__V2__CreateTaskRequest *request)
@@ -203,7 +183,9 @@ static int begin(struct container *c, const struct create_options *options, stru
         if (!args.mounts)
                 return error_set(err, STATUS_RESOURCE_EXHAUSTED, "%zu mounts: no memory",
                                  request->n_rootfs);
-        if (process_open_stdio(c->init, err) < 0 || own_stdio(c->init, options, err) < 0)
+        c->io_uid = options->io_uid;
+        c->io_gid = options->io_gid;
+        if (process_open_stdio(c->init, err) < 0)
                 return -1;
         args.stdio = c->init->terminal ? NULL : io_stdio_child_fds(c->init->stdio);
         c->n_jobs++;

@@ -9,6 +9,7 @@ import subprocess
 import pytest
 
 import host
+import protos
 
 KINDS = {"pid": "pid", "ipc": "ipc", "uts": "uts", "mount": "mnt", "network": "net", "cgroup": "cgroup"}
 LINKS = "for n in pid ipc uts mnt net cgroup user; do readlink /proc/self/ns/$n; done"
@@ -122,6 +123,32 @@ def test_stdio_can_be_opened_again_in_a_user_namespace(lab):
     for uid in (0, 1000):
         e = c.exec("sh", "-c", "echo b >/dev/stdout; cat /dev/stdin", user={"uid": uid, "gid": uid}).run()
         assert (e.out, e.err) == ("b\n", ""), e
+
+
+def test_io_uid_and_io_gid_own_the_streams_of_init_and_execs(lab):
+    """As Docker with userns-remap sets them: the container's root opens /dev/stdout again."""
+    c = lab.container("sh", "-c", "echo a >/dev/stdout; exec sleep 100").pipes()
+    user_namespace(c)
+    binary = {"binary_name": lab.runc_binary, "root": str(lab.dir / "runtime")} if lab.runc_binary else {}
+    c.create(options=protos.wrap(protos.runc.Options(io_uid=100000, io_gid=100001, **binary)))
+    owner = os.stat(f"/proc/{c.pid()}/fd/1")
+    assert (owner.st_uid, owner.st_gid) in ((100000, 100001), (100000, 100000))  # the second: for its root's group
+    c.start()
+    assert c.stdout.read_until(b"a\n") == b"a\n"
+    e = c.exec("sh", "-c", "echo b >/dev/stdout; echo c >/dev/stderr").run()
+    assert (e.out, e.err) == ("b\n", "c\n"), e
+
+
+def test_options_of_checkpoints_and_of_a_runtimes_root_change_nothing(lab):
+    """criu_path and the others are for binaries; the engine keeps no state below a root."""
+    c = lab.container("true")
+    binary = {"binary_name": lab.runc_binary} if lab.runc_binary else {}
+    c.create(options=protos.wrap(protos.runc.Options(criu_image_path="/no/image", criu_work_path="/no/work",
+                                                     root=str(lab.dir / "runtime"), **binary)))
+    c.start()
+    assert c.wait().status == 0
+    if not (lab.stock or lab.runc_binary):
+        assert not (lab.dir / "runtime").exists()
 
 
 def test_another_user_in_a_user_namespace(lab):

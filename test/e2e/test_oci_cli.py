@@ -250,6 +250,12 @@ def test_run_in_runcs_form(oci):
     oci.wait_stopped(c.id)
 
 
+def test_without_oom_score_adj_the_callers_stays(oci):
+    c = oci.container("cat", "/proc/self/oom_score_adj")
+    c.bundle.write()
+    assert int(oci("run", "--bundle", c.bundle.path, c.id).stdout) == int(host.read("/proc/self/oom_score_adj"))
+
+
 def test_list_spec_features_and_version_are_there(oci):
     c = oci.container("sleep", "1000")
     oci.create(c)
