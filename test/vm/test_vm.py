@@ -5,7 +5,6 @@ qemu runs Debian's cloud kernel without acceleration (-accel tcg), with an initr
 bundles. guest.sh is its init and says what it saw; each of its lines is a test here.
 """
 import json
-import os
 import pathlib
 import re
 import shutil
@@ -15,11 +14,10 @@ import sys
 import pytest
 
 HERE = pathlib.Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent / "bench"))
+sys.path[:0] = [str(HERE), str(HERE.parent / "bench")]
 import bundle  # noqa: E402
+import machine  # noqa: E402
 
-BIN = pathlib.Path(os.environ.get("BELAY_BIN_DIR", HERE.parents[1] / "out/bin"))
-VM = pathlib.Path(os.environ.get("BELAY_VM_DIR", HERE.parents[1] / "out/vm"))
 APPLETS = "sh mount mkdir cp switch_root cat tr sed cut wc tail sleep mknod poweroff dd ls true".split()
 CHECKS = re.findall(r"^check (\w+)", (HERE / "guest.sh").read_text(), re.M)
 TIMEOUT_S = 120
@@ -57,16 +55,14 @@ def specs():
 
 
 def make_root(root):
-    for path in ("bin", "belay", "proc", "bundles/rootfs/bin"):
+    for path in ("belay", "proc"):
         (root / path).mkdir(parents=True)
     for folder in (root / "bin", root / "bundles/rootfs/bin"):
-        shutil.copy("/bin/busybox", folder)
-        for applet in APPLETS:
-            (folder / applet).symlink_to("busybox")
+        machine.add_busybox(folder, APPLETS)
     for name in ("proc", "dev", "sys", "run", "tmp"):
         (root / "bundles/rootfs" / name).mkdir()
     for name in ("containerd-shim-belay-v2", "belay"):
-        shutil.copy(BIN / name, root / "belay")
+        shutil.copy(machine.BIN / name, root / "belay")
     for name, document in specs().items():
         (root / "bundles" / name).mkdir()
         (root / "bundles" / name / "config.json").write_text(json.dumps(document))
@@ -78,19 +74,12 @@ def make_root(root):
 @pytest.fixture(scope="session")
 def console(tmp_path_factory):
     """What the machine wrote to its console, lines by name of the check."""
-    kernel = next(VM.glob("boot/vmlinuz-*"), None)
-    if not kernel or not shutil.which("qemu-system-x86_64"):
-        pytest.skip("no qemu or no kernel: ./dev test-vm installs them")
+    if machine.missing():
+        pytest.skip(machine.missing())
     work = tmp_path_factory.mktemp("vm")
-    root = work / "root"
-    make_root(root)
-    names = "\n".join(str(p.relative_to(root)) for p in sorted(root.rglob("*")))
-    with open(work / "initramfs", "wb") as image:
-        subprocess.run(["busybox", "cpio", "-o", "-H", "newc"], input=names.encode(), stdout=image, cwd=root, check=True,
-                       stderr=subprocess.DEVNULL)
-    qemu = ["qemu-system-x86_64", "-accel", "tcg", "-cpu", "max,+topoext", "-smp", "2,cores=1,threads=2", "-m", "768", "-nographic",
-            "-no-reboot", "-nodefaults", "-serial", "stdio", "-kernel", kernel, "-initrd", work / "initramfs",
-            "-append", "console=ttyS0 quiet panic=-1 rdinit=/init"]
+    make_root(work / "root")
+    machine.pack_initramfs(work / "root", work / "initramfs")
+    qemu = machine.command(work / "initramfs", "quiet rdinit=/init", 768, "-serial", "stdio")
     done = subprocess.run(qemu, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
                           timeout=TIMEOUT_S, check=False)
     return done.stdout.decode(errors="replace").replace("\r", "")
