@@ -16,7 +16,7 @@ import bundle  # noqa: E402
 import harness  # noqa: E402
 import host  # noqa: E402
 
-TEST_SECONDS = 120
+TEST_SECONDS = int(120 * host.SLOWNESS)
 
 
 def pytest_addoption(parser):

@@ -180,6 +180,6 @@ def find_shim(option):
         path = pathlib.Path(os.environ.get("BELAY_BIN_DIR", top / "out/bin")).resolve() / "containerd-shim-belay-v2"
     if not path.exists():
         raise FileNotFoundError(f"no shim at {path}: build it (./dev build), or name one with --shim")
-    version = subprocess.run([path, "-v"], capture_output=True, text=True, timeout=20)
+    version = subprocess.run([path, "-v"], capture_output=True, text=True, timeout=20 * host.SLOWNESS)
     return path, "Go version" in version.stdout and "belay" not in version.stdout
 

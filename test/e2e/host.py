@@ -16,6 +16,8 @@ PR_SET_CHILD_SUBREAPER = 36
 TOKEN = "BELAY_E2E_TOKEN"
 CGROUP_ROOT = pathlib.Path("/sys/fs/cgroup")
 CGROUP = f"belay-test-{os.getpid()}"  # the top of all cgroups of this run
+V2 = (CGROUP_ROOT / "cgroup.controllers").exists()  # cgroup v2 alone; otherwise v1, perhaps with an empty v2 beside it
+SLOWNESS = float(os.environ.get("BELAY_SLOWNESS", 1))  # by what a time limit that is there to end a test is multiplied
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -50,6 +52,7 @@ def isolate(base):
 
 def wait_for(condition, what, timeout=10):
     """The first true value of condition(). Only for what the kernel gives no event for."""
+    timeout *= SLOWNESS
     deadline = time.monotonic() + timeout
     while True:
         value = condition()
@@ -71,7 +74,7 @@ def wait_gone(pid, timeout=10):
     except ProcessLookupError:
         return
     try:
-        if not readable(fd, timeout):
+        if not readable(fd, timeout * SLOWNESS):
             raise AssertionError(f"process {pid} still runs after {timeout} s: {cmdline(pid)}")
     finally:
         os.close(fd)
@@ -119,9 +122,14 @@ def mount_readonly_tmpfs(path):
     subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "belay-e2e", path], check=True)
 
 
+def hierarchies():
+    """The top of each cgroup hierarchy."""
+    return [CGROUP_ROOT] if V2 else list(CGROUP_ROOT.iterdir())
+
+
 def make_cgroup(name):
     """The same path in every hierarchy."""
-    paths = [h / name.lstrip("/") for h in CGROUP_ROOT.iterdir()]
+    paths = [h / name.lstrip("/") for h in hierarchies()]
     for path in paths:
         path.mkdir(parents=True)
         if path.parts[4] == "cpuset":
@@ -133,34 +141,32 @@ def make_cgroup(name):
 
 def cgroups_below(name):
     """Directories below /name in every hierarchy."""
-    found = []
-    for hierarchy in CGROUP_ROOT.iterdir():
-        top = hierarchy / name
-        if top.is_dir():
-            found += [d for d in top.rglob("*") if d.is_dir()]
-    return found
+    return [d for h in hierarchies() if (h / name).is_dir() for d in (h / name).rglob("*") if d.is_dir()]
 
 
 def remove_cgroups(name):
     for path in sorted(cgroups_below(name), reverse=True):
-        thaw = path / "freezer.state"
-        if thaw.exists():
-            thaw.write_text("THAWED")
-        try:
-            path.rmdir()
-        except OSError:
-            pass
-    for hierarchy in CGROUP_ROOT.iterdir():
-        try:
-            (hierarchy / name).rmdir()
-        except OSError:
-            pass
+        for file, thawed in (("freezer.state", "THAWED"), ("cgroup.freeze", "0")):
+            if (path / file).exists():
+                (path / file).write_text(thawed)
+        _rmdir(path)
+    for hierarchy in hierarchies():
+        _rmdir(hierarchy / name)
+
+
+def _rmdir(path):
+    try:
+        path.rmdir()
+    except OSError:
+        pass
 
 
 def cgroup_file(pid, controller, name):
-    """Path of a v1 control file of the cgroup that a process is in."""
+    """Path of a control file of the cgroup that a process is in; on v2, where all are in one, of any controller."""
     for line in read(f"/proc/{pid}/cgroup").decode().splitlines():
         _, controllers, path = line.split(":", 2)
+        if V2:
+            return CGROUP_ROOT / path.lstrip("/") / name
         if controller in controllers.split(","):
             return CGROUP_ROOT / controller / path.lstrip("/") / name
     raise AssertionError(f"{pid} has no cgroup for {controller}")

@@ -60,7 +60,7 @@ class Shim:
         """The start action alone; its combined output, as containerd takes it."""
         done = subprocess.run(self.argv("start", flags=flags), input=stdin, stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, cwd=self.cwd, env=env or self.env(),
-                              process_group=0, timeout=20)
+                              process_group=0, timeout=20 * host.SLOWNESS)
         if done.returncode:
             raise StartFailed(done.stdout.decode(errors="replace"))
         return done.stdout
@@ -83,7 +83,7 @@ class Shim:
         """The delete action; its DeleteResponse."""
         flags = ("-bundle", str(bundle or self.cwd))
         done = subprocess.run(self.argv("delete", flags=flags), input=stdin, capture_output=True,
-                              cwd=self.cwd, env=self.env(), process_group=0, timeout=20)
+                              cwd=self.cwd, env=self.env(), process_group=0, timeout=20 * host.SLOWNESS)
         assert done.returncode == 0, (done.stdout, done.stderr)
         return protos.task.DeleteResponse.FromString(done.stdout)
 

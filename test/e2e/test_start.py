@@ -171,7 +171,7 @@ def test_the_shim_joins_the_cgroup_of_shim_cgroup(lab):
     c = lab.container("true").launch(stdin=runc_options(shim_cgroup=name))
     try:
         joined = [p for p in paths if str(c.shim.pid) in (p / "cgroup.procs").read_text().split()]
-        assert len(joined) >= len(paths) - 1  # all of v1; `unified` is another matter
+        assert len(joined) >= len(paths) - (not host.V2)  # all of v1; the empty v2 beside it is another matter
     finally:
         c.finish()
         for path in paths:
