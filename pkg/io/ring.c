@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * See ring.h. Places count bytes since the beginning and never go back; a place's offset in the
+ * buffer is its remainder. Chunks lie behind each other, each with a head, aligned to the size of a
+ * head, and may wrap.
+ *
+ * The writer moves `start` past what it is about to overwrite, then writes, then moves `end`. A
+ * reader copies and looks at `start` afterwards: if that has passed its place, the copy may be torn
+ * and is not used. Nothing that is read from the buffer is believed before that look, since another
+ * process writes it.
+ */
+#include "pkg/io/ring.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "pkg/base/cleanup.h"
+#include "pkg/base/fd.h"
+
+struct head {
+        uint64_t time_ns;
+        uint32_t len;
+        uint8_t stream;
+        uint8_t unused[3];
+};
+
+/* At the beginning of the mapping. */
+struct shared {
+        _Atomic uint64_t start;
+        _Atomic uint64_t end;
+        _Atomic int n_waiting;
+        uint8_t unused[64 - 2 * sizeof(uint64_t) - sizeof(int)];
+        uint8_t bytes[];
+};
+
+struct io_ring {
+        struct shared *shared;
+        size_t capacity; /* of bytes, a power of two */
+        int event_fd;
+};
+
+static size_t mapping_size(const struct io_ring *ring)
+{
+        return sizeof(struct shared) + ring->capacity;
+}
+
+struct io_ring *io_ring_free(struct io_ring *ring)
+{
+        if (!ring)
+                return NULL;
+        if (ring->shared)
+                (void)munmap(ring->shared, mapping_size(ring));
+        fd_close(ring->event_fd);
+        free(ring);
+        return NULL;
+}
+
+CLEANUP_DEFINE(struct io_ring, io_ring_free)
+
+int io_ring_new(struct io_ring **ret, size_t bytes, struct error *err)
+{
+        _cleanup_(io_ring_free_p) struct io_ring *ring = NULL;
+        void *mapping;
+
+        if (bytes > IO_RING_MAX)
+                return error_set(err, STATUS_INVALID_ARGUMENT,
+                                 "%zu bytes of output to keep: at most %d", bytes, IO_RING_MAX);
+        ring = calloc(1, sizeof(*ring));
+        if (!ring)
+                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "output ring: no memory");
+        ring->event_fd = -1;
+        ring->capacity = IO_RING_MIN;
+        while (ring->capacity < bytes)
+                ring->capacity *= 2;
+        mapping = mmap(NULL, mapping_size(ring), PROT_READ | PROT_WRITE,
+                       MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (mapping == MAP_FAILED)
+                return error_errno(err, errno, "output ring: map %zu bytes", mapping_size(ring));
+        ring->shared = mapping;
+        ring->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        if (ring->event_fd < 0)
+                return error_errno(err, errno, "output ring: eventfd");
+        *ret = TAKE_PTR(ring);
+        return 0;
+}
+
+static size_t aligned(size_t n)
+{
+        return (n + sizeof(struct head) - 1) & ~(sizeof(struct head) - 1);
+}
+
+size_t io_ring_chunk_max(const struct io_ring *ring)
+{
+        return ring->capacity / 4 - sizeof(struct head);
+}
+
+static void copy_in(struct io_ring *ring, uint64_t place, const void *data, size_t len)
+{
+        size_t at = (size_t)(place & (ring->capacity - 1));
+        size_t first = len < ring->capacity - at ? len : ring->capacity - at;
+
+        memcpy(ring->shared->bytes + at, data, first);
+        memcpy(ring->shared->bytes, (const uint8_t *)data + first, len - first);
+}
+
+static void copy_out(const struct io_ring *ring, uint64_t place, void *data, size_t len)
+{
+        size_t at = (size_t)(place & (ring->capacity - 1));
+        size_t first = len < ring->capacity - at ? len : ring->capacity - at;
+
+        memcpy(data, ring->shared->bytes + at, first);
+        memcpy((uint8_t *)data + first, ring->shared->bytes, len - first);
+}
+
+/* ---- The writer ---- */
+
+/* Lets go of the oldest chunks until n more bytes fit in. */
+static void make_room(struct io_ring *ring, uint64_t end, size_t n)
+{
+        uint64_t start = atomic_load_explicit(&ring->shared->start, memory_order_relaxed);
+
+        while (end + n - start > ring->capacity) {
+                struct head head;
+
+                copy_out(ring, start, &head, sizeof(head));
+                start += aligned(sizeof(head) + head.len);
+        }
+        atomic_store_explicit(&ring->shared->start, start, memory_order_relaxed);
+        /* Before any of what follows is overwritten. */
+        atomic_thread_fence(memory_order_seq_cst);
+}
+
+static void write_chunk(struct io_ring *ring, uint8_t stream, uint64_t time_ns, const void *data,
+                        size_t len)
+{
+        uint64_t end = atomic_load_explicit(&ring->shared->end, memory_order_relaxed);
+        struct head head = {.time_ns = time_ns, .len = (uint32_t)len, .stream = stream};
+        size_t n = aligned(sizeof(head) + len);
+
+        make_room(ring, end, n);
+        copy_in(ring, end, &head, sizeof(head));
+        copy_in(ring, end + sizeof(head), data, len);
+        atomic_store_explicit(&ring->shared->end, end + n, memory_order_release);
+}
+
+void io_ring_write(struct io_ring *ring, uint8_t stream, uint64_t time_ns, const void *data,
+                   size_t len)
+{
+        const uint8_t *bytes = data;
+        size_t max = io_ring_chunk_max(ring);
+        const uint64_t one = 1;
+
+        while (len > 0) {
+                size_t n = len < max ? len : max;
+
+                write_chunk(ring, stream, time_ns, bytes, n);
+                bytes += n;
+                len -= n;
+        }
+        /* Either the reader that has just begun to wait sees the new end, or it is seen here. */
+        atomic_thread_fence(memory_order_seq_cst);
+        if (atomic_load_explicit(&ring->shared->n_waiting, memory_order_relaxed) > 0)
+                (void)!write(ring->event_fd, &one, sizeof(one));
+}
+
+/* ---- Readers ---- */
+
+uint64_t io_ring_end(const struct io_ring *ring)
+{
+        return atomic_load_explicit(&ring->shared->end, memory_order_acquire);
+}
+
+static uint64_t ring_start(const struct io_ring *ring)
+{
+        atomic_thread_fence(memory_order_seq_cst);
+        return atomic_load_explicit(&ring->shared->start, memory_order_relaxed);
+}
+
+/* Reads the head at place; false when the place is no longer valid. */
+static bool read_head(const struct io_ring *ring, uint64_t place, struct head *ret)
+{
+        copy_out(ring, place, ret, sizeof(*ret));
+        return ring_start(ring) <= place && ret->len <= io_ring_chunk_max(ring);
+}
+
+uint64_t io_ring_replay(const struct io_ring *ring, size_t bytes)
+{
+        uint64_t end = io_ring_end(ring);
+        uint64_t place = ring_start(ring);
+        uint64_t first = place;
+        uint64_t n = 0; /* bytes of output from first to place */
+
+        while (place < end) {
+                struct head head;
+
+                if (!read_head(ring, place, &head)) {
+                        /* Overtaken by the writer: from its present beginning. */
+                        place = ring_start(ring);
+                        first = place;
+                        n = 0;
+                        continue;
+                }
+                n += head.len;
+                place += aligned(sizeof(head) + head.len);
+                while (n > bytes) {
+                        if (!read_head(ring, first, &head)) {
+                                first = place;
+                                n = 0;
+                                break;
+                        }
+                        n -= head.len;
+                        first += aligned(sizeof(head) + head.len);
+                }
+        }
+        return first < end ? first : end;
+}
+
+int io_ring_read(const struct io_ring *ring, uint64_t *place, struct io_ring_chunk *ret, void *buf)
+{
+        struct head head;
+
+        if (*place == io_ring_end(ring))
+                return 0;
+        if (!read_head(ring, *place, &head))
+                return -EOVERFLOW;
+        copy_out(ring, *place + sizeof(head), buf, head.len);
+        if (ring_start(ring) > *place)
+                return -EOVERFLOW;
+        *ret = (struct io_ring_chunk){
+                .time_ns = head.time_ns, .stream = head.stream, .len = head.len};
+        *place += aligned(sizeof(head) + head.len);
+        return 1;
+}
+
+int io_ring_fd(const struct io_ring *ring)
+{
+        return ring->event_fd;
+}
+
+void io_ring_wait(struct io_ring *ring, int change)
+{
+        atomic_fetch_add_explicit(&ring->shared->n_waiting, change, memory_order_seq_cst);
+}
