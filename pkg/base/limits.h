@@ -64,3 +64,14 @@
 
 /* What is read of a runtime's log after one call that has failed: its end. A line is one error. */
 #define LIMIT_RUNTIME_LOG_BYTES (64u << 10)
+
+/* Parameters of a stdio URI: the arguments of a logging program come in pairs. */
+#define LIMIT_URI_PARAMS 64
+
+/* How often in a row a logging program that dies is started again, and how long it must have lived
+ * for its next death to count as the first. Beyond it the output is thrown away, and counted. */
+#define LIMIT_LOGGER_RESTARTS 10
+#define LIMIT_LOGGER_LIFE_S   60
+
+/* What a logging program gets to flush between SIGTERM and SIGKILL: the stock shim's grace. */
+#define LIMIT_LOGGER_GRACE_S 12

@@ -8,6 +8,9 @@
  * The exception is a client that comes late. Its open(2) waits for a writer; so when the process
  * ends, one is held (`late`) until somebody reads. Whether somebody does is seen only while we do
  * not read ourselves, and nothing wakes us: poll(2) is asked now and then.
+ *
+ * All is drained when nothing of this is under way any more: the process, a terminal's relay, a
+ * logging program.
  */
 #include "pkg/io/stdio.h"
 
@@ -18,6 +21,7 @@
 #include "pkg/base/cleanup.h"
 #include "pkg/base/clock.h"
 #include "pkg/io/console.h"
+#include "pkg/io/logger.h"
 #include "pkg/io/relay.h"
 #include "pkg/io/stream.h"
 #include "pkg/io/uri.h"
@@ -34,6 +38,8 @@ struct io_stdio {
         bool terminal;
         bool exited;
         bool drained;
+        bool ready;
+        enum io_target out_target;
         bool has_size; /* a resize that came before the terminal */
         uint16_t width;
         uint16_t height;
@@ -45,7 +51,13 @@ struct io_stdio {
         int relay_input; /* until the relay takes them */
         int relay_output;
         struct io_relay *relay;
+        bool relay_ended;
         char *console; /* the socket that gets the terminal; NULL: we relay */
+        struct io_logger *logger;
+        void (*ready_fn)(const struct error *err, void *userdata);
+        void *ready_userdata;
+        void (*report_fn)(const char *text, void *userdata);
+        void *report_userdata;
         struct loop_deferred on_drained;
         void (*drained_fn)(void *userdata);
         void *drained_userdata;
@@ -65,16 +77,70 @@ static void stdio_run_drained(struct loop_deferred *deferred)
                 fn(s->drained_userdata);
 }
 
-/* Opens one stream; its URI says how. */
-static int stream_open(struct io_stream *ret, int stream, const char *text, bool terminal,
+/* ---- A logging program ---- */
+
+static void stdio_look_drained(struct io_stdio *s);
+
+static void logger_on_ready(const struct error *err, void *userdata)
+{
+        struct io_stdio *s = userdata;
+        void (*fn)(const struct error *err, void *userdata) = s->ready_fn;
+
+        s->ready = !err;
+        s->ready_fn = NULL;
+        if (fn)
+                fn(err, s->ready_userdata);
+}
+
+static void logger_on_end(void *userdata)
+{
+        stdio_look_drained(userdata);
+}
+
+static void logger_on_report(const char *text, void *userdata)
+{
+        struct io_stdio *s = userdata;
+
+        if (s->report_fn)
+                s->report_fn(text, s->report_userdata);
+}
+
+/* Both outputs are its; with a terminal the relay writes to it, and its stderr ends at once. */
+static int open_logger(struct io_stdio *s, const struct io_uri *uri,
+                       const struct io_stdio_config *config, struct error *err)
+{
+        const struct io_logger_config logger = {
+                .loop = s->loop,
+                .reaper = config->reaper,
+                .uri = uri,
+                .id = config->id,
+                .runtime_namespace = config->runtime_namespace,
+                .events = {.on_ready = logger_on_ready,
+                           .on_end = logger_on_end,
+                           .on_report = logger_on_report,
+                           .userdata = s},
+        };
+
+        if (io_logger_new(&s->logger, &logger, err) < 0)
+                return -1;
+        s->ready = false;
+        if (s->terminal) {
+                s->relay_output = io_logger_take_fd(s->logger, IO_LOGGER_OUT);
+                fd_close(io_logger_take_fd(s->logger, IO_LOGGER_ERR));
+                return fd_set_nonblock(s->relay_output, 1);
+        }
+        s->child[1] = io_logger_take_fd(s->logger, IO_LOGGER_OUT);
+        s->child[2] = io_logger_take_fd(s->logger, IO_LOGGER_ERR);
+        return 0;
+}
+
+/* ---- Opening ---- */
+
+/* Opens one stream that needs nobody else. */
+static int stream_open(struct io_stream *ret, int stream, const struct io_uri *uri, bool terminal,
                        struct error *err)
 {
-        _cleanup_free_ char *path = NULL;
-        enum io_target target;
-
-        if (io_uri_parse(text, &target, &path, err) < 0)
-                return -1;
-        switch (target) {
+        switch (uri->target) {
         case IO_TARGET_NULL:
                 if (!terminal)
                         return io_stream_open_null(ret, err);
@@ -82,81 +148,97 @@ static int stream_open(struct io_stream *ret, int stream, const char *text, bool
                 return 0;
         case IO_TARGET_PATH:
                 if (stream == 0)
-                        return io_stream_open_input(ret, path, terminal, err);
-                return io_stream_open_output(ret, path, terminal, err);
+                        return io_stream_open_input(ret, uri->path, terminal, err);
+                return io_stream_open_output(ret, uri->path, terminal, err);
         case IO_TARGET_FILE:
                 if (stream == 0)
                         return error_set(err, STATUS_INVALID_ARGUMENT,
                                          "stdio scheme 'file' is for output");
-                return io_stream_open_file(ret, path, err);
+                return io_stream_open_file(ret, uri->path, err);
         case IO_TARGET_FD:
                 if (terminal)
                         return error_set(err, STATUS_INVALID_ARGUMENT,
                                          "stdio scheme 'fd' is not for terminals");
-                return io_stream_open_fd(ret, path, err);
+                return io_stream_open_fd(ret, uri->path, err);
         case IO_TARGET_CONSOLE:
                 return error_set(err, STATUS_INVALID_ARGUMENT,
                                  "stdio scheme 'console' is for stdout of a terminal");
+        case IO_TARGET_BINARY:
+        case IO_TARGET_BINARY_V2:
+                return error_set(err, STATUS_INVALID_ARGUMENT,
+                                 "a logging binary is named by stdout, for both outputs");
         }
         return error_set(err, STATUS_INTERNAL, "unknown stdio target");
 }
 
-static bool is_file_uri(const char *text)
+static int stdio_open_stream(struct io_stdio *s, int i, const struct io_uri *uri, struct error *err)
 {
-        _cleanup_free_ char *path = NULL;
-        enum io_target target;
+        struct io_stream stream = IO_STREAM_INIT;
 
-        return io_uri_parse(text, &target, &path, NULL) == 0 && target == IO_TARGET_FILE;
-}
-
-/* False when the streams are those of the process, or of the relay. */
-static bool takes_console(struct io_stdio *s, const struct io_stdio_paths *paths)
-{
-        enum io_target target;
-
-        if (!s->terminal || io_uri_parse(paths->out, &target, &s->console, NULL) < 0)
-                return false;
-        if (target == IO_TARGET_CONSOLE)
-                return true;
-        free(TAKE_PTR(s->console));
-        return false;
-}
-
-static int stdio_open_streams(struct io_stdio *s, const struct io_stdio_paths *paths,
-                              struct error *err)
-{
-        /* A file:// in stdout is meant for both, whatever stderr says. */
-        const char *error_path = is_file_uri(paths->out) ? paths->out : paths->err;
-        const char *const texts[STREAMS] = {paths->in, paths->out, error_path};
-
-        for (int i = 0; i < (s->terminal ? 2 : STREAMS); i++) {
-                struct io_stream stream = IO_STREAM_INIT;
-
-                if (stream_open(&stream, i, texts[i], s->terminal, err) < 0)
-                        return error_prefix(err, "%s", stream_names[i]);
-                s->keep[i] = stream.keep;
-                s->late[i] = stream.late;
-                if (!s->terminal)
-                        s->child[i] = stream.use;
-                else if (i == 0)
-                        s->relay_input = stream.use;
-                else
-                        s->relay_output = stream.use;
-        }
+        if (stream_open(&stream, i, uri, s->terminal, err) < 0)
+                return error_prefix(err, "%s", stream_names[i]);
+        s->keep[i] = stream.keep;
+        s->late[i] = stream.late;
+        if (!s->terminal)
+                s->child[i] = stream.use;
+        else if (i == 0)
+                s->relay_input = stream.use;
+        else
+                s->relay_output = stream.use;
         return 0;
 }
 
-int io_stdio_open(struct io_stdio **ret, struct loop *loop, const struct io_stdio_paths *paths,
-                  struct error *err)
+static int stdio_open_input(struct io_stdio *s, const char *text, struct error *err)
+{
+        _cleanup_(io_uri_clear_p) struct io_uri uri = {.target = IO_TARGET_NULL};
+
+        if (io_uri_parse(text, &uri, err) < 0)
+                return error_prefix(err, "%s", stream_names[0]);
+        return stdio_open_stream(s, 0, &uri, err);
+}
+
+/* What stdout says is meant for both when it is a file:// or a logging program. */
+static int stdio_open_outputs(struct io_stdio *s, const struct io_stdio_config *config,
+                              struct error *err)
+{
+        _cleanup_(io_uri_clear_p) struct io_uri out = {.target = IO_TARGET_NULL};
+        _cleanup_(io_uri_clear_p) struct io_uri other = {.target = IO_TARGET_NULL};
+        int r;
+
+        if (io_uri_parse(config->out, &out, err) < 0)
+                return error_prefix(err, "%s", stream_names[1]);
+        s->out_target = out.target;
+        if (out.target == IO_TARGET_CONSOLE && s->terminal) {
+                s->console = TAKE_PTR(out.path);
+                return 0;
+        }
+        if (out.target == IO_TARGET_BINARY || out.target == IO_TARGET_BINARY_V2) {
+                r = open_logger(s, &out, config, err);
+                return r < 0 ? error_prefix(err, "%s", stream_names[1]) : 0;
+        }
+        if (stdio_open_stream(s, 1, &out, err) < 0)
+                return -1;
+        if (s->terminal)
+                return 0;
+        if (out.target == IO_TARGET_FILE)
+                return stdio_open_stream(s, 2, &out, err);
+        if (io_uri_parse(config->err, &other, err) < 0)
+                return error_prefix(err, "%s", stream_names[2]);
+        return stdio_open_stream(s, 2, &other, err);
+}
+
+int io_stdio_open(struct io_stdio **ret, const struct io_stdio_config *config, struct error *err)
 {
         _cleanup_(io_stdio_free_p) struct io_stdio *s = calloc(1, sizeof(*s));
 
         if (!s)
                 return error_set(err, STATUS_RESOURCE_EXHAUSTED, "open stdio: no memory");
-        s->loop = loop;
+        s->loop = config->loop;
         s->late_pause_ns = LATE_PAUSE_MIN_NS;
-        s->terminal = paths->terminal;
-        s->drained = !paths->terminal;
+        s->terminal = config->terminal;
+        s->ready = true;
+        s->report_fn = config->on_report;
+        s->report_userdata = config->userdata;
         for (int i = 0; i < STREAMS; i++) {
                 s->child[i] = -1;
                 s->keep[i] = -1;
@@ -165,10 +247,11 @@ int io_stdio_open(struct io_stdio **ret, struct loop *loop, const struct io_stdi
         s->relay_input = -1;
         s->relay_output = -1;
         loop_deferred_init(&s->on_drained, stdio_run_drained);
-        if (takes_console(s, paths))
-                s->drained = true;
-        else if (stdio_open_streams(s, paths, err) < 0)
+        if (stdio_open_outputs(s, config, err) < 0)
                 return -1;
+        if (!s->console && stdio_open_input(s, config->in, err) < 0)
+                return -1;
+        s->drained = !s->logger && (!s->terminal || s->console);
         *ret = TAKE_PTR(s);
         return 0;
 }
@@ -179,6 +262,7 @@ struct io_stdio *io_stdio_free(struct io_stdio *s)
                 return NULL;
         io_stdio_close_child_fds(s);
         io_relay_free(s->relay);
+        io_logger_free(s->logger);
         free(s->console);
         fd_close(s->relay_input);
         fd_close(s->relay_output);
@@ -238,9 +322,12 @@ static void late_on_timer(struct loop_timer *timer, void *userdata)
 }
 
 /* From the end of the round, so that fn may free s. */
-static void stdio_set_drained(struct io_stdio *s)
+static void stdio_look_drained(struct io_stdio *s)
 {
-        if (s->drained)
+        bool is_relaying = s->relay && !s->relay_ended;
+
+        if (s->drained || !s->exited || is_relaying ||
+            (s->logger && !io_logger_has_ended(s->logger)))
                 return;
         s->drained = true;
         loop_defer(s->loop, &s->on_drained);
@@ -250,8 +337,9 @@ static void stdio_on_relay_end(void *userdata)
 {
         struct io_stdio *s = userdata;
 
+        s->relay_ended = true;
         late_look(s);
-        stdio_set_drained(s);
+        stdio_look_drained(s);
 }
 
 int io_stdio_attach_terminal_take(struct io_stdio *s, int master, struct error *err)
@@ -312,7 +400,19 @@ void io_stdio_process_exited(struct io_stdio *s)
         s->relay_input = fd_close(s->relay_input);
         s->relay_output = fd_close(s->relay_output);
         late_look(s);
-        stdio_set_drained(s);
+        stdio_look_drained(s);
+}
+
+bool io_stdio_is_ready(const struct io_stdio *s)
+{
+        return s->ready;
+}
+
+void io_stdio_on_ready(struct io_stdio *s, void (*fn)(const struct error *err, void *userdata),
+                       void *userdata)
+{
+        s->ready_fn = fn;
+        s->ready_userdata = userdata;
 }
 
 bool io_stdio_is_drained(const struct io_stdio *s)
@@ -324,4 +424,49 @@ void io_stdio_on_drained(struct io_stdio *s, void (*fn)(void *userdata), void *u
 {
         s->drained_fn = fn;
         s->drained_userdata = userdata;
+}
+
+bool io_stdio_stop(struct io_stdio *s)
+{
+        if (!s->logger || io_logger_has_ended(s->logger))
+                return false;
+        io_logger_stop(s->logger);
+        return true;
+}
+
+static const char *target_kind(enum io_target target)
+{
+        switch (target) {
+        case IO_TARGET_NULL:
+                return "none";
+        case IO_TARGET_PATH:
+                return "path";
+        case IO_TARGET_FILE:
+                return "file";
+        case IO_TARGET_FD:
+                return "fd";
+        case IO_TARGET_CONSOLE:
+                return "console";
+        case IO_TARGET_BINARY:
+        case IO_TARGET_BINARY_V2:
+                return "logger";
+        }
+        return "unknown";
+}
+
+struct io_stdio_status io_stdio_status(const struct io_stdio *s)
+{
+        struct io_stdio_status status = {
+                .kind = target_kind(s->out_target),
+                .is_complete = s->drained,
+        };
+
+        if (s->logger) {
+                struct io_logger_status logger = io_logger_status(s->logger);
+
+                status.is_complete = s->drained && logger.has_all;
+                status.n_restarts = logger.n_restarts;
+                status.bytes_dropped = logger.bytes_dropped;
+        }
+        return status;
 }

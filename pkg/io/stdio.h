@@ -21,6 +21,8 @@
  * of its own; the container inherits it, and the shim keeps nothing. Not for the container's
  * terminal.
  *
+ * - binary://, binary-v2://, in stdout: a logging program (logger.h) reads both outputs.
+ *
  * - console:///PATH, in stdout and with a terminal: the pty's master is sent to that socket
  *   (console.h), and the shim relays nothing.
  *
@@ -33,23 +35,36 @@
 
 #include "pkg/base/error.h"
 #include "pkg/loop/loop.h"
+#include "pkg/reaper/reaper.h"
 
 struct io_stdio;
 
-struct io_stdio_paths {
+struct io_stdio_config {
+        struct loop *loop;
+        struct reaper *reaper;
         const char *in; /* path or URI as in the request; "" or NULL: none */
         const char *out;
         const char *err;
         bool terminal;
+        const char *id; /* of the container or the exec, for a logging program */
+        const char *runtime_namespace;
+        void (*on_report)(const char *text, void *userdata); /* what a log should have; or NULL */
+        void *userdata;
 };
 
 /*
- * Opens everything. A scheme that is not supported gives STATUS_UNIMPLEMENTED and its name ("stdio
- * scheme 'binary' is not supported yet"), an unknown one STATUS_INVALID_ARGUMENT; a path that does
+ * Opens everything. An unknown scheme gives STATUS_INVALID_ARGUMENT and its name; a path that does
  * not exist or is neither FIFO nor regular file is an error that names stream and path.
  */
-int io_stdio_open(struct io_stdio **ret, struct loop *loop, const struct io_stdio_paths *paths,
-                  struct error *err);
+int io_stdio_open(struct io_stdio **ret, const struct io_stdio_config *config, struct error *err);
+
+/*
+ * True when the process may be made; else a logging program is starting, and fn runs once it is
+ * ready, or has failed. It does not run for what was true before. Clear with NULL.
+ */
+bool io_stdio_is_ready(const struct io_stdio *s);
+void io_stdio_on_ready(struct io_stdio *s, void (*fn)(const struct error *err, void *userdata),
+                       void *userdata);
 
 /* Closes all, drained or not. */
 struct io_stdio *io_stdio_free(struct io_stdio *s);
@@ -76,8 +91,22 @@ void io_stdio_close_stdin(struct io_stdio *s);
  * ends. */
 void io_stdio_process_exited(struct io_stdio *s);
 
-/* True when nothing is left to be relayed; always true without a terminal. fn runs once, when it
- * becomes true, from the end of the round: it may free s. It does not run for what was true before.
- * Clear with NULL. */
+/*
+ * True when nothing is left to be waited for: of a terminal all has been relayed, and a logging
+ * program has read all and has ended. fn runs once, when it becomes true, from the end of the
+ * round: it may free s. It does not run for what was true before. Clear with NULL.
+ */
 bool io_stdio_is_drained(const struct io_stdio *s);
 void io_stdio_on_drained(struct io_stdio *s, void (*fn)(void *userdata), void *userdata);
+
+/* Waits no longer for the streams' end: a logging program is told to end, and killed after a grace.
+ * False when there is nothing that this would bring to an end. */
+bool io_stdio_stop(struct io_stdio *s);
+
+struct io_stdio_status {
+        const char *kind;    /* of stdout: "none", "path", "file", "fd", "console", "logger" */
+        bool is_complete;    /* all output is where it should be, as far as the shim knows */
+        unsigned n_restarts; /* of a logging program */
+        uint64_t bytes_dropped;
+};
+struct io_stdio_status io_stdio_status(const struct io_stdio *s);

@@ -82,23 +82,24 @@ static int tear_down(void **state)
 static struct io_stdio *open_stdio(struct fixture *f, const char *in, const char *out,
                                    const char *err_path)
 {
-        struct io_stdio_paths paths = {.in = in, .out = out, .err = err_path};
+        struct io_stdio_config config = {.loop = f->loop, .in = in, .out = out, .err = err_path};
         struct error err = ERROR_INIT;
         struct io_stdio *s = NULL;
 
-        if (io_stdio_open(&s, f->loop, &paths, &err) < 0)
+        if (io_stdio_open(&s, &config, &err) < 0)
                 fail_msg("%s", err.msg);
         assert_true(io_stdio_is_drained(s));
         return s;
 }
 
-static void assert_open_fails(struct fixture *f, struct io_stdio_paths paths, int code,
+static void assert_open_fails(struct fixture *f, struct io_stdio_config config, int code,
                               const char *stream, const char *text)
 {
         struct error err = ERROR_INIT;
         struct io_stdio *s = NULL;
 
-        assert_int_equal(io_stdio_open(&s, f->loop, &paths, &err), -1);
+        config.loop = f->loop;
+        assert_int_equal(io_stdio_open(&s, &config, &err), -1);
         assert_null(s);
         assert_int_equal(err.code, code);
         if (strncmp(err.msg, stream, strlen(stream)) != 0 || !strstr(err.msg, text))
@@ -396,23 +397,23 @@ static void errors_name_the_stream_and_the_path(void **state)
 {
         struct fixture *f = *state;
 
-        assert_open_fails(f, (struct io_stdio_paths){.in = "/nonexistent/in"}, STATUS_UNKNOWN,
+        assert_open_fails(f, (struct io_stdio_config){.in = "/nonexistent/in"}, STATUS_UNKNOWN,
                           "stdin: ", "/nonexistent/in");
-        assert_open_fails(f, (struct io_stdio_paths){.in = f->in, .out = "/nonexistent/out"},
+        assert_open_fails(f, (struct io_stdio_config){.in = f->in, .out = "/nonexistent/out"},
                           STATUS_UNKNOWN, "stdout: ", "/nonexistent/out");
-        assert_open_fails(f, (struct io_stdio_paths){.out = f->out, .err = f->dir},
+        assert_open_fails(f, (struct io_stdio_config){.out = f->out, .err = f->dir},
                           STATUS_INVALID_ARGUMENT, "stderr: ", f->dir);
-        assert_open_fails(f, (struct io_stdio_paths){.out = "/dev/zero"}, STATUS_INVALID_ARGUMENT,
+        assert_open_fails(f, (struct io_stdio_config){.out = "/dev/zero"}, STATUS_INVALID_ARGUMENT,
                           "stdout: ", "/dev/zero");
-        assert_open_fails(f, (struct io_stdio_paths){.out = "binary:///bin/x"},
-                          STATUS_UNIMPLEMENTED, "stdout: ", "'binary'");
-        assert_open_fails(f, (struct io_stdio_paths){.err = "x://"}, STATUS_INVALID_ARGUMENT,
+        assert_open_fails(f, (struct io_stdio_config){.err = "binary:///bin/x"},
+                          STATUS_INVALID_ARGUMENT, "stderr: ", "is named by stdout");
+        assert_open_fails(f, (struct io_stdio_config){.err = "x://"}, STATUS_INVALID_ARGUMENT,
                           "stderr: ", "'x'");
-        assert_open_fails(f, (struct io_stdio_paths){.in = "file:///tmp/x"},
+        assert_open_fails(f, (struct io_stdio_config){.in = "file:///tmp/x"},
                           STATUS_INVALID_ARGUMENT, "stdin: ", "for output");
-        assert_open_fails(f, (struct io_stdio_paths){.out = "file:///dev/zero"},
+        assert_open_fails(f, (struct io_stdio_config){.out = "file:///dev/zero"},
                           STATUS_INVALID_ARGUMENT, "stdout: ", "/dev/zero");
-        assert_open_fails(f, (struct io_stdio_paths){.in = "/etc/passwd", .terminal = true},
+        assert_open_fails(f, (struct io_stdio_config){.in = "/etc/passwd", .terminal = true},
                           STATUS_INVALID_ARGUMENT, "stdin: ", "/etc/passwd");
 }
 

@@ -92,10 +92,11 @@ static void attach(struct fixture *f)
 
 static void open_terminal(struct fixture *f, const char *in, const char *out)
 {
-        struct io_stdio_paths paths = {.in = in, .out = out, .err = "/ignored", .terminal = true};
+        struct io_stdio_config config = {
+                .loop = f->loop, .in = in, .out = out, .err = "/ignored", .terminal = true};
         struct error err = ERROR_INIT;
 
-        if (io_stdio_open(&f->s, f->loop, &paths, &err) < 0)
+        if (io_stdio_open(&f->s, &config, &err) < 0)
                 fail_msg("%s", err.msg);
         for (int i = 0; i < 3; i++)
                 assert_int_equal(io_stdio_child_fds(f->s)[i], -1);

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "pkg/base/limits.h"
 #include "pkg/io/uri.h"
 
 #include "test/unit/unit.h"
@@ -10,26 +12,26 @@
 static void assert_target(const char *text, enum io_target want_target, const char *want_path)
 {
         struct error err = ERROR_INIT;
-        enum io_target target;
-        char *path = NULL;
+        struct io_uri uri;
 
-        assert_int_equal(io_uri_parse(text, &target, &path, &err), 0);
-        assert_int_equal(target, want_target);
+        assert_int_equal(io_uri_parse(text, &uri, &err), 0);
+        assert_int_equal(uri.target, want_target);
         if (want_path)
-                assert_string_equal(path, want_path);
+                assert_string_equal(uri.path, want_path);
         else
-                assert_null(path);
-        free(path);
+                assert_null(uri.path);
+        assert_int_equal(uri.n_params, 0);
+        io_uri_clear(&uri);
 }
 
 static void assert_refused(const char *text, int want_code, const char *want_text)
 {
         struct error err = ERROR_INIT;
-        enum io_target target;
-        char *path = NULL;
+        struct io_uri uri;
 
-        assert_int_equal(io_uri_parse(text, &target, &path, &err), -1);
-        assert_null(path);
+        assert_int_equal(io_uri_parse(text, &uri, &err), -1);
+        assert_null(uri.path);
+        assert_null(uri.params);
         assert_int_equal(err.code, want_code);
         if (!strstr(err.msg, want_text))
                 fail_msg("'%s' is not in '%s'", want_text, err.msg);
@@ -56,11 +58,44 @@ static void known_schemes_lead_to_a_path(void **state)
         assert_target("file:///a#b", IO_TARGET_FILE, "/a");
 }
 
-static void logging_binaries_are_refused_by_name(void **state)
+/* "key=value" pairs, with blanks between them. */
+static void assert_params(const char *text, enum io_target want_target, const char *want)
 {
-        assert_refused("binary:///usr/bin/log?a=b", STATUS_UNIMPLEMENTED,
-                       "stdio scheme 'binary' is not supported yet");
-        assert_refused("binary-v2:///usr/bin/log", STATUS_UNIMPLEMENTED, "'binary-v2'");
+        struct error err = ERROR_INIT;
+        char got[256] = "";
+        struct io_uri uri;
+
+        assert_int_equal(io_uri_parse(text, &uri, &err), 0);
+        assert_int_equal(uri.target, want_target);
+        for (size_t i = 0; i < uri.n_params; i++) {
+                size_t n = strlen(got);
+
+                snprintf(got + n, sizeof(got) - n, "%s%s=%s", i == 0 ? "" : " ", uri.params[i].key,
+                         uri.params[i].value);
+        }
+        assert_string_equal(got, want);
+        io_uri_clear(&uri);
+}
+
+static void a_logging_binary_has_arguments(void **state)
+{
+        assert_params("binary:///usr/bin/log?a=b&c=d", IO_TARGET_BINARY, "a=b c=d");
+        assert_params("binary-v2:///usr/bin/log?x", IO_TARGET_BINARY_V2, "x=");
+        assert_params("binary:///l?a=b%20c+d&a=second&e%3D=%26", IO_TARGET_BINARY, "a=b c d e==&");
+        assert_params("binary:///l?&&a=1&#x=2", IO_TARGET_BINARY, "a=1");
+        assert_params("binary:///l", IO_TARGET_BINARY, "");
+        assert_target("binary:///usr/bin/lo%67", IO_TARGET_BINARY, "/usr/bin/log");
+}
+
+static void a_bad_query_is_refused(void **state)
+{
+        char many[LIMIT_URI_PARAMS * 8 + 64] = "binary:///l?";
+
+        assert_refused("binary:///l?a=%zz", STATUS_INVALID_ARGUMENT, "bad escape in the query");
+        assert_refused("binary:///l?a=%00", STATUS_INVALID_ARGUMENT, "bad escape in the query");
+        for (int i = 0; i <= LIMIT_URI_PARAMS; i++)
+                snprintf(many + strlen(many), sizeof(many) - strlen(many), "k%d=&", i);
+        assert_refused(many, STATUS_INVALID_ARGUMENT, "more than 64 parameters");
 }
 
 static void unknown_schemes_are_invalid(void **state)
@@ -107,7 +142,8 @@ int main(void)
                 cmocka_unit_test(no_text_means_no_stream),
                 cmocka_unit_test(a_plain_path_is_taken_as_it_is),
                 cmocka_unit_test(known_schemes_lead_to_a_path),
-                cmocka_unit_test(logging_binaries_are_refused_by_name),
+                cmocka_unit_test(a_logging_binary_has_arguments),
+                cmocka_unit_test(a_bad_query_is_refused),
                 cmocka_unit_test(unknown_schemes_are_invalid),
                 cmocka_unit_test(paths_must_be_absolute_and_of_a_sane_length),
                 cmocka_unit_test(bad_escapes_are_invalid),

@@ -1,0 +1,410 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The life of a logging program: see logger.h.
+ *
+ *   starting -> running -> (death) -> waiting for a restart -> running -> ... -> ended
+ *                                  \-> given up: what comes is thrown away until the pipes end
+ */
+#include "pkg/io/logger.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "pkg/base/cleanup.h"
+#include "pkg/base/clock.h"
+#include "pkg/base/fd.h"
+#include "pkg/base/limits.h"
+#include "pkg/io/logger_exec.h"
+
+#define RESTART_PAUSE_MIN_NS (100 * NSEC_PER_MSEC) /* doubled up to the other one */
+#define RESTART_PAUSE_MAX_NS (5 * NSEC_PER_SEC)
+#define STOP_GRACE_NS        (LIMIT_LOGGER_GRACE_S * NSEC_PER_SEC)
+
+enum { DISCARD_ROOM = 4096, DISCARDS_PER_ROUND = 64 };
+
+struct io_logger {
+        struct loop *loop;
+        struct reaper *reaper;
+        struct io_logger_events events;
+        struct logger_program *program;
+        int ours[IO_LOGGER_STREAMS];   /* reading ends */
+        int theirs[IO_LOGGER_STREAMS]; /* writing ends, until they are taken */
+
+        pid_t pid; /* 0: none */
+        struct reaper_watch *watch;
+        uint64_t started_ns;
+        unsigned n_deaths; /* in a row */
+        unsigned n_restarts;
+        struct loop_timer *timer; /* a restart, or the end of the grace */
+        struct loop_io *discard_io[IO_LOGGER_STREAMS];
+        uint64_t bytes_dropped;
+
+        int ready_fd; /* open as long as the program runs: to write to it must not be its death */
+        int status_fd;
+
+        /* Of the first start only. */
+        struct loop_io *ready_io;
+        bool must_say_ready;
+        bool is_ready; /* on_ready has run, or runs soon */
+        bool has_failed;
+        struct error why_failed;
+        struct loop_deferred ready_late;
+
+        bool stopping;
+        bool ended;
+        bool has_all;
+        struct loop_deferred end_late;
+};
+
+__attribute__((format(printf, 2, 3))) static void report(struct io_logger *logger, const char *fmt,
+                                                         ...)
+{
+        char text[256];
+        va_list ap;
+
+        va_start(ap, fmt);
+        if (vsnprintf(text, sizeof(text), fmt, ap) < 0)
+                text[0] = '\0';
+        va_end(ap);
+        if (logger->events.on_report)
+                logger->events.on_report(text, logger->events.userdata);
+}
+
+/* ---- Ready ---- */
+
+static void on_ready_late(struct loop_deferred *deferred)
+{
+        struct io_logger *logger = container_of(deferred, struct io_logger, ready_late);
+
+        logger->events.on_ready(logger->has_failed ? &logger->why_failed : NULL,
+                                logger->events.userdata);
+}
+
+static void set_ready(struct io_logger *logger, const struct error *err)
+{
+        logger->ready_io = loop_io_free(logger->ready_io);
+        if (logger->is_ready)
+                return;
+        logger->is_ready = true;
+        if (err) {
+                logger->has_failed = true;
+                logger->why_failed = *err;
+        }
+        loop_defer(logger->loop, &logger->ready_late);
+}
+
+static void ready_on_io(struct loop_io *io, int fd, int what, void *userdata)
+{
+        struct io_logger *logger = userdata;
+        struct error err = ERROR_INIT;
+        char byte;
+        ssize_t n = read(fd, &byte, 1);
+
+        (void)io;
+        (void)what;
+        if (n < 0 && (errno == EAGAIN || errno == EINTR))
+                return;
+        if (n == 1) {
+                set_ready(logger, NULL);
+                return;
+        }
+        /* The end of the pipe: it was not executed, or is ready, or has forgotten to say so. */
+        if (logger_program_check(logger->program, logger->status_fd, &err) == 0 &&
+            logger->must_say_ready)
+                (void)error_set(&err, STATUS_UNKNOWN, "logging binary '%s' did not call ready",
+                                logger_program_name(logger->program));
+        if (err.code == STATUS_OK) {
+                set_ready(logger, NULL);
+                return;
+        }
+        if (logger->pid > 0)
+                (void)kill(logger->pid, SIGKILL);
+        set_ready(logger, &err);
+}
+
+/* ---- The end ---- */
+
+static void on_end_late(struct loop_deferred *deferred)
+{
+        struct io_logger *logger = container_of(deferred, struct io_logger, end_late);
+
+        if (logger->events.on_end)
+                logger->events.on_end(logger->events.userdata);
+}
+
+static void set_ended(struct io_logger *logger, bool has_all)
+{
+        if (logger->ended)
+                return;
+        logger->ended = true;
+        logger->has_all = has_all;
+        loop_timer_clear(logger->timer);
+        loop_defer(logger->loop, &logger->end_late);
+}
+
+/* Nobody can write into it any more, and nothing is left in it. */
+static bool pipe_has_ended(int fd)
+{
+        struct pollfd p = {.fd = fd, .events = POLLIN};
+
+        return fd < 0 || (poll(&p, 1, 0) == 1 && p.revents == POLLHUP);
+}
+
+static bool pipes_have_ended(const struct io_logger *logger)
+{
+        for (int i = 0; i < IO_LOGGER_STREAMS; i++) {
+                if (!pipe_has_ended(logger->ours[i]))
+                        return false;
+        }
+        return true;
+}
+
+/* ---- Given up ---- */
+
+static void discard_on_io(struct loop_io *io, int fd, int what, void *userdata)
+{
+        struct io_logger *logger = userdata;
+        char waste[DISCARD_ROOM];
+
+        (void)what;
+        for (int i = 0; i < DISCARDS_PER_ROUND; i++) {
+                ssize_t n = read(fd, waste, sizeof(waste));
+
+                if (n > 0) {
+                        logger->bytes_dropped += (uint64_t)n;
+                        continue;
+                }
+                if (n < 0 && (errno == EAGAIN || errno == EINTR))
+                        return;
+                (void)loop_io_want(io, 0);
+                if (pipes_have_ended(logger))
+                        set_ended(logger, false);
+                return;
+        }
+}
+
+/* The container goes on, whatever becomes of its output. */
+static void give_up(struct io_logger *logger)
+{
+        report(logger, "the logger has died %u times in a row: what comes is thrown away",
+               logger->n_deaths);
+        for (int i = 0; i < IO_LOGGER_STREAMS; i++) {
+                struct loop_io *io;
+
+                (void)fd_set_nonblock(logger->ours[i], 1);
+                io = loop_io_new(logger->loop, logger->ours[i], LOOP_PRIORITY_RELAY, discard_on_io,
+                                 logger);
+                logger->discard_io[i] = io;
+                if (!io || loop_io_want(io, LOOP_READ) < 0)
+                        report(logger, "no memory: the container may block on its output");
+        }
+}
+
+/* ---- Death and restart ---- */
+
+static void restart_later(struct io_logger *logger)
+{
+        uint64_t pause = RESTART_PAUSE_MIN_NS << logger->n_deaths;
+
+        if (logger->n_deaths++ >= LIMIT_LOGGER_RESTARTS ||
+            loop_timer_set(logger->timer,
+                           pause < RESTART_PAUSE_MAX_NS ? pause : RESTART_PAUSE_MAX_NS) < 0)
+                give_up(logger);
+}
+
+static void logger_on_exit(const struct reaper_exit *exit, void *userdata)
+{
+        struct io_logger *logger = userdata;
+        bool has_all = pipes_have_ended(logger);
+
+        logger->watch = NULL;
+        logger->pid = 0;
+        if (!logger->is_ready) {
+                /* What it has said by its end comes first. */
+                ready_on_io(logger->ready_io, logger->ready_fd, LOOP_READ, logger);
+                if (!logger->is_ready)
+                        set_ready(logger, NULL); /* a child of its own has the descriptor still */
+        }
+        logger->ready_fd = fd_close(logger->ready_fd);
+        logger->status_fd = fd_close(logger->status_fd);
+        if (logger->has_failed || logger->stopping || has_all) {
+                set_ended(logger, has_all && !logger->has_failed);
+                return;
+        }
+        report(logger, "the logger died: %s %d",
+               exit->code == CLD_EXITED ? "exit status" : "signal", exit->status);
+        if (clock_monotonic_ns() - logger->started_ns > LIMIT_LOGGER_LIFE_S * NSEC_PER_SEC)
+                logger->n_deaths = 0;
+        restart_later(logger);
+}
+
+/* Starts the program and watches it. */
+static int logger_start(struct io_logger *logger, struct error *err)
+{
+        pid_t pid = logger_program_start(logger->program, logger->ours, &logger->ready_fd,
+                                         &logger->status_fd, err);
+
+        if (pid < 0)
+                return -1;
+        logger->watch = reaper_watch_new(logger->reaper, pid, logger_on_exit, logger);
+        if (!logger->watch) {
+                (void)kill(pid, SIGKILL);
+                logger->ready_fd = fd_close(logger->ready_fd);
+                logger->status_fd = fd_close(logger->status_fd);
+                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "logging binary: no memory");
+        }
+        logger->pid = pid;
+        logger->started_ns = clock_monotonic_ns();
+        return 0;
+}
+
+static void restart(struct io_logger *logger)
+{
+        struct error err = ERROR_INIT;
+
+        if (pipes_have_ended(logger)) {
+                set_ended(logger, true);
+                return;
+        }
+        if (logger_start(logger, &err) == 0) {
+                logger->n_restarts++;
+                return;
+        }
+        report(logger, "%s", err.msg);
+        restart_later(logger);
+}
+
+static void on_timer(struct loop_timer *timer, void *userdata)
+{
+        struct io_logger *logger = userdata;
+
+        (void)timer;
+        if (!logger->stopping) {
+                restart(logger);
+                return;
+        }
+        report(logger, "the logger did not end in time: killed");
+        if (logger->pid > 0)
+                (void)kill(logger->pid, SIGKILL);
+}
+
+void io_logger_stop(struct io_logger *logger)
+{
+        if (logger->stopping || logger->ended)
+                return;
+        logger->stopping = true;
+        if (logger->pid == 0) {
+                set_ended(logger, false);
+                return;
+        }
+        (void)kill(logger->pid, SIGTERM);
+        if (loop_timer_set(logger->timer, STOP_GRACE_NS) < 0)
+                (void)kill(logger->pid, SIGKILL);
+}
+
+/* ---- Life ---- */
+
+struct io_logger *io_logger_free(struct io_logger *logger)
+{
+        if (!logger)
+                return NULL;
+        reaper_watch_free(logger->watch);
+        if (logger->pid > 0)
+                (void)kill(logger->pid, SIGKILL);
+        loop_deferred_cancel(&logger->ready_late);
+        loop_deferred_cancel(&logger->end_late);
+        loop_timer_free(logger->timer);
+        loop_io_free(logger->ready_io);
+        fd_close(logger->ready_fd);
+        fd_close(logger->status_fd);
+        for (int i = 0; i < IO_LOGGER_STREAMS; i++) {
+                loop_io_free(logger->discard_io[i]);
+                fd_close(logger->ours[i]);
+                fd_close(logger->theirs[i]);
+        }
+        logger_program_free(logger->program);
+        free(logger);
+        return NULL;
+}
+
+CLEANUP_DEFINE(struct io_logger, io_logger_free)
+
+static int open_pipes(struct io_logger *logger, struct error *err)
+{
+        for (int i = 0; i < IO_LOGGER_STREAMS; i++) {
+                int ends[2];
+
+                if (pipe2(ends, O_CLOEXEC) < 0)
+                        return error_errno(err, errno, "logging binary: pipe");
+                logger->ours[i] = ends[0];
+                logger->theirs[i] = ends[1];
+        }
+        return 0;
+}
+
+/* The first start; its failure is told by set_ready(), but for a failure to fork. */
+static int start_first(struct io_logger *logger, struct error *err)
+{
+        if (logger_start(logger, err) < 0)
+                return -1;
+        logger->ready_io =
+                loop_io_new(logger->loop, logger->ready_fd, LOOP_PRIORITY_RPC, ready_on_io, logger);
+        if (!logger->ready_io || loop_io_want(logger->ready_io, LOOP_READ) < 0)
+                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "logging binary: no memory");
+        return 0;
+}
+
+int io_logger_new(struct io_logger **ret, const struct io_logger_config *config, struct error *err)
+{
+        _cleanup_(io_logger_free_p) struct io_logger *logger = calloc(1, sizeof(*logger));
+
+        if (!logger)
+                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "logging binary: no memory");
+        logger->loop = config->loop;
+        logger->reaper = config->reaper;
+        logger->events = config->events;
+        logger->must_say_ready = config->uri->target == IO_TARGET_BINARY_V2;
+        logger->ready_fd = -1;
+        logger->status_fd = -1;
+        for (int i = 0; i < IO_LOGGER_STREAMS; i++) {
+                logger->ours[i] = -1;
+                logger->theirs[i] = -1;
+        }
+        loop_deferred_init(&logger->ready_late, on_ready_late);
+        loop_deferred_init(&logger->end_late, on_end_late);
+        logger->timer = loop_timer_new(logger->loop, on_timer, logger);
+        if (!logger->timer)
+                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "logging binary: no memory");
+        if (logger_program_new(&logger->program, config->uri, config->id, config->runtime_namespace,
+                               err) < 0 ||
+            open_pipes(logger, err) < 0 || start_first(logger, err) < 0)
+                return -1;
+        *ret = TAKE_PTR(logger);
+        return 0;
+}
+
+int io_logger_take_fd(struct io_logger *logger, int stream)
+{
+        return TAKE_FD(logger->theirs[stream]);
+}
+
+bool io_logger_has_ended(const struct io_logger *logger)
+{
+        return logger->ended;
+}
+
+struct io_logger_status io_logger_status(const struct io_logger *logger)
+{
+        return (struct io_logger_status){
+                .n_restarts = logger->n_restarts,
+                .bytes_dropped = logger->bytes_dropped,
+                .has_all = logger->has_all,
+        };
+}
