@@ -42,6 +42,7 @@ struct container {
         /* Create under way. */
         struct ttrpc_call *create;
         const Containerd__Task__V2__CreateTaskRequest *create_request; /* lives with the call */
+        const struct create_options *create_options;                   /* likewise */
         struct executor_job *create_job;
         struct error create_error; /* what undoing it is for */
 };

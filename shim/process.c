@@ -115,21 +115,61 @@ static int own_stdio(const struct process *p, struct error *err)
         return 0;
 }
 
+static void on_stdio_report(const char *text, void *userdata)
+{
+        const struct process *p = userdata;
+
+        log_write(LOG_WARNING, p->exec_id, "stdio: %s", text);
+}
+
 int process_open_stdio(struct process *p, struct error *err)
 {
-        const struct io_stdio_paths paths = {
+        const struct shim_server *server = p->container->server;
+        const struct io_stdio_config config = {
+                .loop = server->loop,
+                .reaper = server->reaper,
                 .in = p->stdin_path,
                 .out = p->stdout_path,
                 .err = p->stderr_path,
                 .terminal = p->terminal,
+                .id = p->kind == PROCESS_INIT ? p->container->id : p->exec_id,
+                .runtime_namespace = server->runtime_namespace,
+                .on_report = on_stdio_report,
+                .userdata = p,
         };
 
-        if (io_stdio_open(&p->stdio, p->container->server->loop, &paths, err) < 0 ||
-            own_stdio(p, err) < 0)
+        if (io_stdio_open(&p->stdio, &config, err) < 0 || own_stdio(p, err) < 0)
                 return -1;
         if (p->stdin_closed)
                 io_stdio_close_stdin(p->stdio);
         return 0;
+}
+
+static void on_stdio_ready(const struct error *err, void *userdata)
+{
+        struct process *p = userdata;
+
+        TAKE_PTR(p->stdio_fn)(err, p);
+}
+
+bool process_await_stdio(struct process *p, process_stdio_fn fn)
+{
+        if (io_stdio_is_ready(p->stdio))
+                return false;
+        p->stdio_fn = fn;
+        io_stdio_on_ready(p->stdio, on_stdio_ready, p);
+        return true;
+}
+
+void process_abort_stdio(struct process *p)
+{
+        struct error err = ERROR_INIT;
+
+        if (!p->stdio_fn)
+                return;
+        io_stdio_on_ready(p->stdio, NULL, NULL);
+        (void)error_set(&err, STATUS_CANCELED, "given up while the logging binary was starting");
+        on_stdio_ready(&err, p);
 }
 
 int process_attach_take(struct process *p, struct executor_process *impl, int terminal_fd,

@@ -56,9 +56,10 @@ struct process {
         char *spec; /* an exec's process as JSON, until it is started */
         size_t spec_len;
 
-        struct executor_process *impl; /* NULL before it exists */
-        struct io_stdio *stdio;        /* likewise */
-        pid_t pid;                     /* 0 before it exists; kept after its end */
+        struct executor_process *impl;                                /* NULL before it exists */
+        struct io_stdio *stdio;                                       /* likewise */
+        void (*stdio_fn)(const struct error *err, struct process *p); /* waits until it is ready */
+        pid_t pid; /* 0 before it exists; kept after its end */
         uint64_t start_ticks;
         struct timespec started_at;
         struct process_exit exit;
@@ -71,6 +72,7 @@ struct process {
         bool start_aborted;             /* what it fails with is of no matter */
         struct ttrpc_call *delete_;     /* the Delete under way, likewise */
         struct loop_timer *drain;       /* Delete waits for stdio */
+        bool drain_stopping;            /* a logging program has been told to end */
         bool drain_over;                /* no more of that */
 };
 
@@ -101,6 +103,14 @@ int process_may(const struct process *process, enum process_verb verb, struct er
 
 /* Opens the stdio as requested, STDIN closed if CloseIO came before. */
 int process_open_stdio(struct process *process, struct error *err);
+
+/*
+ * False when the stdio is ready. Else a logging program is being started, and fn runs later, from
+ * the loop: with err when that has failed, or was given up by process_abort_stdio().
+ */
+typedef void (*process_stdio_fn)(const struct error *err, struct process *process);
+bool process_await_stdio(struct process *process, process_stdio_fn fn);
+void process_abort_stdio(struct process *process);
 
 /* The executor has made it: keeps its handle and pid, and starts the terminal's relay. */
 int process_attach_take(struct process *process, struct executor_process *impl, int terminal_fd,

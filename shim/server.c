@@ -15,6 +15,7 @@
 #include "pkg/base/clock.h"
 
 #include "shim/log.h"
+#include "shim/rpc/rpc.h"
 #include "shim/server_impl.h"
 
 /* How often a stop looks whether the last answers are out: there is no callback for that. */
@@ -130,8 +131,8 @@ void shim_server_stop(struct shim_server *server, const char *why)
         log_info("stopping: %s", why);
         server->stopping = true;
         loop_timer_clear(server->lifetime);
-        if (server->creating && server->creating->create_job)
-                server->creating->executor->ops->abort(server->creating->create_job);
+        if (server->creating)
+                rpc_create_abort(server->creating);
         if (loop_timer_set(server->stop_timer, server->times.stop_ns) < 0)
                 server->stop_time_over = true;
         server_advance_stop(server);
@@ -158,6 +159,7 @@ static void set_times(struct shim_times *ret, const struct shim_times *given)
                 .idle_ns = time_or(given->idle_ns, SHIM_IDLE_NS),
                 .stop_ns = time_or(given->stop_ns, SHIM_STOP_NS),
                 .drain_ns = time_or(given->drain_ns, SHIM_DRAIN_NS),
+                .stop_logger_ns = time_or(given->stop_logger_ns, SHIM_STOP_LOGGER_NS),
                 .execs_ns = time_or(given->execs_ns, SHIM_EXECS_NS),
                 .attempt_ns = time_or(given->attempt_ns, SHIM_ATTEMPT_NS),
                 .backoff_min_ns = time_or(given->backoff_min_ns, SHIM_BACKOFF_MIN_NS),
@@ -204,6 +206,7 @@ int shim_server_new(struct shim_server **ret, const struct shim_server_options *
         if (!server)
                 return error_set(err, STATUS_RESOURCE_EXHAUSTED, "create server: no memory");
         server->loop = options->loop;
+        server->reaper = options->reaper;
         server->executor = options->executor;
         server->binary_executor = options->binary_executor;
         server->on_closing = options->on_closing;

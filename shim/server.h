@@ -22,23 +22,26 @@ struct shim_server;
 
 /* Nanoseconds; 0 takes the default, which is the SHIM_* constant of the same name. */
 struct shim_times {
-        uint64_t unused_ns;  /* no container yet, no connection: the shim ends after */
-        uint64_t alone_ns;   /* the container was deleted, or has ended and its bundle is gone, and
-                              * there is no connection: it ends after */
-        uint64_t idle_ns;    /* no container, but a connection that asks for nothing */
-        uint64_t stop_ns;    /* the most that a stop waits for events, replies and jobs */
-        uint64_t drain_ns;   /* the most that Delete waits for stdio */
-        uint64_t execs_ns;   /* the most that init's exit is kept back for the exits of execs */
-        uint64_t attempt_ns; /* one attempt to hand an event to containerd */
+        uint64_t unused_ns; /* no container yet, no connection: the shim ends after */
+        uint64_t alone_ns;  /* the container was deleted, or has ended and its bundle is gone, and
+                             * there is no connection: it ends after */
+        uint64_t idle_ns;   /* no container, but a connection that asks for nothing */
+        uint64_t stop_ns;   /* the most that a stop waits for events, replies and jobs */
+        uint64_t drain_ns;  /* the most that Delete waits for stdio */
+        uint64_t stop_logger_ns; /* and then for a logging program that was told to end */
+        uint64_t execs_ns;       /* the most that init's exit is kept back for the exits of execs */
+        uint64_t attempt_ns;     /* one attempt to hand an event to containerd */
         uint64_t backoff_min_ns;
         uint64_t backoff_max_ns;
 };
 
-#define SHIM_UNUSED_NS      (UINT64_C(60) * 1000000000)
-#define SHIM_ALONE_NS       (UINT64_C(10) * 1000000000)
-#define SHIM_IDLE_NS        (UINT64_C(300) * 1000000000)
-#define SHIM_STOP_NS        (UINT64_C(5) * 1000000000)
-#define SHIM_DRAIN_NS       (UINT64_C(10) * 1000000000)
+#define SHIM_UNUSED_NS (UINT64_C(60) * 1000000000)
+#define SHIM_ALONE_NS  (UINT64_C(10) * 1000000000)
+#define SHIM_IDLE_NS   (UINT64_C(300) * 1000000000)
+#define SHIM_STOP_NS   (UINT64_C(5) * 1000000000)
+#define SHIM_DRAIN_NS  (UINT64_C(10) * 1000000000)
+/* A little more than LIMIT_LOGGER_GRACE_S, so that one that was killed is seen to have ended. */
+#define SHIM_STOP_LOGGER_NS (UINT64_C(13) * 1000000000)
 #define SHIM_EXECS_NS       (UINT64_C(10) * 1000000000)
 #define SHIM_ATTEMPT_NS     (UINT64_C(5) * 1000000000)
 #define SHIM_BACKOFF_MIN_NS (UINT64_C(100) * 1000000)
@@ -46,6 +49,7 @@ struct shim_times {
 
 struct shim_server_options {
         struct loop *loop;                      /* outlives the server */
+        struct reaper *reaper;                  /* likewise; for logging programs */
         const struct executor *executor;        /* outlives the server, like the other one */
         const struct executor *binary_executor; /* for a Create that names a binary; may be NULL */
         const char *runtime_namespace;          /* of containerd; copied */

@@ -14,6 +14,7 @@
 
 struct shim_server {
         struct loop *loop;
+        struct reaper *reaper;
         const struct executor *executor;
         const struct executor *binary_executor;
         char *runtime_namespace;

@@ -170,6 +170,7 @@ static int daemon_init(struct daemon *d, const struct options *options, struct e
         };
         executor_runc_init(&d->binary_executor, &d->runc);
         server.loop = d->loop;
+        server.reaper = d->reaper;
         server.bundle = d->bundle;
         if (shim_server_new(&d->server, &server, err) < 0 || daemon_watch_signals(d, err) < 0)
                 return -1;

@@ -23,8 +23,8 @@
 #include "pkg/base/limits.h"
 #include "pkg/io/logger_exec.h"
 
-#define RESTART_PAUSE_MIN_NS (100 * NSEC_PER_MSEC) /* doubled up to the other one */
-#define RESTART_PAUSE_MAX_NS (5 * NSEC_PER_SEC)
+#define RESTART_PAUSE_MIN_NS (20 * NSEC_PER_MSEC) /* doubled up to the other one */
+#define RESTART_PAUSE_MAX_NS (640 * NSEC_PER_MSEC)
 #define STOP_GRACE_NS        (LIMIT_LOGGER_GRACE_S * NSEC_PER_SEC)
 
 enum { DISCARD_ROOM = 4096, DISCARDS_PER_ROUND = 64 };
@@ -313,11 +313,16 @@ void io_logger_stop(struct io_logger *logger)
 
 struct io_logger *io_logger_free(struct io_logger *logger)
 {
+        if (logger && logger->pid > 0)
+                (void)kill(logger->pid, SIGKILL);
+        return io_logger_abandon(logger);
+}
+
+struct io_logger *io_logger_abandon(struct io_logger *logger)
+{
         if (!logger)
                 return NULL;
         reaper_watch_free(logger->watch);
-        if (logger->pid > 0)
-                (void)kill(logger->pid, SIGKILL);
         loop_deferred_cancel(&logger->ready_late);
         loop_deferred_cancel(&logger->end_late);
         loop_timer_free(logger->timer);

@@ -50,8 +50,10 @@ struct io_logger_config {
 /* Starts it. An executable that cannot be executed is an error of on_ready. */
 int io_logger_new(struct io_logger **ret, const struct io_logger_config *config, struct error *err);
 
-/* A program that still runs is killed, and reaped without notice. */
+/* A program that still runs is killed, and reaped without notice; or it is left alone, to live as
+ * long as the container does. */
 struct io_logger *io_logger_free(struct io_logger *logger);
+struct io_logger *io_logger_abandon(struct io_logger *logger);
 
 /* The pipe's writing end for the container; taken: -1 when it was taken before. */
 int io_logger_take_fd(struct io_logger *logger, int stream);

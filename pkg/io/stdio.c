@@ -36,6 +36,7 @@ static const char *const stream_names[STREAMS] = {"stdin", "stdout", "stderr"};
 struct io_stdio {
         struct loop *loop;
         bool terminal;
+        bool has_process;
         bool exited;
         bool drained;
         bool ready;
@@ -260,9 +261,12 @@ struct io_stdio *io_stdio_free(struct io_stdio *s)
 {
         if (!s)
                 return NULL;
+        if (s->has_process && !s->exited)
+                io_logger_abandon(s->logger);
+        else
+                io_logger_free(s->logger);
         io_stdio_close_child_fds(s);
         io_relay_free(s->relay);
-        io_logger_free(s->logger);
         free(s->console);
         fd_close(s->relay_input);
         fd_close(s->relay_output);
@@ -283,6 +287,7 @@ const int *io_stdio_child_fds(const struct io_stdio *s)
 
 void io_stdio_close_child_fds(struct io_stdio *s)
 {
+        s->has_process = true;
         for (int i = 0; i < STREAMS; i++)
                 s->child[i] = fd_close(s->child[i]);
 }

@@ -66,7 +66,7 @@ bool io_stdio_is_ready(const struct io_stdio *s);
 void io_stdio_on_ready(struct io_stdio *s, void (*fn)(const struct error *err, void *userdata),
                        void *userdata);
 
-/* Closes all, drained or not. */
+/* Closes all, drained or not. A logging program is killed, unless the process still runs. */
 struct io_stdio *io_stdio_free(struct io_stdio *s);
 
 /* What the container's process gets as 0, 1 and 2; borrowed, blocking. All -1 with a terminal. */

@@ -158,9 +158,10 @@ make_mounts(struct arena *arena, const Containerd__Task__V2__CreateTaskRequest *
 }
 
 /* Starts the executor's job; the container is complete but for what that gives. */
-static int begin(struct container *c, const struct create_options *options, struct error *err)
+static int begin_job(struct container *c, struct error *err)
 {
         const Containerd__Task__V2__CreateTaskRequest *request = c->create_request;
+        const struct create_options *options = c->create_options;
         const struct executor *executor = c->executor;
         struct executor_create args = {
                 .id = c->id,
@@ -170,6 +171,7 @@ static int begin(struct container *c, const struct create_options *options, stru
                 .mounts = make_mounts(ttrpc_call_arena(c->create), request),
                 .n_mounts = request->n_rootfs,
                 .terminal = c->init->terminal,
+                .stdio = c->init->terminal ? NULL : io_stdio_child_fds(c->init->stdio),
                 .no_pivot_root = options->no_pivot_root,
                 .no_new_keyring = options->no_new_keyring,
                 .systemd_cgroup = options->systemd_cgroup,
@@ -177,23 +179,44 @@ static int begin(struct container *c, const struct create_options *options, stru
                 .root = options->root,
         };
 
-        if (!executor)
-                return error_set(err, STATUS_UNIMPLEMENTED,
-                                 "options.binary_name '%s' is not supported here", options->binary);
         if (!args.mounts)
                 return error_set(err, STATUS_RESOURCE_EXHAUSTED, "%zu mounts: no memory",
                                  request->n_rootfs);
-        c->io_uid = options->io_uid;
-        c->io_gid = options->io_gid;
-        if (process_open_stdio(c->init, err) < 0)
-                return -1;
-        args.stdio = c->init->terminal ? NULL : io_stdio_child_fds(c->init->stdio);
         c->n_jobs++;
         if (executor->ops->create(executor->impl, &args, on_created, c, &c->create_job, err) < 0) {
                 c->n_jobs--;
                 return -1;
         }
         return 0;
+}
+
+static void on_stdio(const struct error *err, struct process *p)
+{
+        struct error why = ERROR_INIT;
+
+        if (err || begin_job(p->container, &why) < 0)
+                create_failed(p->container, err ? err : &why);
+}
+
+static int begin(struct container *c, struct error *err)
+{
+        if (!c->executor)
+                return error_set(err, STATUS_UNIMPLEMENTED,
+                                 "options.binary_name '%s' is not supported here",
+                                 c->create_options->binary);
+        c->io_uid = c->create_options->io_uid;
+        c->io_gid = c->create_options->io_gid;
+        if (process_open_stdio(c->init, err) < 0)
+                return -1;
+        return process_await_stdio(c->init, on_stdio) ? 0 : begin_job(c, err);
+}
+
+void rpc_create_abort(struct container *c)
+{
+        if (c->create_job)
+                c->executor->ops->abort(c->create_job);
+        else
+                process_abort_stdio(c->init);
 }
 
 static struct container *make_container(struct shim_server *server,
@@ -224,13 +247,18 @@ void rpc_create(struct ttrpc_call *call, const ProtobufCMessage *message, void *
 {
         const Containerd__Task__V2__CreateTaskRequest *request = (const void *)message;
         struct shim_server *server = userdata;
-        struct create_options options;
+        struct create_options *options;
         struct container *c;
         struct error err = ERROR_INIT;
 
         lifetime_touch(server);
+        options = arena_alloc(ttrpc_call_arena(call), sizeof(*options));
+        if (!options) {
+                ttrpc_call_fail(call, STATUS_RESOURCE_EXHAUSTED, "create container: no memory");
+                return;
+        }
         if (check(server, request, &err) < 0 ||
-            create_options_parse(request->options, ttrpc_call_arena(call), &options, &err) < 0) {
+            create_options_parse(request->options, ttrpc_call_arena(call), options, &err) < 0) {
                 ttrpc_call_fail_error(call, &err);
                 return;
         }
@@ -239,12 +267,13 @@ void rpc_create(struct ttrpc_call *call, const ProtobufCMessage *message, void *
                 ttrpc_call_fail_error(call, &err);
                 return;
         }
-        if (options.binary)
+        if (options->binary)
                 c->executor = server->binary_executor;
         c->create = call;
         c->create_request = request;
+        c->create_options = options;
         server->creating = c;
-        if (begin(c, &options, &err) < 0)
+        if (begin(c, &err) < 0)
                 create_failed(c, &err);
         lifetime_touch(server);
 }

@@ -40,39 +40,47 @@ static void on_drained(void *userdata)
         advance(userdata);
 }
 
-static void on_drain_over(struct loop_timer *timer, void *userdata)
+/* A part of the caller's patience; the rest is for what comes after it. */
+static uint64_t time_within(const struct process *p, uint64_t limit, unsigned quarters)
 {
-        struct process *p = userdata;
-
-        (void)timer;
-        log_write(LOG_WARNING, p->exec_id, "stdio is not drained: what is left is lost");
-        p->drain_over = true;
-        advance(p);
-}
-
-/* Within the caller's patience, with a quarter of it left for the rest. */
-static uint64_t drain_time(const struct process *p)
-{
-        uint64_t limit = p->container->server->times.drain_ns;
         uint64_t deadline = ttrpc_call_deadline_ns(p->delete_);
         uint64_t now = clock_monotonic_ns();
         uint64_t left;
 
         if (deadline == 0)
                 return limit;
-        left = deadline > now ? (deadline - now) / 4 * 3 : 0;
+        left = deadline > now ? (deadline - now) / 4 * quarters : 0;
         return left < limit ? left : limit;
+}
+
+/* Output that is still to come is waited for; then a logging program is told to end, and what it
+ * does by then is waited for, too. */
+static void on_drain_timer(struct loop_timer *timer, void *userdata)
+{
+        struct process *p = userdata;
+        const struct shim_times *times = &p->container->server->times;
+
+        if (!p->drain_stopping && io_stdio_stop(p->stdio)) {
+                p->drain_stopping = true;
+                if (loop_timer_set(timer, time_within(p, times->stop_logger_ns, 3)) == 0)
+                        return;
+        }
+        log_write(LOG_WARNING, p->exec_id, "stdio is not drained: what is left is lost");
+        p->drain_over = true;
+        advance(p);
 }
 
 /* True when there is nothing to wait for; else advance() runs again. */
 static bool is_drained(struct process *p)
 {
+        uint64_t time = p->container->server->times.drain_ns;
+
         if (!p->stdio || p->drain_over || io_stdio_is_drained(p->stdio))
                 return true;
         if (p->drain)
                 return false;
-        p->drain = loop_timer_new(p->container->server->loop, on_drain_over, p);
-        if (!p->drain || loop_timer_set(p->drain, drain_time(p)) < 0)
+        p->drain = loop_timer_new(p->container->server->loop, on_drain_timer, p);
+        if (!p->drain || loop_timer_set(p->drain, time_within(p, time, 2)) < 0)
                 return true;
         io_stdio_on_drained(p->stdio, on_drained, p);
         return false;

@@ -26,6 +26,9 @@ void rpc_shutdown(struct ttrpc_call *call, const ProtobufCMessage *message, void
 /* Pause, Resume, Update, Stats and Checkpoint, until they are there. */
 void rpc_unsupported(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata);
 
+/* Ends the Create under way early; it is answered with a failure, soon. */
+void rpc_create_abort(struct container *container);
+
 /* Ends a Start under way early; it is answered with a failure, soon. */
 void rpc_start_abort(struct process *process);
 

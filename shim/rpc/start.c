@@ -39,10 +39,13 @@ static struct error failure_of(const struct process *p, const struct error *err)
 
 void rpc_start_abort(struct process *p)
 {
-        if (!p->start_job || p->start_aborted)
+        if (p->start_aborted || (!p->start_job && !p->stdio_fn))
                 return;
         p->start_aborted = true;
-        p->container->executor->ops->abort(p->start_job);
+        if (p->start_job)
+                p->container->executor->ops->abort(p->start_job);
+        else
+                process_abort_stdio(p);
 }
 
 /* ---- The init ---- */
@@ -130,28 +133,43 @@ static void on_exec_started(const struct error *err, struct executor_process *im
         container_job_end(c);
 }
 
-static void start_exec(struct process *p)
+static void start_exec_job(struct process *p)
 {
         struct container *c = p->container;
-        struct executor_exec args = {
+        const struct executor_exec args = {
                 .exec_id = p->exec_id,
                 .process_json = p->spec,
                 .process_json_len = p->spec_len,
                 .terminal = p->terminal,
+                .stdio = p->terminal ? NULL : io_stdio_child_fds(p->stdio),
         };
         struct error err = ERROR_INIT;
-        int r;
+        int r = c->executor->ops->exec(c->impl, &args, on_exec_started, p, &p->start_job, &err);
 
-        c->n_live_execs++;
-        container_job_begin(c);
-        r = process_open_stdio(p, &err);
-        if (r == 0) {
-                args.stdio = p->terminal ? NULL : io_stdio_child_fds(p->stdio);
-                r = c->executor->ops->exec(c->impl, &args, on_exec_started, p, &p->start_job, &err);
-        }
         free(TAKE_PTR(p->spec));
         if (r < 0)
                 on_exec_started(&err, NULL, -1, p);
+}
+
+static void on_exec_stdio(const struct error *err, struct process *p)
+{
+        if (err)
+                on_exec_started(err, NULL, -1, p);
+        else
+                start_exec_job(p);
+}
+
+static void start_exec(struct process *p)
+{
+        struct container *c = p->container;
+        struct error err = ERROR_INIT;
+
+        c->n_live_execs++;
+        container_job_begin(c);
+        if (process_open_stdio(p, &err) < 0)
+                on_exec_started(&err, NULL, -1, p);
+        else if (!process_await_stdio(p, on_exec_stdio))
+                start_exec_job(p);
 }
 
 static int may_start_exec(const struct container *c, struct error *err)

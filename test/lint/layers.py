@@ -16,7 +16,7 @@ EDGES = {
     'pkg/loop': ('pkg/base',),
     'pkg/ttrpc': ('pkg/base', 'pkg/loop'),
     'pkg/reaper': ('pkg/base', 'pkg/loop'),
-    'pkg/io': ('pkg/base', 'pkg/loop'),
+    'pkg/io': ('pkg/base', 'pkg/loop', 'pkg/reaper'),
     'pkg/oci': ('pkg/base',),
     'pkg/cgroup': ('pkg/base', 'pkg/loop', 'pkg/oci'),
     'pkg/engine': ('pkg/base', 'pkg/loop', 'pkg/reaper', 'pkg/oci', 'pkg/cgroup'),
