@@ -283,7 +283,7 @@ def test_a_file_uri_takes_both_streams(lab):
     assert sorted(log.read_text().splitlines()) == ["err", "err", "out", "out"]
 
 
-@pytest.mark.parametrize("scheme", ["binary", "binary-v2", "ttrpc+unix", "pipe", "npipe", "http"])
+@pytest.mark.parametrize("scheme", ["ttrpc+unix", "pipe", "npipe", "http"])
 def test_a_scheme_that_is_not_supported_is_refused_by_name(lab, stock, scheme):
     if stock:
         pytest.skip("the stock shim knows file and binary")
