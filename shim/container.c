@@ -56,6 +56,10 @@ struct container *container_free(struct container *c)
                 return NULL;
         if (c->create)
                 ttrpc_call_fail(TAKE_PTR(c->create), STATUS_UNAVAILABLE, "the shim is ending");
+        if (c->freeze)
+                ttrpc_call_fail(TAKE_PTR(c->freeze), STATUS_UNAVAILABLE, "the shim is ending");
+        if (c->update)
+                ttrpc_call_fail(TAKE_PTR(c->update), STATUS_UNAVAILABLE, "the shim is ending");
         list_remove(&c->node);
         while (!list_is_empty(&c->execs))
                 process_free(list_first(&c->execs, struct process, node));

@@ -39,6 +39,15 @@ struct container {
 
         size_t n_jobs; /* calls of the executor that have not completed */
 
+        /* A Pause or a Resume under way. */
+        struct ttrpc_call *freeze;
+        struct executor_job *freeze_job; /* the executor's part of it; NULL: none */
+        bool freeze_aborted;             /* what it fails with is of no matter */
+
+        /* An Update under way. */
+        struct ttrpc_call *update;
+        struct executor_job *update_job;
+
         /* Create under way. */
         struct ttrpc_call *create;
         const Containerd__Task__V2__CreateTaskRequest *create_request; /* lives with the call */

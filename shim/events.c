@@ -112,6 +112,22 @@ struct task_event *task_event_oom(const char *container_id)
         return task_event_pack("/tasks/oom", &m.base);
 }
 
+struct task_event *task_event_paused(const char *container_id)
+{
+        Containerd__Events__TaskPaused m = CONTAINERD__EVENTS__TASK_PAUSED__INIT;
+
+        m.container_id = (char *)container_id;
+        return task_event_pack("/tasks/paused", &m.base);
+}
+
+struct task_event *task_event_resumed(const char *container_id)
+{
+        Containerd__Events__TaskResumed m = CONTAINERD__EVENTS__TASK_RESUMED__INIT;
+
+        m.container_id = (char *)container_id;
+        return task_event_pack("/tasks/resumed", &m.base);
+}
+
 struct task_event *task_event_exec_added(const char *container_id, const char *exec_id)
 {
         Containerd__Events__TaskExecAdded m = CONTAINERD__EVENTS__TASK_EXEC_ADDED__INIT;

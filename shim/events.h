@@ -36,6 +36,8 @@ struct task_event *task_event_start(const char *container_id, pid_t pid);
 struct task_event *task_event_delete(const char *container_id, pid_t pid, uint32_t exit_status,
                                      const struct timespec *exited_at);
 struct task_event *task_event_oom(const char *container_id);
+struct task_event *task_event_paused(const char *container_id);
+struct task_event *task_event_resumed(const char *container_id);
 struct task_event *task_event_exec_added(const char *container_id, const char *exec_id);
 struct task_event *task_event_exec_started(const char *container_id, const char *exec_id,
                                            pid_t pid);

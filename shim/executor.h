@@ -68,7 +68,22 @@ struct executor_ops {
                     struct error *err);
 
         /*
-         * Ends a create, start or exec early: what it made is killed, its completion runs soon and
+         * Stops all processes of the container, or lets them go on. A pause that fails or is
+         * aborted leaves them thawed. update: json is an OCI linux.resources, borrowed.
+         */
+        int (*pause)(struct executor_container *c, executor_done_fn fn, void *userdata,
+                     struct executor_job **ret, struct error *err);
+        int (*resume)(struct executor_container *c, executor_done_fn fn, void *userdata,
+                      struct executor_job **ret, struct error *err);
+        int (*update)(struct executor_container *c, const char *json, size_t len,
+                      executor_done_fn fn, void *userdata, struct executor_job **ret,
+                      struct error *err);
+
+        /* Lets them go on at once: SIGKILL does not reach what cgroup v1's freezer holds. */
+        void (*thaw)(const struct executor_container *c);
+
+        /*
+         * Ends one of the jobs above early: what it made is killed, its completion runs soon and
          * with a failure. A job that is ending already may still succeed. Valid until the
          * completion runs; twice is once.
          */

@@ -135,6 +135,32 @@ static int do_exec(struct executor_container *c, const struct executor_exec *arg
         return 0;
 }
 
+static int do_pause(struct executor_container *c, executor_done_fn fn, void *userdata,
+                    struct executor_job **ret, struct error *err)
+{
+        return engine_pause(container_of_executor(c), fn, userdata, (struct engine_job **)ret, err);
+}
+
+static int do_resume(struct executor_container *c, executor_done_fn fn, void *userdata,
+                     struct executor_job **ret, struct error *err)
+{
+        return engine_resume(container_of_executor(c), fn, userdata, (struct engine_job **)ret,
+                             err);
+}
+
+static int do_update(struct executor_container *c, const char *json, size_t len,
+                     executor_done_fn fn, void *userdata, struct executor_job **ret,
+                     struct error *err)
+{
+        return engine_update(container_of_executor(c), json, len, fn, userdata,
+                             (struct engine_job **)ret, err);
+}
+
+static void do_thaw(const struct executor_container *c)
+{
+        engine_thaw(container_of_executor(c));
+}
+
 static int do_kill_all(struct executor_container *c, int signo, executor_done_fn fn, void *userdata,
                        struct error *err)
 {
@@ -201,6 +227,10 @@ void executor_engine_init(struct executor *executor, struct engine *engine)
                 .abort = do_abort,
                 .start = do_start,
                 .exec = do_exec,
+                .pause = do_pause,
+                .resume = do_resume,
+                .update = do_update,
+                .thaw = do_thaw,
                 .kill_all = do_kill_all,
                 .pids = do_pids,
                 .has_private_pid_namespace = do_has_private_pid_namespace,

@@ -4,55 +4,21 @@
  * deletes; the engine mounts the rootfs, which a runtime never does. What the shim has to know at
  * once is read from the kernel: the pids and the OOM kills from init's cgroup, and signals to a
  * single process go by its pidfd.
- *
- * A Create that fails is undone, but a container that was there before it, under the same id, is
- * somebody else's and is left alone.
  */
 #include "shim/executor_runc.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "pkg/base/cleanup.h"
-#include "pkg/runc/runc.h"
 
+#include "shim/executor_runc_impl.h"
 #include "shim/log.h"
-#include "shim/runc_facts.h"
 
-/* An executor_container. */
-struct made {
-        struct executor_runc *impl;
-        struct runc *runc;
-        char *bundle;
-        bool has_mounts;
-        struct runc_process *init; /* borrowed from the shim, which keeps it as long as this */
-        struct runc_facts facts;
-};
-
-/* An executor_job, at the head of what is under way. */
-struct job {
-        struct runc_job *runc; /* while the runtime is at it */
-        bool is_aborted;
-};
-
-/* A Create. */
-struct making {
+/* A Start, Pause, Resume or Update. */
+struct verb {
         struct job job;
         struct made *made;
-        bool terminal;
-        int stdio[3]; /* copies: the mounts come first */
-        bool had_state;
-        bool has_mounted;
-        struct error err; /* what undoing it is for */
-        executor_create_fn fn;
-        void *userdata;
-};
-
-struct starting {
-        struct job job;
         executor_done_fn fn;
         void *userdata;
 };
@@ -87,7 +53,7 @@ static struct runc_process *process_of(const struct executor_process *p)
         return (struct runc_process *)p;
 }
 
-static struct made *made_free(struct made *made)
+struct made *made_free(struct made *made)
 {
         if (!made)
                 return NULL;
@@ -96,221 +62,6 @@ static struct made *made_free(struct made *made)
         runc_facts_deinit(&made->facts);
         free(made);
         return NULL;
-}
-
-static struct making *making_free(struct making *making)
-{
-        if (!making)
-                return NULL;
-        for (int i = 0; i < 3; i++)
-                fd_close(making->stdio[i]);
-        made_free(making->made);
-        free(making);
-        return NULL;
-}
-CLEANUP_DEFINE(struct making, making_free)
-
-/* ---- Create ---- */
-
-static void finish_failure(struct making *making)
-{
-        executor_create_fn fn = making->fn;
-        void *userdata = making->userdata;
-        struct error err = making->err;
-
-        runc_remove_files(making->made->runc);
-        making_free(making);
-        fn(&err, NULL, NULL, -1, userdata);
-}
-
-static void on_unmounted(const struct error *err, void *userdata)
-{
-        if (err)
-                log_warning("undo create: %s", err->msg);
-        finish_failure(userdata);
-}
-
-static void on_half_deleted(const struct error *err, void *userdata)
-{
-        struct making *making = userdata;
-        struct made *made = making->made;
-        struct error next = ERROR_INIT;
-
-        if (err)
-                log_warning("undo create: %s", err->msg);
-        if (!making->has_mounted) {
-                finish_failure(making);
-                return;
-        }
-        if (engine_rootfs_unmount(made->impl->engine, made->bundle, on_unmounted, making, &next) <
-            0)
-                on_unmounted(&next, making);
-}
-
-/* From the loop. */
-static void fail(struct making *making, const struct error *why)
-{
-        struct runc *runc = making->made->runc;
-        struct error next = ERROR_INIT;
-
-        making->err = *why;
-        if (making->had_state || !runc_has_state(runc))
-                on_half_deleted(NULL, making);
-        else if (runc_delete(runc, true, on_half_deleted, making, &next) < 0)
-                on_half_deleted(&next, making);
-}
-
-static void on_created(const struct error *err, struct runc_process *init, int terminal_fd,
-                       void *userdata)
-{
-        struct making *making = userdata;
-        struct made *made = making->made;
-        executor_create_fn fn = making->fn;
-        void *fn_userdata = making->userdata;
-
-        making->job.runc = NULL;
-        if (err) {
-                fail(making, err);
-                return;
-        }
-        made->init = init;
-        runc_facts_read(&made->facts, runc_process_pid(init));
-        making->made = NULL;
-        making_free(making);
-        fn(NULL, (struct executor_container *)made, (struct executor_process *)init, terminal_fd,
-           fn_userdata);
-}
-
-static int launch(struct making *making, struct error *err)
-{
-        const struct runc_stdio stdio = {
-                .terminal = making->terminal,
-                .fds = making->stdio,
-        };
-
-        if (runc_create(making->made->runc, &stdio, on_created, making, &making->job.runc, err) < 0)
-                return -1;
-        /* From here on only the container's processes hold them. */
-        for (int i = 0; i < 3; i++)
-                making->stdio[i] = fd_close(making->stdio[i]);
-        return 0;
-}
-
-static void on_mounted(const struct error *err, void *userdata)
-{
-        struct making *making = userdata;
-        struct error why = ERROR_INIT;
-
-        if (err) {
-                fail(making, err);
-                return;
-        }
-        making->has_mounted = true;
-        if (making->job.is_aborted)
-                (void)error_set(&why, STATUS_CANCELED, "create was cancelled");
-        else if (launch(making, &why) == 0)
-                return;
-        fail(making, &why);
-}
-
-static int start_mounting(struct making *making, const struct executor_create *args,
-                          struct error *err)
-{
-        _cleanup_free_ struct engine_mount *mounts = calloc(args->n_mounts, sizeof(*mounts));
-
-        if (!mounts)
-                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "create: no memory");
-        for (size_t i = 0; i < args->n_mounts; i++)
-                mounts[i] = (struct engine_mount){
-                        .type = args->mounts[i].type,
-                        .source = args->mounts[i].source,
-                        .target = args->mounts[i].target,
-                        .options = args->mounts[i].options,
-                        .n_options = args->mounts[i].n_options,
-                };
-        return engine_rootfs_mount(making->made->impl->engine, args->bundle, mounts, args->n_mounts,
-                                   on_mounted, making, err);
-}
-
-static struct made *make(struct executor_runc *impl, const struct executor_create *args,
-                         struct error *err)
-{
-        const struct runc_options options = {
-                .loop = impl->loop,
-                .reaper = impl->reaper,
-                .binary = args->binary,
-                .root = args->root,
-                .runtime_namespace = args->runtime_namespace,
-                .bundle = args->bundle,
-                .state_dir = args->state_dir,
-                .id = args->id,
-                .systemd_cgroup = args->systemd_cgroup,
-                .no_pivot_root = args->no_pivot_root,
-                .no_new_keyring = args->no_new_keyring,
-        };
-        struct made *made = calloc(1, sizeof(*made));
-
-        if (!made) {
-                (void)error_set(err, STATUS_RESOURCE_EXHAUSTED, "create: no memory");
-                return NULL;
-        }
-        made->impl = impl;
-        made->has_mounts = args->n_mounts > 0;
-        made->bundle = strdup(args->bundle);
-        if (!made->bundle) {
-                (void)error_set(err, STATUS_RESOURCE_EXHAUSTED, "create: no memory");
-                return made_free(made);
-        }
-        if (runc_new(&made->runc, &options, err) < 0)
-                return made_free(made);
-        return made;
-}
-
-static struct making *making_new(struct executor_runc *impl, const struct executor_create *args,
-                                 struct error *err)
-{
-        _cleanup_(making_free_p) struct making *making = calloc(1, sizeof(*making));
-
-        if (!making) {
-                (void)error_set(err, STATUS_RESOURCE_EXHAUSTED, "create: no memory");
-                return NULL;
-        }
-        for (int i = 0; i < 3; i++)
-                making->stdio[i] = -1;
-        making->made = make(impl, args, err);
-        if (!making->made)
-                return NULL;
-        making->terminal = args->terminal;
-        for (int i = 0; i < 3 && !args->terminal; i++) {
-                making->stdio[i] = fcntl(args->stdio[i], F_DUPFD_CLOEXEC, 3);
-                if (making->stdio[i] < 0) {
-                        (void)error_errno(err, errno, "create: copy stdio");
-                        return NULL;
-                }
-        }
-        making->had_state = runc_has_state(making->made->runc);
-        return TAKE_PTR(making);
-}
-
-static int do_create(void *impl, const struct executor_create *args, executor_create_fn fn,
-                     void *userdata, struct executor_job **ret, struct error *err)
-{
-        _cleanup_(making_free_p) struct making *making = making_new(impl, args, err);
-        int r;
-
-        if (!making)
-                return -1;
-        making->fn = fn;
-        making->userdata = userdata;
-        if (runc_write_files(making->made->runc, err) < 0)
-                return -1;
-        r = args->n_mounts > 0 ? start_mounting(making, args, err) : launch(making, err);
-        if (r < 0) {
-                runc_remove_files(making->made->runc);
-                return -1;
-        }
-        *ret = (struct executor_job *)TAKE_PTR(making);
-        return 0;
 }
 
 static void do_abort(struct executor_job *executor_job)
@@ -324,28 +75,97 @@ static void do_abort(struct executor_job *executor_job)
 
 /* ---- The other verbs ---- */
 
-static void on_started(const struct error *err, void *userdata)
+static struct verb *verb_new(struct executor_container *c, executor_done_fn fn, void *userdata,
+                             struct error *err)
 {
-        struct starting starting = *(struct starting *)userdata;
+        struct verb *verb = malloc(sizeof(*verb));
+
+        if (!verb) {
+                (void)error_set(err, STATUS_RESOURCE_EXHAUSTED, "run the runtime: no memory");
+                return NULL;
+        }
+        *verb = (struct verb){.made = made_of(c), .fn = fn, .userdata = userdata};
+        return verb;
+}
+
+/* r: of the call that has started it. */
+static int verb_begun(struct verb *verb, int r, struct executor_job **ret)
+{
+        if (r < 0)
+                free(verb);
+        else
+                *ret = (struct executor_job *)verb;
+        return r;
+}
+
+static void on_verb_done(const struct error *err, void *userdata)
+{
+        struct verb verb = *(struct verb *)userdata;
 
         free(userdata);
-        starting.fn(err, starting.userdata);
+        verb.fn(err, verb.userdata);
 }
 
 static int do_start(struct executor_container *c, executor_done_fn fn, void *userdata,
                     struct executor_job **ret, struct error *err)
 {
-        struct starting *starting = malloc(sizeof(*starting));
+        struct verb *verb = verb_new(c, fn, userdata, err);
 
-        if (!starting)
-                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "start: no memory");
-        *starting = (struct starting){.fn = fn, .userdata = userdata};
-        if (runc_start(made_of(c)->runc, on_started, starting, &starting->job.runc, err) < 0) {
-                free(starting);
+        if (!verb)
                 return -1;
-        }
-        *ret = (struct executor_job *)starting;
-        return 0;
+        return verb_begun(
+                verb, runc_start(made_of(c)->runc, on_verb_done, verb, &verb->job.runc, err), ret);
+}
+
+/* The runtime may have been killed in the middle of it. */
+static void on_paused(const struct error *err, void *userdata)
+{
+        const struct verb *verb = userdata;
+
+        if (err)
+                runc_facts_thaw(&verb->made->facts);
+        on_verb_done(err, userdata);
+}
+
+static int do_pause(struct executor_container *c, executor_done_fn fn, void *userdata,
+                    struct executor_job **ret, struct error *err)
+{
+        struct verb *verb = verb_new(c, fn, userdata, err);
+
+        if (!verb)
+                return -1;
+        return verb_begun(verb, runc_pause(made_of(c)->runc, on_paused, verb, &verb->job.runc, err),
+                          ret);
+}
+
+static int do_resume(struct executor_container *c, executor_done_fn fn, void *userdata,
+                     struct executor_job **ret, struct error *err)
+{
+        struct verb *verb = verb_new(c, fn, userdata, err);
+
+        if (!verb)
+                return -1;
+        return verb_begun(
+                verb, runc_resume(made_of(c)->runc, on_verb_done, verb, &verb->job.runc, err), ret);
+}
+
+static int do_update(struct executor_container *c, const char *json, size_t len,
+                     executor_done_fn fn, void *userdata, struct executor_job **ret,
+                     struct error *err)
+{
+        struct verb *verb = verb_new(c, fn, userdata, err);
+
+        if (!verb)
+                return -1;
+        return verb_begun(
+                verb,
+                runc_update(made_of(c)->runc, json, len, on_verb_done, verb, &verb->job.runc, err),
+                ret);
+}
+
+static void do_thaw(const struct executor_container *c)
+{
+        runc_facts_thaw(&made_of(c)->facts);
 }
 
 static void on_exec_done(const struct error *err, struct runc_process *process, int terminal_fd,
@@ -523,10 +343,14 @@ static void do_process_free(struct executor_process *p)
 void executor_runc_init(struct executor *executor, struct executor_runc *impl)
 {
         static const struct executor_ops ops = {
-                .create = do_create,
+                .create = executor_runc_create,
                 .abort = do_abort,
                 .start = do_start,
                 .exec = do_exec,
+                .pause = do_pause,
+                .resume = do_resume,
+                .update = do_update,
+                .thaw = do_thaw,
                 .kill_all = do_kill_all,
                 .pids = do_pids,
                 .has_private_pid_namespace = do_has_private_pid_namespace,

@@ -73,13 +73,11 @@ static void publish_exit(struct process *p)
         publisher_publish_take(c->server->publisher, TAKE_PTR(p->exit_event));
 }
 
-static void init_advance(struct container *c);
-
 static void exec_is_over(struct container *c)
 {
         assert(c->n_live_execs > 0);
         c->n_live_execs--;
-        init_advance(c);
+        exits_advance(c);
 }
 
 /* State, event, waiters. */
@@ -96,7 +94,7 @@ static void tell(struct process *p)
 }
 
 /* Tells init's exit, unless something must come first; whoever is in the way calls again. */
-static void init_advance(struct container *c)
+void exits_advance(struct container *c)
 {
         struct process *p = c->init;
         struct error err = ERROR_INIT;
@@ -126,7 +124,7 @@ void exits_on_wait_over(struct loop_timer *timer, void *userdata)
         log_warning("%zu execs have not ended after the init: its exit is told before theirs",
                     c->n_live_execs);
         c->execs_wait_over = true;
-        init_advance(c);
+        exits_advance(c);
 }
 
 static void on_killed(const struct error *err, void *userdata)
@@ -148,6 +146,8 @@ static void init_reaped(struct container *c)
                 rpc_start_abort(p);
         if (c->is_unwanted)
                 rpc_start_abort(c->init);
+        rpc_pause_end(c);
+        rpc_update_abort(c);
         if (ops->has_private_pid_namespace(c->impl))
                 return;
         container_job_begin(c);
@@ -176,7 +176,7 @@ static void on_exit_seen(const struct reaper_exit *exit, void *userdata)
                 return;
         }
         init_reaped(c);
-        init_advance(c);
+        exits_advance(c);
 }
 
 void exits_watch(struct process *p)
@@ -192,7 +192,7 @@ void exits_after_start(struct process *p)
                 p->exit.reason = RECORD_RUNTIME_ERROR;
                 process_write_record(p);
         }
-        init_advance(p->container);
+        exits_advance(p->container);
 }
 
 void exits_exec_not_started(struct process *p)

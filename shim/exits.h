@@ -3,8 +3,8 @@
  * What happens when a process has ended: the order in which the world is told.
  *
  *   1. the record on disk        at once
- *   2. the state                 when its Start is not under way any more, and, for the init, when
- *   3. the event                 the exits of all execs have been told
+ *   2. the state                 when no Start, Pause or Resume is under way any more, and, for
+ *   3. the event                 the init, when the exits of all execs have been told
  *   4. those who wait
  */
 #pragma once
@@ -19,6 +19,9 @@ void exits_watch(struct process *process);
 
 /* The Start of a process has come to its end: an exit that came meanwhile is told now. */
 void exits_after_start(struct process *process);
+
+/* Something that init's exit may wait for is over. Harmless when there is no exit. */
+void exits_advance(struct container *container);
 
 /* The Start of an exec has failed: it counts as ended, with the reason runtime_error; no event. */
 void exits_exec_not_started(struct process *process);

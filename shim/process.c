@@ -85,6 +85,11 @@ int process_do(struct process *p, enum process_verb verb, struct error *err)
         return process_next(p->kind, p->state, verb, &p->state, err);
 }
 
+bool process_is_paused(const struct process *p)
+{
+        return p->state == PROCESS_PAUSED || p->state == PROCESS_RESUMING;
+}
+
 void process_must(struct process *p, enum process_verb verb)
 {
         struct error err = ERROR_INIT;
@@ -199,6 +204,7 @@ void process_write_record(const struct process *p)
                 .pid = p->pid,
                 .start_ticks = p->start_ticks,
                 .started_at = p->started_at,
+                .paused = process_is_paused(p) && !p->exit.known,
                 .exited = p->exit.known,
                 .exit_status = p->exit.status,
                 .signal = p->exit.signal,

@@ -101,6 +101,9 @@ void process_must(struct process *process, enum process_verb verb);
 /* Asks without a change. */
 int process_may(const struct process *process, enum process_verb verb, struct error *err);
 
+/* Whether an init stands still. */
+bool process_is_paused(const struct process *process);
+
 /* Opens the stdio as requested, STDIN closed if CloseIO came before. */
 int process_open_stdio(struct process *process, struct error *err);
 

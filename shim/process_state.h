@@ -13,9 +13,12 @@
 enum process_kind { PROCESS_INIT, PROCESS_EXEC, _PROCESS_KIND_MAX };
 
 enum process_state {
-        PROCESS_CREATED,   /* an init waits at its gate; of an exec there is only the request */
-        PROCESS_STARTING,  /* Start is under way */
-        PROCESS_RUNNING,   /* its program was executed */
+        PROCESS_CREATED,  /* an init waits at its gate; of an exec there is only the request */
+        PROCESS_STARTING, /* Start is under way */
+        PROCESS_RUNNING,  /* its program was executed */
+        PROCESS_PAUSING,  /* the rest of a pause is the init's only: an exec has its init's */
+        PROCESS_PAUSED,
+        PROCESS_RESUMING,
         PROCESS_DISCARDED, /* a created init, killed by Delete, whose exit is awaited */
         PROCESS_STOPPED,   /* its exit is known to all, or it could not be started (exec) */
         PROCESS_DELETING,  /* Delete is under way */
@@ -31,9 +34,16 @@ enum process_verb {
         VERB_RESIZE,
         VERB_CLOSE_IO,
         VERB_DELETE,
+        VERB_PAUSE, /* this and the next two: init only */
+        VERB_RESUME,
+        VERB_UPDATE,
         /* What happens to it. */
         VERB_STARTED,
         VERB_START_FAILED,
+        VERB_PAUSED,
+        VERB_PAUSE_FAILED,
+        VERB_RESUMED,
+        VERB_RESUME_FAILED,
         VERB_EXIT,
         VERB_DELETE_FAILED,
         _PROCESS_VERB_MAX

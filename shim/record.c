@@ -109,6 +109,8 @@ int shim_record_write(int bundle_fd, const struct shim_record *record, struct er
         text_add_string(&t, "exec_id", record->exec_id);
         text_add(&t, ",\"pid\":%d,\"start_ticks\":%" PRIu64, (int)record->pid, record->start_ticks);
         text_add_time(&t, "started_at", &record->started_at);
+        if (record->paused)
+                text_add(&t, ",\"paused\":true");
         text_add(&t, ",\"exited\":%s", record->exited ? "true" : "false");
         if (record->exited) {
                 text_add(&t, ",\"exit_status\":%" PRIu32 ",\"signal\":%d", record->exit_status,

@@ -33,6 +33,8 @@ struct shim_record {
         uint64_t start_ticks;              /* field 22 of /proc/PID/stat; 0: unknown */
         struct timespec started_at;        /* CLOCK_REALTIME */
 
+        bool paused; /* of an init that has not ended */
+
         /* The rest holds only when exited. */
         bool exited;
         uint32_t exit_status; /* 128 + signal for a signal */

@@ -131,6 +131,7 @@ enum field {
         FIELD_START_TICKS,
         FIELD_STARTED_SEC,
         FIELD_STARTED_NSEC,
+        FIELD_PAUSED, /* is there only when true */
         FIELD_EXITED,
         FIELD_EXIT_STATUS,
         FIELD_SIGNAL,
@@ -154,6 +155,7 @@ static const struct {
         [FIELD_START_TICKS] = {"start_ticks", VALUE_NUMBER, 0, INT64_MAX},
         [FIELD_STARTED_SEC] = {"started_at_sec", VALUE_NUMBER, INT64_MIN, INT64_MAX},
         [FIELD_STARTED_NSEC] = {"started_at_nsec", VALUE_NUMBER, 0, NSEC_PER_SEC - 1},
+        [FIELD_PAUSED] = {"paused", VALUE_BOOL},
         [FIELD_EXITED] = {"exited", VALUE_BOOL},
         [FIELD_EXIT_STATUS] = {"exit_status", VALUE_NUMBER, 0, UINT32_MAX},
         [FIELD_SIGNAL] = {"signal", VALUE_NUMBER, 0, 64},
@@ -196,6 +198,9 @@ static bool field_store(enum field field, const struct value *v, struct shim_rec
         case FIELD_STARTED_NSEC:
                 rec->started_at.tv_nsec = (long)v->number;
                 return true;
+        case FIELD_PAUSED:
+                rec->paused = v->boolean;
+                return rec->paused;
         case FIELD_EXITED:
                 rec->exited = v->boolean;
                 return true;
@@ -263,5 +268,8 @@ bool shim_record_parse(const char *text, size_t len, struct shim_record *ret)
         } while (take_char(&r, ','));
         if (!take_char(&r, '}') || !take_char(&r, '\n') || r.p != r.end)
                 return false;
+        if (ret->paused && ret->exited)
+                return false;
+        seen |= 1u << FIELD_PAUSED;
         return seen == (ret->exited ? when_exited : when_running);
 }

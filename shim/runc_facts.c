@@ -115,6 +115,16 @@ int runc_facts_pids(const struct runc_facts *facts, pid_t **ret_pids, size_t *re
         return cgroup_pids(&cg, ret_pids, ret_n, err);
 }
 
+void runc_facts_thaw(const struct runc_facts *facts)
+{
+        _cleanup_(arena_free_p) struct arena *arena = NULL;
+        struct error err = ERROR_INIT;
+        struct cgroup cg;
+
+        if (parse_cgroup(facts, &arena, &cg, &err) < 0 || cgroup_thaw(&cg, 0, &err) < 0)
+                log_warning("%s", err.msg);
+}
+
 unsigned long runc_facts_oom_kills(const struct runc_facts *facts)
 {
         _cleanup_(arena_free_p) struct arena *arena = NULL;

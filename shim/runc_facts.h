@@ -25,3 +25,4 @@ void runc_facts_deinit(struct runc_facts *facts);
 int runc_facts_pids(const struct runc_facts *facts, pid_t **ret_pids, size_t *ret_n,
                     struct error *err);
 unsigned long runc_facts_oom_kills(const struct runc_facts *facts);
+void runc_facts_thaw(const struct runc_facts *facts);

@@ -133,6 +133,8 @@ void shim_server_stop(struct shim_server *server, const char *why)
         loop_timer_clear(server->lifetime);
         if (server->creating)
                 rpc_create_abort(server->creating);
+        if (server->container && server->container->freeze)
+                rpc_pause_end(server->container);
         if (loop_timer_set(server->stop_timer, server->times.stop_ns) < 0)
                 server->stop_time_over = true;
         server_advance_stop(server);

@@ -127,7 +127,8 @@ bool cgroup_has_kill(const struct cgroup *cg);
 
 /*
  * Stops or continues every process, on v1 by the freezer, else on v2. Waits for the kernel to have
- * done it, for at most timeout_ms; what could not be frozen by then is thawed again.
+ * done it, for at most timeout_ms; what could not be frozen by then is thawed again. A thaw with a
+ * timeout of 0 does not wait, and is quick.
  */
 int cgroup_freeze(const struct cgroup *cg, int timeout_ms, struct error *err);
 int cgroup_thaw(const struct cgroup *cg, int timeout_ms, struct error *err);

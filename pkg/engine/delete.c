@@ -58,5 +58,5 @@ int engine_delete(struct engine_container *c, engine_done_fn fn, void *userdata,
                 process_kill(c->init);
                 keep[1] = c->init->pidfd;
         }
-        return job_run_stage(c, &delete_kind, 0, keep, 2, fn, userdata, err);
+        return job_run_stage(c, &delete_kind, 0, keep, 2, fn, userdata, NULL, err);
 }

@@ -113,9 +113,8 @@ bool engine_has_private_pid_namespace(const struct engine_container *c)
         return c->facts.private_pid;
 }
 
-/* The container's cgroup from its text, which is all that is kept of it. */
-static int parse_cgroup(const struct engine_container *c, struct arena **ret_arena,
-                        struct cgroup *ret, struct error *err)
+int container_cgroup(const struct engine_container *c, struct arena **ret_arena, struct cgroup *ret,
+                     struct error *err)
 {
         _cleanup_(arena_free_p) struct arena *arena = arena_new(CGROUP_ARENA_BUDGET);
 
@@ -133,7 +132,7 @@ int engine_pids(const struct engine_container *c, pid_t **ret_pids, size_t *ret_
         _cleanup_(arena_free_p) struct arena *arena = NULL;
         struct cgroup cg;
 
-        if (parse_cgroup(c, &arena, &cg, err) < 0)
+        if (container_cgroup(c, &arena, &cg, err) < 0)
                 return -1;
         return cgroup_pids(&cg, ret_pids, ret_n, err);
 }
@@ -143,7 +142,7 @@ unsigned long engine_oom_kills(const struct engine_container *c)
         _cleanup_(arena_free_p) struct arena *arena = NULL;
         struct cgroup cg;
 
-        return parse_cgroup(c, &arena, &cg, NULL) < 0 ? 0 : cgroup_oom_kills(&cg);
+        return container_cgroup(c, &arena, &cg, NULL) < 0 ? 0 : cgroup_oom_kills(&cg);
 }
 
 static int kill_stage_run(struct engine_job *job, struct stage *stage, struct error *err)
@@ -170,10 +169,10 @@ int engine_kill_all(struct engine_container *c, int signo, engine_done_fn fn, vo
         struct error result = ERROR_INIT;
         struct cgroup cg;
 
-        if (parse_cgroup(c, &arena, &cg, err) < 0)
+        if (container_cgroup(c, &arena, &cg, err) < 0)
                 return -1;
         if (signo == SIGKILL && !cgroup_has_kill(&cg))
-                return job_run_stage(c, &kill_kind, signo, NULL, 0, fn, userdata, err);
+                return job_run_stage(c, &kill_kind, signo, NULL, 0, fn, userdata, NULL, err);
         (void)cgroup_kill(&cg, signo, 0, &result);
         return job_report(c->engine, c, &result, fn, userdata, err);
 }

@@ -32,7 +32,7 @@
 struct engine;
 struct engine_container;
 struct engine_process;
-struct engine_job; /* one create, start, exec or delete under way */
+struct engine_job; /* one call under way */
 
 int engine_new(struct engine **ret, struct loop *loop, struct reaper *reaper, struct error *err);
 
@@ -88,7 +88,7 @@ int engine_create(struct engine *engine, const struct engine_create *args, engin
                   void *userdata, struct engine_job **ret, struct error *err);
 
 /*
- * Ends a create, start or exec early: its stage is killed, what it made is undone, and fn runs with
+ * Ends a job early: its stage is killed, what it made is undone, and fn runs with
  * STATUS_CANCELED. The job is valid until its fn runs. An aborted exec's process is killed; so is
  * the init of an aborted start, whether its program runs by then or not.
  */
@@ -140,6 +140,28 @@ int engine_exec(struct engine_container *c, const struct engine_exec *args, engi
  */
 int engine_kill_all(struct engine_container *c, int signo, engine_done_fn fn, void *userdata,
                     struct error *err);
+
+/*
+ * Stops every process of the container, or lets them go on; in a stage. A pause that fails, or is
+ * aborted, leaves the container thawed, and its error says what could not be stopped. A resume of
+ * what is not paused is a success. ret may be NULL.
+ */
+int engine_pause(struct engine_container *c, engine_done_fn fn, void *userdata,
+                 struct engine_job **ret, struct error *err);
+int engine_resume(struct engine_container *c, engine_done_fn fn, void *userdata,
+                  struct engine_job **ret, struct error *err);
+
+/* Lets all processes go on, at once and without a stage: for those that were sent a SIGKILL, which
+ * does not reach what v1's freezer holds. A failure is a warning. */
+void engine_thaw(const struct engine_container *c);
+
+/*
+ * Changes limits; json is an OCI linux.resources, borrowed until this returns. Fields that are not
+ * there are left alone. When one fails, those that were changed are set back; not so when the job
+ * is aborted. ret may be NULL.
+ */
+int engine_update(struct engine_container *c, const char *json, size_t len, engine_done_fn fn,
+                  void *userdata, struct engine_job **ret, struct error *err);
 
 /* All pids in the container's cgroup, host view, on the heap. An ended container has none. */
 int engine_pids(const struct engine_container *c, pid_t **ret_pids, size_t *ret_n,

@@ -15,6 +15,7 @@
 
 #include "pkg/base/error.h"
 #include "pkg/base/list.h"
+#include "pkg/cgroup/cgroup.h"
 #include "pkg/engine/engine.h"
 #include "pkg/engine/message.h"
 #include "pkg/engine/stage.h"
@@ -104,6 +105,11 @@ struct engine_container *engine_container_new(struct engine *engine, const char 
 int container_parse_config(const struct engine_container *c, struct arena *arena,
                            struct oci_spec **ret, struct error *err);
 
+/* The container's cgroup from its text, which is all that is kept of it. It lives as long as the
+ * arena, which is the caller's. */
+int container_cgroup(const struct engine_container *c, struct arena **ret_arena, struct cgroup *ret,
+                     struct error *err);
+
 /* ---- job.c ---- */
 
 struct job_kind {
@@ -183,10 +189,10 @@ void job_fail(struct engine_job *job, const struct error *err);
 int job_report(struct engine *engine, struct engine_container *c, const struct error *result,
                engine_done_fn fn, void *userdata, struct error *err);
 
-/* A job that is one stage and an engine_done_fn. */
+/* A job that is one stage and an engine_done_fn; ret may be NULL. */
 int job_run_stage(struct engine_container *c, const struct job_kind *kind, int signo,
                   const int *keep, size_t n_keep, engine_done_fn fn, void *userdata,
-                  struct error *err);
+                  struct engine_job **ret, struct error *err);
 
 /* The job of job_report() and job_run_stage(). */
 struct done_job {

@@ -321,7 +321,7 @@ int job_report(struct engine *engine, struct engine_container *c, const struct e
 
 int job_run_stage(struct engine_container *c, const struct job_kind *kind, int signo,
                   const int *keep, size_t n_keep, engine_done_fn fn, void *userdata,
-                  struct error *err)
+                  struct engine_job **ret, struct error *err)
 {
         struct done_job *d = calloc(1, sizeof(*d));
 
@@ -336,5 +336,7 @@ int job_run_stage(struct engine_container *c, const struct job_kind *kind, int s
                 free(d);
                 return -1;
         }
+        if (ret)
+                *ret = &d->job;
         return 0;
 }

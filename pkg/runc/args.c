@@ -64,6 +64,26 @@ void args_start(struct args *args, const struct runc *r)
         add(args, r->id);
 }
 
+void args_pause(struct args *args, const struct runc *r)
+{
+        begin(args, r, "pause");
+        add(args, r->id);
+}
+
+void args_resume(struct args *args, const struct runc *r)
+{
+        begin(args, r, "resume");
+        add(args, r->id);
+}
+
+/* From its stdin. */
+void args_update(struct args *args, const struct runc *r)
+{
+        begin(args, r, "update");
+        add_option(args, "--resources", "-");
+        add(args, r->id);
+}
+
 void args_kill_all(struct args *args, const struct runc *r, const char *signo)
 {
         begin(args, r, "kill");

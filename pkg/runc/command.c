@@ -137,15 +137,16 @@ static int start(struct runc_job *cmd, const struct args *args, const int *stdio
         _cleanup_close_ int theirs = -1;
         int own[3];
 
-        if (!stdio) {
+        if (!stdio || stdio[1] < 0) {
                 if (open_stdio(cmd, &null, &theirs, err) < 0)
                         return -1;
-                own[0] = null;
+                own[0] = stdio ? stdio[0] : null;
                 own[1] = theirs;
                 own[2] = theirs;
+                stdio = own;
         }
         cmd->log_offset = log_size(cmd->runc->log);
-        cmd->pid = spawn(args, stdio ? stdio : own, &cmd->status_fd, err);
+        cmd->pid = spawn(args, stdio, &cmd->status_fd, err);
         if (cmd->pid < 0)
                 return -1;
         cmd->watch = reaper_watch_new(cmd->runc->reaper, cmd->pid, on_reaped, cmd);

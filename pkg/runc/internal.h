@@ -62,6 +62,9 @@ void args_exec(struct args *args, const struct runc *r, const char *spec, const 
 void args_kill_all(struct args *args, const struct runc *r, const char *signo);
 void args_delete(struct args *args, const struct runc *r, bool force);
 void args_start(struct args *args, const struct runc *r);
+void args_pause(struct args *args, const struct runc *r);
+void args_resume(struct args *args, const struct runc *r);
+void args_update(struct args *args, const struct runc *r);
 
 /* ---- spawn.c ---- */
 
@@ -101,8 +104,8 @@ struct runc_job {
         void (*done)(struct runc_job *cmd, const struct error *err); /* NULL: success */
 };
 
-/* stdio: the child's, borrowed; NULL: /dev/null, and the output is kept for error texts. done runs
- * once, from the loop, and may free cmd. */
+/* stdio: the child's, borrowed. NULL, or -1 for its output: /dev/null, and the output is kept for
+ * error texts. done runs once, from the loop, and may free cmd. */
 int command_start(struct runc_job *cmd, struct runc *r, const struct args *args, const int *stdio,
                   void (*done)(struct runc_job *cmd, const struct error *err), struct error *err);
 

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "pkg/base/cleanup.h"
@@ -91,7 +92,8 @@ static void on_done(struct runc_job *cmd, const struct error *why)
         fn(err.code != STATUS_OK ? &err : NULL, userdata);
 }
 
-static int run(struct runc *r, const struct args *args,
+/* stdio: as for command_start(). */
+static int run(struct runc *r, const struct args *args, const int *stdio,
                int (*judge)(const struct error *why, struct error *err), runc_done_fn fn,
                void *userdata, struct runc_job **ret, struct error *err)
 {
@@ -102,7 +104,7 @@ static int run(struct runc *r, const struct args *args,
         verb->judge = judge;
         verb->fn = fn;
         verb->userdata = userdata;
-        if (command_start(&verb->cmd, r, args, NULL, on_done, err) < 0) {
+        if (command_start(&verb->cmd, r, args, stdio, on_done, err) < 0) {
                 free(verb);
                 return -1;
         }
@@ -117,7 +119,54 @@ int runc_start(struct runc *r, runc_done_fn fn, void *userdata, struct runc_job 
         struct args args;
 
         args_start(&args, r);
-        return run(r, &args, NULL, fn, userdata, ret, err);
+        return run(r, &args, NULL, NULL, fn, userdata, ret, err);
+}
+
+int runc_pause(struct runc *r, runc_done_fn fn, void *userdata, struct runc_job **ret,
+               struct error *err)
+{
+        struct args args;
+
+        args_pause(&args, r);
+        return run(r, &args, NULL, NULL, fn, userdata, ret, err);
+}
+
+int runc_resume(struct runc *r, runc_done_fn fn, void *userdata, struct runc_job **ret,
+                struct error *err)
+{
+        struct args args;
+
+        args_resume(&args, r);
+        return run(r, &args, NULL, NULL, fn, userdata, ret, err);
+}
+
+/* A file that holds the data, at its beginning; -1 with err. */
+static int make_input(const char *data, size_t len, struct error *err)
+{
+        _cleanup_close_ int fd = memfd_create("belay-resources", MFD_CLOEXEC);
+        int r;
+
+        if (fd < 0)
+                return error_errno(err, errno, "update: memfd_create");
+        r = fd_write_all(fd, data, len);
+        if (r < 0)
+                return error_errno(err, -r, "update: write the resources");
+        if (lseek(fd, 0, SEEK_SET) < 0)
+                return error_errno(err, errno, "update: lseek");
+        return TAKE_FD(fd);
+}
+
+int runc_update(struct runc *r, const char *json, size_t len, runc_done_fn fn, void *userdata,
+                struct runc_job **ret, struct error *err)
+{
+        _cleanup_close_ int input = make_input(json, len, err);
+        const int stdio[3] = {input, -1, -1};
+        struct args args;
+
+        if (input < 0)
+                return -1;
+        args_update(&args, r);
+        return run(r, &args, stdio, NULL, fn, userdata, ret, err);
 }
 
 /* runc, crun and others say it in many ways. */
@@ -142,7 +191,7 @@ int runc_kill_all(struct runc *r, int signo, runc_done_fn fn, void *userdata, st
 
         (void)snprintf(text, sizeof(text), "%d", signo);
         args_kill_all(&args, r, text);
-        return run(r, &args, judge_kill, fn, userdata, NULL, err);
+        return run(r, &args, NULL, judge_kill, fn, userdata, NULL, err);
 }
 
 static int judge_delete(const struct error *why, struct error *err)
@@ -158,5 +207,5 @@ int runc_delete(struct runc *r, bool force, runc_done_fn fn, void *userdata, str
         struct args args;
 
         args_delete(&args, r, force);
-        return run(r, &args, judge_delete, fn, userdata, NULL, err);
+        return run(r, &args, NULL, judge_delete, fn, userdata, NULL, err);
 }

@@ -25,7 +25,7 @@
 
 struct runc; /* one container and its runtime */
 struct runc_process;
-struct runc_job; /* a create, start or exec under way; valid until its completion runs */
+struct runc_job; /* a run of the runtime under way; valid until its completion runs */
 
 /* Where a runtime's state is when the caller does not say. The stock shim has the same one. */
 #define RUNC_ROOT_DEFAULT "/run/containerd/runc"
@@ -116,6 +116,16 @@ typedef void (*runc_done_fn)(const struct error *err, void *userdata);
 
 int runc_start(struct runc *runc, runc_done_fn fn, void *userdata, struct runc_job **ret,
                struct error *err);
+
+/* A pause that fails may leave the container frozen, or half so. ret may be NULL. */
+int runc_pause(struct runc *runc, runc_done_fn fn, void *userdata, struct runc_job **ret,
+               struct error *err);
+int runc_resume(struct runc *runc, runc_done_fn fn, void *userdata, struct runc_job **ret,
+                struct error *err);
+
+/* json is an OCI linux.resources. ret may be NULL. */
+int runc_update(struct runc *runc, const char *json, size_t len, runc_done_fn fn, void *userdata,
+                struct runc_job **ret, struct error *err);
 
 /* `kill --all`. STATUS_NOT_FOUND when there is nobody any more, by whatever words the runtime has
  * for that. */

@@ -24,22 +24,15 @@ struct kill_all {
         struct ttrpc_call *call;
 };
 
-static void on_killed_all(const struct error *err, void *userdata)
-{
-        struct ttrpc_call *call = userdata;
-
-        if (err)
-                ttrpc_call_fail_error(call, err);
-        else
-                service_reply_empty(call);
-}
-
 static void on_kill_all_done(const struct error *err, void *userdata)
 {
         struct kill_all *job = userdata;
         struct container *c = job->container;
 
-        on_killed_all(err, job->call);
+        if (err)
+                ttrpc_call_fail_error(job->call, err);
+        else
+                service_reply_empty(job->call);
         free(job);
         container_job_end(c);
 }
@@ -90,6 +83,8 @@ void rpc_kill(struct ttrpc_call *call, const ProtobufCMessage *message, void *us
         if (r == 0)
                 r = p->container->executor->ops->process_signal(p->impl, (int)request->signal,
                                                                 &err);
+        if (r == 0 && request->signal == SIGKILL && p->kind == PROCESS_INIT)
+                rpc_pause_end(p->container);
         if (r < 0)
                 ttrpc_call_fail_error(call, &err);
         else

@@ -23,7 +23,11 @@ void rpc_wait(struct ttrpc_call *call, const ProtobufCMessage *message, void *us
 void rpc_connect(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata);
 void rpc_shutdown(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata);
 
-/* Pause, Resume, Update, Stats and Checkpoint, until they are there. */
+void rpc_pause(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata);
+void rpc_resume(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata);
+void rpc_update(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata);
+
+/* Stats and Checkpoint. */
 void rpc_unsupported(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata);
 
 /* Ends the Create under way early; it is answered with a failure, soon. */
@@ -31,6 +35,13 @@ void rpc_create_abort(struct container *container);
 
 /* Ends a Start under way early; it is answered with a failure, soon. */
 void rpc_start_abort(struct process *process);
+
+/* The container has ended, or shall: a Pause under way is ended early, and what is paused goes on.
+ */
+void rpc_pause_end(struct container *container);
+
+/* Ends an Update under way early. */
+void rpc_update_abort(struct container *container);
 
 /* A Delete of the init goes on as far as it can: called when something it may wait for has
  * happened. Harmless when none is under way. */

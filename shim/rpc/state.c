@@ -8,13 +8,18 @@
 #include "shim/rpc/rpc.h"
 #include "shim/service.h"
 
-static Containerd__V1__Types__Status status_of(enum process_state state)
+static Containerd__V1__Types__Status status_of_state(enum process_state state)
 {
         switch (state) {
         case PROCESS_CREATED:
         case PROCESS_STARTING:
         case PROCESS_DISCARDED:
                 return CONTAINERD__V1__TYPES__STATUS__CREATED;
+        case PROCESS_PAUSING:
+                return CONTAINERD__V1__TYPES__STATUS__PAUSING;
+        case PROCESS_PAUSED:
+        case PROCESS_RESUMING:
+                return CONTAINERD__V1__TYPES__STATUS__PAUSED;
         case PROCESS_RUNNING:
                 return CONTAINERD__V1__TYPES__STATUS__RUNNING;
         case PROCESS_STOPPED:
@@ -24,6 +29,19 @@ static Containerd__V1__Types__Status status_of(enum process_state state)
                 break;
         }
         return CONTAINERD__V1__TYPES__STATUS__UNKNOWN;
+}
+
+/* An exec that runs is paused when its container is. */
+static Containerd__V1__Types__Status status_of(const struct process *p)
+{
+        Containerd__V1__Types__Status own = status_of_state(p->state);
+        Containerd__V1__Types__Status all = status_of_state(p->container->init->state);
+
+        if (own == CONTAINERD__V1__TYPES__STATUS__RUNNING &&
+            (all == CONTAINERD__V1__TYPES__STATUS__PAUSING ||
+             all == CONTAINERD__V1__TYPES__STATUS__PAUSED))
+                return all;
+        return own;
 }
 
 void rpc_state(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata)
@@ -40,7 +58,7 @@ void rpc_state(struct ttrpc_call *call, const ProtobufCMessage *message, void *u
         response.id = p->kind == PROCESS_INIT ? p->container->id : p->exec_id;
         response.bundle = p->container->bundle;
         response.pid = (uint32_t)p->pid;
-        response.status = status_of(p->state);
+        response.status = status_of(p);
         response.stdin = p->stdin_path;
         response.stdout = p->stdout_path;
         response.stderr = p->stderr_path;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Methods that are not there yet are refused by name, whoever is asked for.
+ * Methods that are not there are refused by name, whoever is asked for.
  */
 #include "shim/rpc/rpc.h"
 
@@ -8,6 +8,5 @@ void rpc_unsupported(struct ttrpc_call *call, const ProtobufCMessage *message, v
 {
         (void)message;
         (void)userdata;
-        ttrpc_call_fail(call, STATUS_UNIMPLEMENTED, "%s is not supported yet",
-                        ttrpc_call_method(call));
+        ttrpc_call_fail(call, STATUS_UNIMPLEMENTED, "%s is not supported", ttrpc_call_method(call));
 }

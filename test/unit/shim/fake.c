@@ -150,6 +150,9 @@ static void job_succeed(struct job *job)
                                             job->userdata);
                 break;
         case FAKE_START:
+        case FAKE_PAUSE:
+        case FAKE_RESUME:
+        case FAKE_UPDATE:
         case FAKE_KILL_ALL:
         case FAKE_REMOVE:
                 ((executor_done_fn)job->fn)(NULL, job->userdata);
@@ -271,6 +274,37 @@ static int do_exec(struct executor_container *ec, const struct executor_exec *ar
                          err);
 }
 
+static int do_pause(struct executor_container *ec, executor_done_fn fn, void *userdata,
+                    struct executor_job **ret, struct error *err)
+{
+        struct fake_container *c = (void *)ec;
+
+        return job_begin(c->fake, c, FAKE_PAUSE, (void (*)(void))fn, userdata, false, ret, err);
+}
+
+static int do_resume(struct executor_container *ec, executor_done_fn fn, void *userdata,
+                     struct executor_job **ret, struct error *err)
+{
+        struct fake_container *c = (void *)ec;
+
+        return job_begin(c->fake, c, FAKE_RESUME, (void (*)(void))fn, userdata, false, ret, err);
+}
+
+static int do_update(struct executor_container *ec, const char *json, size_t len,
+                     executor_done_fn fn, void *userdata, struct executor_job **ret,
+                     struct error *err)
+{
+        struct fake_container *c = (void *)ec;
+
+        (void)snprintf(c->fake->last_spec, sizeof(c->fake->last_spec), "%.*s", (int)len, json);
+        return job_begin(c->fake, c, FAKE_UPDATE, (void (*)(void))fn, userdata, false, ret, err);
+}
+
+static void do_thaw(const struct executor_container *ec)
+{
+        ((const struct fake_container *)ec)->fake->n_thawed++;
+}
+
 static int do_kill_all(struct executor_container *ec, int signo, executor_done_fn fn,
                        void *userdata, struct error *err)
 {
@@ -379,6 +413,10 @@ void fake_init(struct fake *fake, struct loop *loop)
                 .abort = do_abort,
                 .start = do_start,
                 .exec = do_exec,
+                .pause = do_pause,
+                .resume = do_resume,
+                .update = do_update,
+                .thaw = do_thaw,
                 .kill_all = do_kill_all,
                 .pids = do_pids,
                 .has_private_pid_namespace = do_has_private_pid_namespace,

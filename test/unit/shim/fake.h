@@ -14,7 +14,17 @@
 
 struct fake_process;
 
-enum fake_job { FAKE_CREATE, FAKE_START, FAKE_EXEC, FAKE_KILL_ALL, FAKE_REMOVE, _FAKE_JOB_MAX };
+enum fake_job {
+        FAKE_CREATE,
+        FAKE_START,
+        FAKE_EXEC,
+        FAKE_PAUSE,
+        FAKE_RESUME,
+        FAKE_UPDATE,
+        FAKE_KILL_ALL,
+        FAKE_REMOVE,
+        _FAKE_JOB_MAX
+};
 
 struct fake {
         struct executor executor;
@@ -41,7 +51,8 @@ struct fake {
         int n_containers;  /* that were not freed */
         int n_processes;   /* likewise */
         int n_aborted;
-        char last_spec[256]; /* of exec() */
+        int n_thawed;
+        char last_spec[256]; /* of exec() and update() */
         int slave;           /* of the last terminal; -1: none */
         struct fake_process *init;
         struct fake_process *exec; /* the last one */
