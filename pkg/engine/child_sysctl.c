@@ -40,8 +40,12 @@ int child_write_labels(const struct plan *plan, struct error *err)
                         return error_set(err, STATUS_INVALID_ARGUMENT,
                                          "process.apparmorProfile: is too long");
                 r = child_write_proc(plan, "self/attr/apparmor/exec", text);
-                if (r == -ENOENT) /* before Linux 5.8 */
+                if (r == -ENOENT) /* before Linux 5.8: no such file; later: no such profile */
                         r = child_write_proc(plan, "self/attr/exec", text);
+                if (r == -ENOENT)
+                        return error_set(err, STATUS_INVALID_ARGUMENT,
+                                         "process.apparmorProfile: '%s' is not loaded",
+                                         p->apparmor_profile);
                 if (r < 0)
                         return error_errno(err, -r, "apply AppArmor profile '%s'",
                                            p->apparmor_profile);

@@ -8,7 +8,7 @@
 
 Every test inside becomes a test of its own in FILE, also when the machine does not come to its end: what is known then is
 what it has said on its console, and there is one failed test more, which has the console's last lines.
-Exit status: 0 all passed, 1 not, 77 there can be no machine here.
+Exit status: 0 all passed, or there can be no machine here (then FILE has one skipped test that says why); 1 not.
 """
 import argparse
 import pathlib
@@ -23,6 +23,7 @@ import xml.etree.ElementTree as ElementTree
 import machine
 
 LINE = re.compile(r"^(\S+\.py)::(.+?) (PASSED|FAILED|SKIPPED|ERROR|XFAIL)\b")
+CONSOLE_TAIL = 6000  # characters of it in the report
 KINDS = {"FAILED": "failure", "ERROR": "error", "SKIPPED": "skipped"}
 
 
@@ -66,11 +67,11 @@ def add_case(suite, kind, message, text=""):
 
 def result(vm, console, ended, timeout):
     """What the machine has left, or what can be said without it: a tree with all its tests."""
-    junit = vm.read_result("junit.xml")
-    if ended and junit:
+    junit = vm.read_result("junit.xml") if ended else None
+    if junit:
         return ElementTree.fromstring(junit)
     suite = from_console(console)
-    add_case(suite, "failure", "no results" if ended else f"not within {timeout} s", console[-6000:])
+    add_case(suite, "failure", "no results" if ended else f"not within {timeout} s", console[-CONSOLE_TAIL:])
     return suite
 
 
@@ -85,7 +86,8 @@ def parse(argv):
     parser.add_argument("--systemd", action="store_true", help="systemd is its init; otherwise nothing but the tests runs")
     parser.add_argument("--junit", type=pathlib.Path)
     parser.add_argument("--timeout", type=int, default=1800)
-    parser.add_argument("--skip", help="only write FILE: a skipped test with this reason")
+    parser.add_argument("--skip", default="",
+                        help="why nothing can be run; empty: run")
     parser.add_argument("--command", action="store_true")
     parser.add_argument("--shell", action="store_true")
     return parser.parse_known_args(argv)
@@ -100,7 +102,7 @@ def main():
         print(f"skipped: {reason}", file=sys.stderr)
         if options.junit:
             write_skip(options.junit, reason)
-        return 77
+        return 0
     with tempfile.TemporaryDirectory(prefix="belay-vm-") as work:
         return run(machine.Debian(pathlib.Path(work)), options, arguments)
 
@@ -117,7 +119,7 @@ def run(vm, options, arguments):
     tree = result(vm, console, ended, options.timeout)
     if options.junit:
         ElementTree.ElementTree(tree).write(options.junit)
-    return 0 if ended and "belay-vm: status 0" in console.splitlines() else 1
+    return 1 if any(tree.iter("failure")) or any(tree.iter("error")) else 0
 
 
 if __name__ == "__main__":
