@@ -5,11 +5,13 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "pkg/base/cleanup.h"
 #include "pkg/base/clock.h"
+#include "pkg/base/limits.h"
 #include "pkg/base/str.h"
 #include "pkg/cgroup/internal.h"
 
@@ -48,19 +50,24 @@ static int v2_set(int fd, bool frozen, uint64_t deadline_ns)
         return -ETIMEDOUT;
 }
 
-int freezer_set(const struct cgroup *cg, bool frozen, uint64_t deadline_ns)
+/* Where the freezer is, NULL: nowhere. */
+static const struct cgroup_dir *freezer_dir(const struct cgroup *cg)
 {
         const struct cgroup_dir *dir = cgroup_find_v1(cg, "freezer");
-        int (*set)(int fd, bool frozen, uint64_t deadline_ns) = v1_set;
+
+        return dir ? dir : cgroup_find_v2(cg);
+}
+
+int freezer_set(const struct cgroup *cg, bool frozen, uint64_t deadline_ns)
+{
+        const struct cgroup_dir *dir = freezer_dir(cg);
+        int (*set)(int fd, bool frozen, uint64_t deadline_ns);
         _cleanup_close_ int fd = -1;
         int r;
 
-        if (!dir) {
-                dir = cgroup_find_v2(cg);
-                set = v2_set;
-        }
         if (!dir)
                 return -ENOENT;
+        set = dir->is_v2 ? v2_set : v1_set;
         fd = dir_open(AT_FDCWD, dir->path);
         if (fd < 0)
                 return fd;
@@ -86,16 +93,62 @@ void freezer_thaw_tree(const struct cgroup *cg)
                 (void)dir_walk(dir->path, &walk);
 }
 
+/* The first process that no signal and no freezer reaches now; 0: there is none. */
+static pid_t find_uninterruptible(const struct cgroup *cg)
+{
+        struct pid_list list = {0};
+        pid_t found = 0;
+
+        (void)pid_list_read_all(cg, &list);
+        for (size_t i = 0; found == 0 && i < list.n; i++) {
+                _cleanup_free_ char *text = NULL;
+                const char *state;
+                char path[32];
+
+                (void)snprintf(path, sizeof(path), "/proc/%d/stat", (int)list.items[i]);
+                if (file_read(AT_FDCWD, path, LIMIT_PROC_BYTES, &text, NULL) < 0)
+                        continue;
+                state = strrchr(text, ')'); /* the name before it may be anything */
+                if (state && str_has_prefix(state, ") D"))
+                        found = list.items[i];
+        }
+        pid_list_free(&list);
+        return found;
+}
+
+/* It is thawed again by now. */
+static int explain_timeout(const struct cgroup *cg, const struct cgroup_dir *dir, int timeout_ms,
+                           struct error *err)
+{
+        pid_t pid = find_uninterruptible(cg);
+
+        if (pid > 0)
+                return error_set(err, STATUS_DEADLINE_EXCEEDED,
+                                 "freeze cgroup '%s': not done within %d ms, for process %d is in "
+                                 "uninterruptible sleep; it is thawed again",
+                                 dir->path, timeout_ms, (int)pid);
+        return error_set(err, STATUS_DEADLINE_EXCEEDED,
+                         "freeze cgroup '%s': not done within %d ms; it is thawed again", dir->path,
+                         timeout_ms);
+}
+
 static int freeze_or_thaw(const struct cgroup *cg, bool frozen, int timeout_ms, struct error *err)
 {
         uint64_t deadline = clock_monotonic_ns() + (uint64_t)timeout_ms * NSEC_PER_MSEC;
-        int r = freezer_set(cg, frozen, deadline);
+        const struct cgroup_dir *dir = freezer_dir(cg);
+        int r;
 
-        if (r == -ETIMEDOUT && !frozen && timeout_ms == 0)
+        if (!dir)
+                return error_set(err, STATUS_FAILED_PRECONDITION,
+                                 "the container has no cgroup with a freezer");
+        r = freezer_set(cg, frozen, deadline);
+        if (r == -ETIMEDOUT && frozen)
+                return explain_timeout(cg, dir, timeout_ms, err);
+        if (r == -ETIMEDOUT && timeout_ms == 0)
                 return 0;
         if (r < 0)
                 return error_errno(err, -r, "%s cgroup '%s'", frozen ? "freeze" : "thaw",
-                                   cg->n_dirs > 0 ? cg->dirs[0].path : "");
+                                   dir->path);
         return 0;
 }
 

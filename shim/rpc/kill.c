@@ -22,12 +22,16 @@ enum { SIGNAL_MAX = 64 };
 struct kill_all {
         struct container *container;
         struct ttrpc_call *call;
+        int signo;
 };
 
 static void on_kill_all_done(const struct error *err, void *userdata)
 {
         struct kill_all *job = userdata;
         struct container *c = job->container;
+
+        if (job->signo == SIGKILL)
+                rpc_pause_end(c);
 
         if (err)
                 ttrpc_call_fail_error(job->call, err);
@@ -46,7 +50,9 @@ static void kill_all(struct container *c, struct ttrpc_call *call, int signo)
                 ttrpc_call_fail(call, STATUS_RESOURCE_EXHAUSTED, "kill: no memory");
                 return;
         }
-        *job = (struct kill_all){.container = c, .call = call};
+        *job = (struct kill_all){.container = c, .call = call, .signo = signo};
+        if (signo == SIGKILL && c->freeze)
+                rpc_pause_end(c);
         container_job_begin(c);
         if (c->executor->ops->kill_all(c->impl, signo, on_kill_all_done, job, &err) < 0)
                 on_kill_all_done(&err, job);

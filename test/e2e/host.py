@@ -172,6 +172,21 @@ def cgroup_file(pid, controller, name):
     raise AssertionError(f"{pid} has no cgroup for {controller}")
 
 
+def freezer_file(pid):
+    """Path of the file that freezes the cgroup of a process: freezer.state, or cgroup.freeze on v2."""
+    if (CGROUP_ROOT / "freezer").is_dir():
+        return cgroup_file(pid, "freezer", "freezer.state")
+    path = read(f"/proc/{pid}/cgroup").decode().split("::", 1)[1].splitlines()[0]
+    return CGROUP_ROOT / path.lstrip("/") / "cgroup.freeze"
+
+
+def limit_of(pid, controller, v1_file, v2_file):
+    """What stands in a control file of the cgroup that a process is in, on whichever version."""
+    if (CGROUP_ROOT / controller).is_dir():
+        return read(cgroup_file(pid, controller, v1_file)).decode().strip()
+    return read(freezer_file(pid).with_name(v2_file)).decode().strip()
+
+
 def open_fds(pid):
     """{fd: target} of a process."""
     found = {}

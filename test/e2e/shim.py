@@ -261,7 +261,7 @@ class Container(Process):
             except ttrpc.Error as error:
                 assert error.code == ttrpc.NOT_FOUND, error
                 continue
-            if status == protos.status.RUNNING:
+            if status in (protos.status.RUNNING, protos.status.PAUSED):
                 try:
                     p.kill(signal.SIGKILL, all=p is self)
                 except ttrpc.Error as error:  # it ended meanwhile
