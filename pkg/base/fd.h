@@ -9,7 +9,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-enum { FD_PASS_MAX = 8 }; /* descriptors in one SCM_RIGHTS message */
+enum { FD_PASS_MAX = 64 }; /* descriptors in one SCM_RIGHTS message */
 
 /* Closes fd if it is not -1 and keeps errno; returns -1, so that `fd = fd_close(fd)` works. */
 int fd_close(int fd);

@@ -35,6 +35,7 @@
 
 #include "pkg/base/arena.h"
 #include "pkg/base/error.h"
+#include "pkg/base/fd.h"
 #include "pkg/cgroup/cgroup.h"
 #include "pkg/oci/spec.h"
 
@@ -130,11 +131,21 @@ bool plan_joins_early(const struct plan *plan);
 int child_join(const struct plan *plan, struct error *err);
 
 /*
- * To be called by the stage between cgroup_create() and the clone: opens the container's cgroup
+ * To be called by the stage between cgroup_create() and the clone: notes the container's cgroup
  * directories for a mount of type cgroup. Without such a mount it does nothing. cg's texts are
  * borrowed by the plan.
  */
-int plan_set_cgroup(struct plan *plan, const struct cgroup *cg, struct error *err);
+void plan_set_cgroup(struct plan *plan, const struct cgroup *cg);
+
+/*
+ * The stage's part of child_prepare(): detached clones of what mounts[first] and those right behind
+ * it bind, or of the hierarchies of a cgroup mount. They are made when the child comes to them and
+ * not before, since the kernel lists mounts by their age (Linux 6.8). They are the caller's to
+ * close; on failure there are none. `first` is below plan_count_mounts().
+ */
+size_t plan_count_mounts(const struct plan *plan);
+size_t plan_count_trees(const struct plan *plan, size_t first); /* at most FD_PASS_MAX */
+int plan_clone_trees(const struct plan *plan, size_t first, int *fds, struct error *err);
 
 /* The stage's part: writes uid_map and gid_map of a child that waits. */
 int plan_write_id_maps(const struct plan *plan, pid_t child, struct error *err);
@@ -170,7 +181,9 @@ int plan_make_time_namespace(const struct plan *plan, int *ret, struct error *er
  * cpuset has. */
 int child_set_cpus(const struct plan *plan, bool is_exec, struct error *err);
 
-int child_prepare(const struct plan *plan, struct error *err);
+/* Gets n = plan_count_trees(first) of them, from the stage. */
+typedef int (*child_trees_fn)(size_t first, int *fds, size_t n, void *userdata, struct error *err);
+int child_prepare(const struct plan *plan, child_trees_fn trees, void *userdata, struct error *err);
 
 /* *ret_terminal: the pty's master when plan->options.terminal, to be sent to the shim; the slave is
  * then 0-2 and the controlling terminal. Calls hook for each createContainer hook (still before the

@@ -17,6 +17,18 @@
 
 enum { DIRECTORY_MODE = 0755 };
 
+static int get_trees(const struct plan *plan, const struct plan_mount *m, struct error *err)
+{
+        struct plan_private *p = plan->private_;
+        int fds[FD_PASS_MAX];
+
+        if (p->trees((size_t)(m - p->mounts), fds, p->n_cgroup_dirs, p->trees_userdata, err) < 0)
+                return -1;
+        for (size_t i = 0; i < p->n_cgroup_dirs; i++)
+                p->cgroup_dirs[i].tree_fd = fds[i];
+        return 0;
+}
+
 static int move_tree(const struct plan_mount *m, int tree, int target, struct error *err)
 {
         if (child_set_attr(tree, false, m->attr_set, m->attr_clear, MS_PRIVATE) < 0 ||
@@ -46,6 +58,8 @@ static int mount_v2(const struct plan *plan, struct plan_mount *m, int target, s
                 if (err->errnum != EPERM && err->errnum != EBUSY)
                         return -1;
         }
+        if (get_trees(plan, m, err) < 0)
+                return -1;
         return move_tree(m, p->cgroup_dirs[0].tree_fd, target, err);
 }
 
@@ -85,6 +99,8 @@ static int mount_v1(const struct plan *plan, struct plan_mount *m, int target, s
                 return -1;
         if (child_move_mount(fd, target) < 0)
                 return error_errno(err, errno, "mount cgroup on '%s'", m->destination);
+        if (get_trees(plan, m, err) < 0)
+                return -1;
         for (size_t i = 0; i < p->n_cgroup_dirs; i++) {
                 const struct plan_cgroup_dir *dir = &p->cgroup_dirs[i];
                 _cleanup_close_ int place = -1;

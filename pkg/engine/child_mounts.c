@@ -174,12 +174,33 @@ static int mount_one(const struct plan *plan, struct plan_mount *m, struct error
         return mount_fresh(plan, m, target, made, err);
 }
 
+/* For a bind and those right behind it. */
+static int get_trees(const struct plan *plan, size_t first, struct error *err)
+{
+        struct plan_private *p = plan->private_;
+        size_t n = plan_count_trees(plan, first);
+        int fds[FD_PASS_MAX];
+        size_t done = 0;
+
+        if (p->trees(first, fds, n, p->trees_userdata, err) < 0)
+                return -1;
+        for (size_t i = first; done < n; i++) {
+                if (p->mounts[i].kind == PLAN_MOUNT_BIND)
+                        p->mounts[i].tree_fd = fds[done++];
+        }
+        return 0;
+}
+
 int child_mount_all(const struct plan *plan, struct error *err)
 {
         struct plan_private *p = plan->private_;
 
         for (size_t i = 0; i < p->n_mounts; i++) {
-                if (mount_one(plan, &p->mounts[i], err) < 0)
+                struct plan_mount *m = &p->mounts[i];
+
+                if (m->kind == PLAN_MOUNT_BIND && m->tree_fd < 0 && get_trees(plan, i, err) < 0)
+                        return -1;
+                if (mount_one(plan, m, err) < 0)
                         return -1;
         }
         return 0;

@@ -29,8 +29,10 @@ static int begin(struct error *err)
         return 0;
 }
 
-int child_prepare(const struct plan *plan, struct error *err)
+int child_prepare(const struct plan *plan, child_trees_fn trees, void *userdata, struct error *err)
 {
+        plan->private_->trees = trees;
+        plan->private_->trees_userdata = userdata;
         if (begin(err) < 0)
                 return -1;
         if (!plan_joins_early(plan) && child_join(plan, err) < 0)

@@ -212,7 +212,8 @@ static int make_cgroup(struct create_stage *cs, struct error *err)
         }
         if (cgroup_apply(&cs->cgroup, linux_->has_resources ? &linux_->resources : NULL, err) < 0)
                 return -1;
-        return plan_set_cgroup(cs->plan, &cs->cgroup, err);
+        plan_set_cgroup(cs->plan, &cs->cgroup);
+        return 0;
 }
 
 /* ---- init ---- */
@@ -376,7 +377,7 @@ static int converse(struct create_stage *cs, struct error *err)
                 return -1;
         /* While init is busy. */
         if (engine_state_write(cs->state_fd, &cs->state, cs->stage->arena, err) < 0 ||
-            stage_await(cs->stage, cs->gate, MESSAGE_PREPARED, err) < 0)
+            stage_await_mounting(cs->stage, cs->gate, MESSAGE_PREPARED, cs->plan, err) < 0)
                 return -1;
         if (has_stage_work(cs) && (move_net_devices(cs, err) < 0 || run_stage_hooks(cs, err) < 0 ||
                                    stage_send_go(cs->gate, err) < 0))

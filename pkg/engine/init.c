@@ -119,6 +119,21 @@ static void send_terminal(const struct init *init, int terminal)
         fd_close(terminal);
 }
 
+/* child_trees_fn. EOF, or too few: the stage has failed and says why. */
+static int get_trees(size_t first, int *fds, size_t n, void *userdata, struct error *err)
+{
+        const struct init *init = userdata;
+        struct message msg = {.type = MESSAGE_TREES, .value = (int)first};
+        size_t n_fds = n;
+
+        (void)err;
+        if (message_write(init->args->gate, &msg) < 0 ||
+            message_recv(init->args->gate, &msg, fds, &n_fds) <= 0 || msg.type != MESSAGE_TREES ||
+            n_fds != n)
+                _exit(EXIT_FAILURE);
+        return 0;
+}
+
 /* Only for an init: an exec has no hooks, and its plan no spec. */
 static int run_hooks(const struct oci_hook_list *hooks, void *userdata, struct error *err)
 {
@@ -204,7 +219,7 @@ _Noreturn void init_main(const struct init_args *args)
         if (init_join_cgroups(args, &err) < 0 || child_set_cpus(args->plan, false, &err) < 0)
                 fail(&init, &err);
         wait_go(&init);
-        if (init_set_stdio(args, &err) < 0 || child_prepare(args->plan, &err) < 0)
+        if (init_set_stdio(args, &err) < 0 || child_prepare(args->plan, get_trees, &init, &err) < 0)
                 fail(&init, &err);
         say(&init, MESSAGE_PREPARED);
         if (args->wait_hooks)

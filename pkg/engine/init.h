@@ -5,7 +5,9 @@
  *
  *   init                                     the other end of its socket
  *   join cgroups            <- GO            stage: pid is known to the shim, id maps are written
- *   child_prepare           -> PREPARED
+ *   child_prepare           -> TREES         (for each row of binds)
+ *                           <- TREES         stage, with descriptors
+ *                           -> PREPARED
  *                           <- GO            stage, when it has run its hooks (only with hooks)
  *   child_enter             -> TERMINAL      (only with a terminal)
  *                           -> ENTERED

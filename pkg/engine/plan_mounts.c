@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Decides how each entry of mounts[] is done, and opens what comes from the host: the rootfs and
- * the sources of binds are cloned here as detached trees, with flags and propagation set. So the
- * child walks no host path once the rootfs is in reach, and in a user namespace it needs no right
- * to the directories above a source.
+ * Decides how each entry of mounts[] is done, and opens what comes from the host: the rootfs, as a
+ * detached clone, and the sources of binds, which plan_trees.c clones. So the child walks no host
+ * path once the rootfs is in reach, and in a user namespace it needs no right to the directories
+ * above a source.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -97,8 +97,9 @@ static int check_destination(struct plan_mount *m, size_t index, struct error *e
                 if (m->kind == PLAN_MOUNT_REMOUNT)
                         return 0;
                 /* the root of a procfs always has this inode number (PROC_ROOT_INO) */
-                if (m->kind == PLAN_MOUNT_BIND && fstatfs(m->tree_fd, &fs) == 0 &&
-                    fs.f_type == PROC_SUPER_MAGIC && fstat(m->tree_fd, &st) == 0 && st.st_ino == 1)
+                if (m->kind == PLAN_MOUNT_BIND && fstatfs(m->source_fd, &fs) == 0 &&
+                    fs.f_type == PROC_SUPER_MAGIC && fstat(m->source_fd, &st) == 0 &&
+                    st.st_ino == 1)
                         return 0;
                 return error_set(err, STATUS_INVALID_ARGUMENT,
                                  "mounts[%zu]: only procfs may be mounted on '/proc'", index);
@@ -182,39 +183,8 @@ static bool is_kernel_fs(const char *type)
         return false;
 }
 
-/*
- * Flags of a bind, then its propagation: what the entry asks for, else what the root will have. A
- * shared source stays in its peer group only if that is wanted; a container with a user namespace
- * of its own never becomes a peer of the host, since it may mount.
- */
-static int set_bind_attributes(const struct plan *plan, const struct plan_mount *m)
-{
-        const struct plan_private *p = plan->private_;
-        const struct oci_mount_options *o = &m->options;
-        uint64_t set = m->readonly_later ? m->attr_set & ~(uint64_t)MOUNT_ATTR_RDONLY : m->attr_set;
-        unsigned type = (unsigned)o->propagation & ~(unsigned)MS_REC;
-        bool recursive = type == 0 || (o->propagation & MS_REC);
-        bool is_single = !(o->flags & MS_REC);
-
-        if (type == 0)
-                type = p->root_propagation == MS_UNBINDABLE ? MS_PRIVATE : p->root_propagation;
-        if (type == MS_SHARED && p->has_user_namespace &&
-            child_set_attr(m->tree_fd, recursive, 0, 0, MS_SLAVE) < 0)
-                return -errno;
-        if (!is_single && child_set_attr(m->tree_fd, recursive, 0, 0, type) < 0)
-                return -errno;
-        if ((is_single || set || m->attr_clear) &&
-            child_set_attr(m->tree_fd, false, set, m->attr_clear, is_single ? type : 0) < 0)
-                return -errno;
-        if ((o->attr_rec_set || o->attr_rec_clear) &&
-            child_set_attr(m->tree_fd, true, o->attr_rec_set, o->attr_rec_clear, 0) < 0)
-                return -errno;
-        return 0;
-}
-
 static int open_bind(const struct plan *plan, struct plan_mount *m, size_t index, struct error *err)
 {
-        unsigned flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC;
         _cleanup_close_ int fd = -1;
         struct stat st;
 
@@ -224,13 +194,12 @@ static int open_bind(const struct plan *plan, struct plan_mount *m, size_t index
                 if (!m->source)
                         return plan_no_memory(err);
         }
-        if (m->options.flags & MS_REC)
-                flags |= AT_RECURSIVE;
-        fd = open_tree(AT_FDCWD, m->source, flags);
+        /* like O_PATH, but an automount is mounted */
+        fd = open_tree(AT_FDCWD, m->source, OPEN_TREE_CLOEXEC);
         if (fd < 0 || fstat(fd, &st) < 0)
                 return error_errno(err, errno, "mounts[%zu]: open source '%s'", index, m->source);
         m->is_directory = S_ISDIR(st.st_mode);
-        m->tree_fd = TAKE_FD(fd);
+        m->source_fd = TAKE_FD(fd);
         return 0;
 }
 
@@ -240,7 +209,6 @@ static int add_mount(struct plan *plan, size_t index, struct error *err)
         const struct oci_mount *in = &plan->spec->mounts[index];
         struct plan_mount *m = &p->mounts[index];
         bool is_tmpfs;
-        int r;
 
         if (str_is_empty(in->destination))
                 return error_set(err, STATUS_INVALID_ARGUMENT,
@@ -248,6 +216,7 @@ static int add_mount(struct plan *plan, size_t index, struct error *err)
         if (oci_mount_options_parse((const char *const *)in->options.items, in->options.n, p->arena,
                                     &m->options, err) < 0)
                 return error_prefix(err, "mounts[%zu].options", index);
+        m->source_fd = -1;
         m->tree_fd = -1;
         m->type = in->type;
         m->source = str_is_empty(in->source) ? in->type : in->source;
@@ -274,14 +243,7 @@ static int add_mount(struct plan *plan, size_t index, struct error *err)
                 p->copy_room = arena_alloc(p->arena, COPY_ROOM_BYTES);
         if (m->options.tmpcopyup && !p->copy_room)
                 return plan_no_memory(err);
-        if (plan_idmap_mount(plan, m, index, err) < 0)
-                return -1;
-        if (m->kind != PLAN_MOUNT_BIND)
-                return 0;
-        r = set_bind_attributes(plan, m);
-        if (r < 0)
-                return error_errno(err, -r, "mounts[%zu]: set the flags of '%s'", index, m->source);
-        return 0;
+        return plan_check_idmap(plan, m, index, err);
 }
 
 int plan_add_mounts(struct plan *plan, struct error *err)

@@ -22,7 +22,7 @@ enum { COPY_ROOM_BYTES = 2 * (64 << 10) };
 
 enum plan_mount_kind {
         PLAN_MOUNT_FRESH,   /* a new instance of a file system */
-        PLAN_MOUNT_BIND,    /* a tree that the stage has cloned */
+        PLAN_MOUNT_BIND,    /* a tree that the stage clones */
         PLAN_MOUNT_CGROUP,  /* the container's own control groups */
         PLAN_MOUNT_REMOUNT, /* new flags for what is there */
 };
@@ -39,7 +39,8 @@ struct plan_mount {
         bool on_procfs;                /* the destination may lie on procfs (the allow-list) */
         bool readonly_later;           /* tmpfs and /dev take mountpoints and nodes first */
         bool private_superblock_flags; /* "ro" and so on are the file system's, too */
-        int tree_fd; /* a detached tree (bind), or -1; after the move: the mount */
+        int source_fd; /* what a bind's source is, in the stage's mount namespace; else -1 */
+        int tree_fd;   /* a detached tree, while child_mount_all() has one; then the mount; -1 */
 };
 
 struct plan_device {
@@ -55,7 +56,8 @@ struct plan_device {
 struct plan_cgroup_dir {
         const char *name;  /* "cpu,cpuacct"; "systemd"; "unified" */
         const char *links; /* what else it is called, comma-separated: "cpu,cpuacct" */
-        int tree_fd;
+        const char *path;  /* on the host */
+        int tree_fd;       /* as plan_mount.tree_fd */
 };
 
 struct plan_sysctl {
@@ -120,6 +122,8 @@ struct plan_private {
         const char *search_path; /* PATH of process.env */
 
         /* child */
+        child_trees_fn trees; /* as child_prepare() was given them */
+        void *trees_userdata;
         int root_fd;    /* the root of the container; -1 when it is "/" */
         int proc_mount; /* what is mounted on /proc and /sys, where that is new; else -1 */
         int sys_mount;
@@ -145,8 +149,12 @@ int plan_sysctl_path(const struct oci_spec *spec, const char *key, struct arena 
 /* plan_userns.c: what linux.uidMappings and gidMappings say. */
 struct idmap plan_own_idmap(const struct plan *plan);
 
-/* plan_idmap.c: maps the ids of a bind's tree, if its entry or its options ask for it. */
-int plan_idmap_mount(struct plan *plan, struct plan_mount *m, size_t index, struct error *err);
+/* plan_idmap.c: whether ids may be mapped as the entry or its options ask for it, and for a bind's
+ * tree it is done. */
+int plan_check_idmap(const struct plan *plan, const struct plan_mount *m, size_t index,
+                     struct error *err);
+int plan_idmap_tree(const struct plan *plan, const struct plan_mount *m, int tree_fd, size_t index,
+                    struct error *err);
 
 /* plan_mounts.c: decides and opens what mounts[] and the rootfs ask for. */
 int plan_open_rootfs(struct plan *plan, struct error *err);

@@ -60,13 +60,30 @@ static int forward_terminal(const struct stage *stage, const struct message *msg
         return 0;
 }
 
-int stage_await(const struct stage *stage, int gate, enum message_type type, struct error *err)
+static int send_trees(int gate, const struct plan *plan, int first, struct error *err)
 {
-        return stage_await_value(stage, gate, type, NULL, err);
+        struct message msg = {.type = MESSAGE_TREES};
+        int fds[FD_PASS_MAX];
+        size_t n;
+        int r;
+
+        if (first < 0 || (size_t)first >= plan_count_mounts(plan))
+                return error_set(err, STATUS_INTERNAL, "the container's process asks for mount %d",
+                                 first);
+        if (plan_clone_trees(plan, (size_t)first, fds, err) < 0)
+                return -1;
+        n = plan_count_trees(plan, (size_t)first);
+        r = message_send(gate, &msg, fds, n);
+        for (size_t i = 0; i < n; i++)
+                fd_close(fds[i]);
+        if (r == -EPIPE || r == -ECONNRESET)
+                return has_ended(err);
+        return r < 0 ? error_errno(err, -r, "hand mounts to the container's process") : 0;
 }
 
-int stage_await_value(const struct stage *stage, int gate, enum message_type type, int *ret_value,
-                      struct error *err)
+/* plan: NULL where no trees can be asked for. */
+static int await(const struct stage *stage, int gate, enum message_type type,
+                 const struct plan *plan, int *ret_value, struct error *err)
 {
         for (;;) {
                 struct message msg;
@@ -90,6 +107,11 @@ int stage_await_value(const struct stage *stage, int gate, enum message_type typ
                         message_get_error(&msg, err);
                         return -1;
                 }
+                if (msg.type == MESSAGE_TREES && plan) {
+                        if (send_trees(gate, plan, msg.value, err) < 0)
+                                return -1;
+                        continue;
+                }
                 if (msg.type == (uint32_t)type) {
                         if (ret_value)
                                 *ret_value = msg.value;
@@ -98,6 +120,23 @@ int stage_await_value(const struct stage *stage, int gate, enum message_type typ
                 return error_set(err, STATUS_INTERNAL,
                                  "the container's process said %u instead of %u", msg.type, type);
         }
+}
+
+int stage_await(const struct stage *stage, int gate, enum message_type type, struct error *err)
+{
+        return await(stage, gate, type, NULL, NULL, err);
+}
+
+int stage_await_value(const struct stage *stage, int gate, enum message_type type, int *ret_value,
+                      struct error *err)
+{
+        return await(stage, gate, type, NULL, ret_value, err);
+}
+
+int stage_await_mounting(const struct stage *stage, int gate, enum message_type type,
+                         const struct plan *plan, struct error *err)
+{
+        return await(stage, gate, type, plan, NULL, err);
 }
 
 int stage_hand_listener_over(const struct stage *stage, int gate, struct seccomp_notify *notify,

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "pkg/base/error.h"
+#include "pkg/engine/child.h"
 #include "pkg/engine/message.h"
 #include "pkg/engine/seccomp_notify.h"
 #include "pkg/engine/stage.h"
@@ -27,6 +28,10 @@ int stage_await(const struct stage *stage, int gate, enum message_type type, str
 /* The same, and the message's value. */
 int stage_await_value(const struct stage *stage, int gate, enum message_type type, int *ret_value,
                       struct error *err);
+
+/* Also hands over the trees that the process asks for on its way (plan_clone_trees()). */
+int stage_await_mounting(const struct stage *stage, int gate, enum message_type type,
+                         const struct plan *plan, struct error *err);
 
 /* Waits for the process's word that it has a seccomp listener, sends that to whoever is to have it,
  * and lets the process go on. notify->listener is filled in. */

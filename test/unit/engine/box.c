@@ -144,6 +144,20 @@ static _Noreturn void child_fail(int sock, int step, const struct error *err)
         _exit(125);
 }
 
+/* child_trees_fn */
+static int get_trees(size_t first, int *fds, size_t n, void *userdata, struct error *err)
+{
+        size_t n_fds = n;
+        char byte;
+
+        (void)userdata;
+        (void)err;
+        if (write(BOX_KEPT_FD, &first, sizeof(first)) != sizeof(first) ||
+            fd_recv(BOX_KEPT_FD, &byte, 1, fds, &n_fds) != 1 || n_fds != n)
+                _exit(127);
+        return 0;
+}
+
 static _Noreturn void child_main(const struct plan *plan, const struct box_config *c, int sock,
                                  int output)
 {
@@ -163,7 +177,7 @@ static _Noreturn void child_main(const struct plan *plan, const struct box_confi
                 _exit(124);
         if (c->in_child)
                 c->in_child(c->userdata);
-        if (child_prepare(plan, &err) < 0)
+        if (child_prepare(plan, get_trees, NULL, &err) < 0)
                 child_fail(sock, 2, &err);
         if (child_enter(plan, c->hooks, c->userdata, &terminal, &err) < 0)
                 child_fail(sock, 3, &err);
@@ -173,6 +187,32 @@ static _Noreturn void child_main(const struct plan *plan, const struct box_confi
                 child_fail(sock, 4, &err);
         (void)child_exec(plan, c->hooks, c->userdata, NULL, &err);
         child_fail(sock, 5, &err);
+}
+
+/* In the stage, where cmocka's assertions have nowhere to go. */
+static void must(bool ok, const char *what)
+{
+        if (ok)
+                return;
+        perror(what);
+        _exit(1);
+}
+
+/* The stage's side of get_trees(). */
+static bool give_trees(const struct plan *plan, int sock, size_t first, struct box_result *ret)
+{
+        int fds[FD_PASS_MAX];
+        size_t n = plan_count_trees(plan, first);
+
+        if (plan_clone_trees(plan, first, fds, &ret->err) < 0) {
+                ret->failed_at = "plan";
+                (void)shutdown(sock, SHUT_RDWR); /* the child waits for them */
+                return false;
+        }
+        must(fd_send(sock, "f", 1, fds, n) == 0, "send trees");
+        for (size_t i = 0; i < n; i++)
+                (void)close(fds[i]);
+        return true;
 }
 
 /* An intermediate, where the plan wants one, is what the test's child then comes from. */
@@ -208,15 +248,6 @@ static pid_t clone_child(const struct plan *plan, const struct box_config *c, in
         _exit(121);
 }
 
-/* In the stage, where cmocka's assertions have nowhere to go. */
-static void must(bool ok, const char *what)
-{
-        if (ok)
-                return;
-        perror(what);
-        _exit(1);
-}
-
 static void collect(int from, struct box_result *ret)
 {
         struct pollfd p = {.fd = from, .events = POLLIN};
@@ -234,13 +265,23 @@ static void collect(int from, struct box_result *ret)
         ret->out[ret->out_len] = '\0';
 }
 
-static void receive_report(int sock, struct box_result *ret, int *ret_terminal)
+static void receive_report(const struct plan *plan, int sock, struct box_result *ret,
+                           int *ret_terminal)
 {
         struct report report = {0};
         int fds[1];
         size_t n_fds = 1;
         ssize_t n = fd_recv(sock, &report, sizeof(report), fds, &n_fds);
 
+        while (n == sizeof(size_t)) {
+                size_t first;
+
+                memcpy(&first, &report, sizeof(first));
+                if (!give_trees(plan, sock, first, ret))
+                        return;
+                n_fds = 1;
+                n = fd_recv(sock, &report, sizeof(report), fds, &n_fds);
+        }
         if (n == 1 && n_fds == 1) {
                 *ret_terminal = fds[0];
                 n = fd_recv(sock, &report, sizeof(report), NULL, NULL);
@@ -272,7 +313,7 @@ static void run_plan(struct plan *plan, const struct box_config *c, struct box_r
                 must(write(socks[0], "g", 1) == 1, "write");
         }
         if (!ret->failed_at)
-                receive_report(socks[0], ret, &terminal);
+                receive_report(plan, socks[0], ret, &terminal);
         if (!ret->failed_at && c->while_running)
                 c->while_running(pid, out[1], c->userdata);
         (void)close(out[1]);
@@ -300,10 +341,11 @@ static _Noreturn void stage_main(const struct box *box, const struct box_config 
         must(arena != NULL, "arena");
         if (oci_spec_parse(json, strlen(json), arena, &spec, &ret->err) < 0)
                 ret->failed_at = "parse";
-        else if (plan_new(&plan, spec, &options, arena, &ret->err) < 0 ||
-                 (config->cgroup && plan_set_cgroup(plan, config->cgroup, &ret->err) < 0))
+        else if (plan_new(&plan, spec, &options, arena, &ret->err) < 0)
                 ret->failed_at = "plan";
-        else
+        if (!ret->failed_at && config->cgroup)
+                plan_set_cgroup(plan, config->cgroup);
+        if (!ret->failed_at)
                 run_plan(plan, config, ret);
         _exit(0);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "test/unit/engine/box_test.h"
@@ -263,6 +264,44 @@ static void a_directory_that_is_too_deep_is_not_copied(void **state)
         assert_failed("prepare", "mount 'tmpfs' on '/d': copy up '129'");
 }
 
+#define BIND(at) \
+        "{\"destination\":\"" at "\",\"type\":\"bind\",\"source\":\"/etc\",\"options\":[\"rbind\"]}"
+#define TMPFS(at) "{\"destination\":\"" at "\",\"type\":\"tmpfs\",\"source\":\"tmpfs\"}"
+
+/* The kernel sorts by age (Linux 6.8); before that by place. */
+static void mounts_are_listed_in_their_order(void **state)
+{
+        static const char mounts[] = "[" PROC "," TMPFS("/dev") "," TMPFS("/t1") "," BIND(
+                "/b1") "," BIND("/b2") "," TMPFS("/t2") "," BIND("/t2/b3") "," BIND("/t1/b4") "]";
+        /* a user namespace's devices are the host's, bound */
+        static const char script[] = "cut -d' ' -f5 /proc/self/mountinfo | grep -v /dev/";
+        static const char want[] = "/\n/proc\n/dev\n/t1\n/b1\n/b2\n/t2\n/t2/b3\n/t1/b4\n";
+
+        box_host(*state, "cd rootfs && mkdir -p t1 t2 b1 b2");
+        run_ok(.script = script, .mounts = mounts);
+        assert_string_equal(r.out, want);
+        run_ok(.script = script, .mounts = mounts, .namespaces = USERNS, .linux_ = MAPS);
+        assert_string_equal(r.out, want);
+}
+
+static void more_binds_than_one_message_takes(void **state)
+{
+        enum { COUNT = FD_PASS_MAX + 3 };
+        char *mounts = malloc(COUNT * 128);
+        size_t len = 0;
+
+        assert_non_null(mounts);
+        for (int i = 0; i < COUNT; i++)
+                len += (size_t)snprintf(mounts + len, 128,
+                                        "%s{\"destination\":\"/m%d\",\"type\":\"bind\",\"source\":"
+                                        "\"/etc\",\"options\":[\"bind\"]}",
+                                        i == 0 ? "[" PROC "," : ",", i);
+        (void)snprintf(mounts + len, 2, "]");
+        run_ok(.script = "grep -c ' /m[0-9]* ' /proc/self/mountinfo", .mounts = mounts);
+        assert_int_equal(strtol(r.out, NULL, 10), COUNT);
+        free(mounts);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -284,6 +323,8 @@ int main(void)
                 boxed(a_tmpfs_begins_with_what_it_covers),
                 boxed(what_does_not_fit_into_a_tmpfs_is_named),
                 boxed(a_directory_that_is_too_deep_is_not_copied),
+                boxed(mounts_are_listed_in_their_order),
+                boxed(more_binds_than_one_message_takes),
                 boxed(a_cgroup_mount_shows_the_containers_own),
         };
 

@@ -14,45 +14,11 @@
 #include "pkg/base/cleanup.h"
 #include "pkg/engine/idmap.h"
 
-#include "test/unit/engine/box.h"
-#include "test/unit/unit.h"
+#include "test/unit/engine/box_test.h"
 
-static struct box_result r; /* large */
-
-#define run_ok(...) box_run_ok(*state, &(struct box_config){__VA_ARGS__}, &r)
-#define run(...)    box_run(*state, &(struct box_config){__VA_ARGS__}, &r)
-
-#define USERNS                                                                            \
-        "[{\"type\":\"pid\"},{\"type\":\"mount\"},{\"type\":\"ipc\"},{\"type\":\"uts\"}," \
-        "{\"type\":\"network\"},{\"type\":\"user\"},{\"type\":\"cgroup\"}]"
-#define MAPS                                                                       \
-        ",\"uidMappings\":[{\"containerID\":0,\"hostID\":100000,\"size\":65536}]," \
-        "\"gidMappings\":[{\"containerID\":0,\"hostID\":200000,\"size\":65536}]"
 #define BIND(options, more)                                                                        \
         "[" BOX_DEFAULT_MOUNTS ",{\"destination\":\"/b\",\"source\":\"src\",\"options\":[" options \
         "]" more "}]"
-
-static int make(void **state)
-{
-        static struct box box;
-
-        box_make(&box);
-        *state = &box;
-        return 0;
-}
-
-static int destroy(void **state)
-{
-        box_remove(*state);
-        return 0;
-}
-
-static void assert_failed(const char *at, const char *text)
-{
-        if (!r.failed_at || strcmp(r.failed_at, at) != 0 || !strstr(r.err.msg, text))
-                fail_msg("wanted '%s' at %s, got '%s' at %s\n%s", text, at, r.err.msg,
-                         r.failed_at ? r.failed_at : "(none)", r.out);
-}
 
 static void a_user_namespace_is_made_without_a_process_left(void **state)
 {
@@ -137,8 +103,6 @@ static void a_file_system_without_mapped_mounts_is_named(void **state)
                       "\"gidMappings\":[{\"containerID\":0,\"hostID\":1,\"size\":1}]}]");
         assert_failed("plan", "mounts[0]: bind '/proc/sys': map its ids");
 }
-
-#define boxed(name) cmocka_unit_test_setup_teardown(name, make, destroy)
 
 int main(void)
 {
