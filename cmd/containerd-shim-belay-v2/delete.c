@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <unistd.h>
 
 #include "pkg/base/cleanup.h"
@@ -27,6 +28,7 @@
 #include "cmd/containerd-shim-belay-v2/signals.h"
 #include "cmd/containerd-shim-belay-v2/socket.h"
 #include "shim/record.h"
+#include "shim/runc_facts.h"
 
 enum { STATUS_KILLED = 128 + SIGKILL };
 
@@ -100,6 +102,27 @@ static void warn(const struct error *err)
         dprintf(STDERR_FILENO, "clean up: %s\n", err->msg);
 }
 
+/*
+ * SIGKILL for the init of the record, which then is let out of the freezer: v1's holds the signal
+ * back, and a runtime's forced delete would wait for the end in vain. The start time is looked at
+ * when the pidfd is open, so the pid cannot be reused in between.
+ */
+static void kill_paused(const struct shim_record *record)
+{
+        struct runc_facts facts = {0};
+        _cleanup_close_ int pidfd = -1;
+
+        if (record->exited || record->pid <= 0)
+                return;
+        pidfd = pidfd_open(record->pid, 0);
+        if (pidfd < 0 || process_start_ticks(record->pid) != record->start_ticks)
+                return;
+        runc_facts_read(&facts, record->pid);
+        (void)pidfd_send_signal(pidfd, SIGKILL, NULL, 0);
+        runc_facts_thaw(&facts);
+        runc_facts_deinit(&facts);
+}
+
 int action_delete(const struct options *options, struct error *err)
 {
         _cleanup_free_ char *bundle = NULL;
@@ -121,6 +144,8 @@ int action_delete(const struct options *options, struct error *err)
                 return print_response(0, STATUS_KILLED, clock_realtime(), err);
         if (bundle_fd < 0)
                 return error_errno(err, errno, "open bundle '%s'", bundle);
+        if (shim_record_read(bundle_fd, NULL, &record, NULL) == 0)
+                kill_paused(&record);
         if (runc_cleanup(bundle, options->runtime_namespace, options->id, &warning) < 0)
                 warn(&warning);
         if (engine_cleanup(bundle, options->id, &pid, &killed, &warning) < 0)

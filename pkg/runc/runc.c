@@ -131,13 +131,22 @@ int runc_pause(struct runc *r, runc_done_fn fn, void *userdata, struct runc_job 
         return run(r, &args, NULL, NULL, fn, userdata, ret, err);
 }
 
+/* Somebody else has been here before. */
+static int judge_resume(const struct error *why, struct error *err)
+{
+        if (strcasestr(why->msg, "not paused"))
+                return 0;
+        *err = *why;
+        return -1;
+}
+
 int runc_resume(struct runc *r, runc_done_fn fn, void *userdata, struct runc_job **ret,
                 struct error *err)
 {
         struct args args;
 
         args_resume(&args, r);
-        return run(r, &args, NULL, NULL, fn, userdata, ret, err);
+        return run(r, &args, NULL, judge_resume, fn, userdata, ret, err);
 }
 
 /* A file that holds the data, at its beginning; -1 with err. */

@@ -117,7 +117,8 @@ typedef void (*runc_done_fn)(const struct error *err, void *userdata);
 int runc_start(struct runc *runc, runc_done_fn fn, void *userdata, struct runc_job **ret,
                struct error *err);
 
-/* A pause that fails may leave the container frozen, or half so. ret may be NULL. */
+/* A pause that fails may leave the container frozen, or half so. A resume of what is not paused is
+ * a success. ret may be NULL. */
 int runc_pause(struct runc *runc, runc_done_fn fn, void *userdata, struct runc_job **ret,
                struct error *err);
 int runc_resume(struct runc *runc, runc_done_fn fn, void *userdata, struct runc_job **ret,

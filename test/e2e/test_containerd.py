@@ -97,6 +97,12 @@ def test_a_detached_container_and_all_that_can_be_done_with_it(containerd):
     lines = containerd.ctr("task", "ps", "box", check=True).stdout.splitlines()
     assert [line.split()[0] for line in lines[1:]] == [str(pid)]
 
+    containerd.ctr("task", "pause", "box", check=True)
+    assert containerd.tasks()["box"] == (pid, "PAUSED")
+    assert containerd.ctr("task", "exec", "--exec-id", "two", "box", "true").returncode != 0
+    containerd.ctr("task", "resume", "box", check=True)
+    assert containerd.tasks()["box"] == (pid, "RUNNING")
+
     containerd.ctr("task", "kill", "-s", "SIGKILL", "box", check=True)
     stopped(containerd, "box")
     assert containerd.remove_task("box") == 137

@@ -105,7 +105,11 @@ def test_exec_kill_wait_and_start_again(docker):
     try:
         docker("exec", "c1", "sh", "-c", "exit 3", status=3)
         assert "sleep 1000" in docker("top", "c1")
-        assert "not supported yet" in docker.raw("pause", "c1").stderr
+        docker("pause", "c1")
+        assert docker("inspect", "-f", "{{.State.Status}}", "c1") == "paused\n"
+        docker("unpause", "c1")
+        docker("update", "--pids-limit", "60", "c1")
+        assert docker("exec", "c1", "echo", "goes on") == "goes on\n"
         docker("kill", "c1")
         assert docker("wait", "c1") == "137\n"
         docker("start", "c1")
