@@ -93,8 +93,9 @@ static const struct flag flags[_ARG_FLAG_MAX] = {
         [ARG_LOG] = FLAG_STRING("log", 0, log, "FILE", "append belay's own errors to FILE"),
         [ARG_LOG_FORMAT] = FLAG_STRING("log-format", 0, log_format, "FORMAT", "text or json"),
         [ARG_DEBUG] = FLAG_BOOL("debug", 0, debug, "have the shim log more"),
-        [ARG_SYSTEMD_CGROUP] = FLAG_BOOL("systemd-cgroup", 0, systemd_cgroup,
-                                         "have systemd make the cgroup (refused as yet)"),
+        [ARG_SYSTEMD_CGROUP] =
+                FLAG_BOOL("systemd-cgroup", 0, systemd_cgroup,
+                          "have systemd make the cgroup: cgroupsPath is slice:prefix:name"),
         [ARG_CGROUP_MANAGER] = FLAG_STRING("cgroup-manager", 0, cgroup_manager, "NAME",
                                            "cgroupfs; systemd is --systemd-cgroup"),
         [ARG_ROOTLESS] = FLAG_STRING("rootless", 0, ignored_text, "VALUE", IGNORED),

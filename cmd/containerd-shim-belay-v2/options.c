@@ -126,6 +126,7 @@ int options_parse(int argc, const char *const *argv, struct options *ret, struct
                 .socket = "",
                 .debug_socket = "",
                 .bundle = "",
+                .program = argc > 0 ? argv[0] : "",
                 .action = "",
         };
         int i = 1;

@@ -23,7 +23,8 @@ struct options {
         bool version;
         bool info;
         bool help;
-        const char *action; /* first word that is no flag; "" serves */
+        const char *program; /* argv[0]; "" if there is none */
+        const char *action;  /* first word that is no flag; "" serves */
 };
 
 /*

@@ -8,6 +8,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "pkg/base/cleanup.h"
+#include "pkg/base/str.h"
+
 char *self_path(void)
 {
         char path[PATH_MAX];
@@ -17,6 +20,16 @@ char *self_path(void)
         if (n <= 1 || n >= (ssize_t)sizeof(path))
                 return strdup("containerd-shim-belay-v2");
         return strndup(path, (size_t)n);
+}
+
+char *self_sibling(const char *argv0, const char *name)
+{
+        _cleanup_free_ char *self = self_path();
+        const char *path = self && self[0] == '/' ? self : argv0;
+
+        if (path[0] != '/')
+                return NULL;
+        return str_printf("%.*s%s", (int)(path_basename(path) - path), path, name);
 }
 
 const char *path_basename(const char *path)

@@ -36,6 +36,8 @@
 
 #define LOG_FILE "log"
 
+#define SYSTEMD_HELPER "belay-systemd"
+
 /* The field `runtime` of every line: what operators search for. */
 #define LOG_RUNTIME "io.containerd.belay.v2"
 
@@ -45,6 +47,7 @@
 /* Everything that lives as long as the daemon. */
 struct daemon {
         char *bundle;
+        char *systemd_helper;
         struct socket_name socket_name;
         struct loop *loop;
         struct reaper *reaper;
@@ -162,6 +165,8 @@ static int daemon_init(struct daemon *d, const struct options *options, struct e
                 return error_errno(err, errno, "leave orphans to others");
         if (options->orphans)
                 engine_set_orphans(d->engine);
+        d->systemd_helper = self_sibling(options->program, SYSTEMD_HELPER);
+        engine_set_systemd_helper(d->engine, d->systemd_helper);
         executor_engine_init(&d->executor, d->engine);
         d->runc = (struct executor_runc){
                 .loop = d->loop,
@@ -197,6 +202,7 @@ static void daemon_deinit(struct daemon *d)
                 loop_signal_free(d->sigterm);
                 loop_free(d->loop);
         }
+        free(d->systemd_helper);
         free(d->bundle);
 }
 

@@ -52,13 +52,14 @@ struct cgroup_dir {
 struct cgroup {
         struct cgroup_dir dirs[CGROUP_HIERARCHIES_MAX];
         size_t n_dirs;
+        const char *unit; /* the systemd scope whose cgroup it is; NULL: nobody's but ours */
 };
 
 /*
  * Where a container's cgroup is. cgroups_path: linux.cgroupsPath; a path, absolute or not, is below
  * the mount of each hierarchy, NULL and "" mean "/<id>". `..`, control characters, components over
- * NAME_MAX and the root itself are refused; the systemd form "slice:prefix:name" is refused by name
- * (STATUS_UNIMPLEMENTED). Pure.
+ * NAME_MAX and the root itself are refused; so is the form "slice:prefix:name", which is for
+ * systemd_plan(). Pure.
  */
 int cgroup_plan(const struct cgroup_layout *layout, const char *cgroups_path, const char *id,
                 struct arena *arena, struct cgroup *ret, struct error *err);
@@ -77,6 +78,9 @@ int cgroup_of_process(const struct cgroup_layout *layout, const char *text, cons
  * down the path). A directory that exists and has processes in or below it, or is frozen, is
  * refused. On failure what was made is removed again. Beside v1 the v2 tree is a convenience: where
  * it cannot be written, cg goes on without it.
+ *
+ * With a unit, which must have been started: what systemd has made is taken as it is, the rest is
+ * made, and all of it counts as ours, since the unit is.
  */
 int cgroup_create(struct cgroup *cg, struct error *err);
 
@@ -113,8 +117,8 @@ int cgroup_open_join(const struct cgroup *cg, int *fds, size_t *ret_n, int *ret_
                      struct error *err);
 
 /* One path a line: "v2 /path" or "v1:<controllers> /path"; with "+N" behind "v1"/"v2" if it was
- * created by us, N parents with it. What the shim keeps, and what stands in the bundle for
- * `delete`. */
+ * created by us, N parents with it. Before them "systemd <unit>", if there is one. What the shim
+ * keeps, and what stands in the bundle for `delete`. */
 int cgroup_format(const struct cgroup *cg, struct arena *arena, char **ret_text, struct error *err);
 int cgroup_parse(const char *text, struct arena *arena, struct cgroup *ret, struct error *err);
 

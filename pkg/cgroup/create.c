@@ -222,7 +222,7 @@ static int dir_prepare(const struct cgroup *cg, struct cgroup_dir *dir, struct e
 {
         int r;
 
-        if (!dir->created && dir_check_idle(dir, err) < 0)
+        if (!dir->created && !cg->unit && dir_check_idle(dir, err) < 0)
                 return -1;
         if (!dir->is_v2 && controllers_have(dir->controllers, "cpuset")) {
                 r = cpuset_fill(dir);
@@ -290,8 +290,11 @@ int cgroup_create(struct cgroup *cg, struct error *err)
                 cg->dirs[i].created = false;
                 cg->dirs[i].n_parents = 0;
         }
-        if (create_all(cg, err) == 0)
+        if (create_all(cg, err) == 0) {
+                for (size_t i = 0; cg->unit && i < cg->n_dirs; i++)
+                        cg->dirs[i].created = true;
                 return 0;
+        }
         for (size_t i = 0; i < cg->n_dirs; i++) {
                 struct cgroup_dir *dir = &cg->dirs[i];
 

@@ -20,6 +20,10 @@ const struct cgroup_dir *cgroup_find_v2(const struct cgroup *cg);
 /* True if the controllers are on v2: nothing of v1 is there but at most named hierarchies. */
 bool cgroup_is_on_v2(const struct cgroup *cg);
 
+/* The directories of "/a/b" (clean) below the mount of each hierarchy. Pure. */
+int cgroup_place(const struct cgroup_layout *layout, const char *clean, struct arena *arena,
+                 struct cgroup *ret, struct error *err);
+
 /* An open directory, or a negative errno. */
 int dir_open(int dirfd, const char *path);
 

@@ -12,8 +12,12 @@
 #include "pkg/base/cleanup.h"
 #include "pkg/base/str.h"
 #include "pkg/cgroup/internal.h"
+#include "pkg/cgroup/systemd.h"
 
-enum { LINES_ROOM = CGROUP_HIERARCHIES_MAX * (PATH_MAX + 300) };
+enum { LINES_ROOM = (CGROUP_HIERARCHIES_MAX + 1) * (PATH_MAX + 300) };
+
+/* What the line of the unit begins with, and what those of directories do not. */
+#define UNIT_LINE "systemd "
 
 bool controllers_have(const char *list, const char *name)
 {
@@ -102,29 +106,20 @@ static int path_check(const char *path, struct error *err)
                                          "linux.cgroupsPath: has a control character in it");
         }
         if (is_systemd_form(path))
-                return error_set(err, STATUS_UNIMPLEMENTED,
+                return error_set(err, STATUS_INVALID_ARGUMENT,
                                  "linux.cgroupsPath: '%.128s' asks for the systemd cgroup driver, "
-                                 "which is not supported yet",
+                                 "which is not on (SystemdCgroup, --systemd-cgroup)",
                                  path);
         if (strlen(path) >= PATH_MAX)
                 return error_set(err, STATUS_INVALID_ARGUMENT, "linux.cgroupsPath: is too long");
         return 0;
 }
 
-int cgroup_plan(const struct cgroup_layout *layout, const char *cgroups_path, const char *id,
-                struct arena *arena, struct cgroup *ret, struct error *err)
+int cgroup_place(const struct cgroup_layout *layout, const char *clean, struct arena *arena,
+                 struct cgroup *ret, struct error *err)
 {
-        const char *path = str_is_empty(cgroups_path) ? id : cgroups_path;
         struct cgroup cg = {0};
-        char *clean;
 
-        if (path_check(path, err) < 0)
-                return -1;
-        clean = arena_alloc(arena, strlen(path) + 2);
-        if (!clean)
-                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "plan cgroup: no memory");
-        if (path_clean(path, clean, err) < 0)
-                return -1;
         if (layout->n_hierarchies == 0)
                 return error_set(err, STATUS_FAILED_PRECONDITION,
                                  "this host has no cgroup hierarchy mounted");
@@ -146,6 +141,22 @@ int cgroup_plan(const struct cgroup_layout *layout, const char *cgroups_path, co
         return 0;
 }
 
+int cgroup_plan(const struct cgroup_layout *layout, const char *cgroups_path, const char *id,
+                struct arena *arena, struct cgroup *ret, struct error *err)
+{
+        const char *path = str_is_empty(cgroups_path) ? id : cgroups_path;
+        char *clean;
+
+        if (path_check(path, err) < 0)
+                return -1;
+        clean = arena_alloc(arena, strlen(path) + 2);
+        if (!clean)
+                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "plan cgroup: no memory");
+        if (path_clean(path, clean, err) < 0)
+                return -1;
+        return cgroup_place(layout, clean, arena, ret, err);
+}
+
 int cgroup_format(const struct cgroup *cg, struct arena *arena, char **ret_text, struct error *err)
 {
         _cleanup_free_ char *text = malloc(LINES_ROOM);
@@ -155,6 +166,8 @@ int cgroup_format(const struct cgroup *cg, struct arena *arena, char **ret_text,
         if (!text)
                 return error_set(err, STATUS_RESOURCE_EXHAUSTED, "format cgroup: no memory");
         text[0] = '\0';
+        if (cg->unit)
+                used = (size_t)snprintf(text, LINES_ROOM, UNIT_LINE "%.*s\n", NAME_MAX, cg->unit);
         for (size_t i = 0; i < cg->n_dirs; i++) {
                 const struct cgroup_dir *dir = &cg->dirs[i];
                 char mark[16] = "";
@@ -243,10 +256,15 @@ int cgroup_parse(const char *text, struct arena *arena, struct cgroup *ret, stru
                 char *next = line + len + (line[len] == '\n');
 
                 line[len] = '\0';
-                if (cg.n_dirs == CGROUP_HIERARCHIES_MAX || !dir_parse(line, &cg.dirs[cg.n_dirs]))
+                if (line == copy && str_has_prefix(line, UNIT_LINE) &&
+                    systemd_is_unit_name(line + strlen(UNIT_LINE)))
+                        cg.unit = line + strlen(UNIT_LINE);
+                else if (cg.n_dirs < CGROUP_HIERARCHIES_MAX && dir_parse(line, &cg.dirs[cg.n_dirs]))
+                        cg.n_dirs++;
+                else
                         return error_set(err, STATUS_INVALID_ARGUMENT,
-                                         "parse cgroup: line %zu is malformed", cg.n_dirs + 1);
-                cg.n_dirs++;
+                                         "parse cgroup: line %zu is malformed",
+                                         cg.n_dirs + (cg.unit ? 2 : 1));
                 line = next;
         }
         *ret = cg;

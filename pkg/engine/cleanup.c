@@ -87,6 +87,7 @@ int engine_cleanup(const char *state_dir, const char *id, pid_t *ret_pid, bool *
                 pidfd = open_init(&state);
                 t.pidfd = pidfd;
                 t.cgroup = state.cgroup;
+                t.systemd_helper = state.systemd_helper;
                 /* What is mounted in somebody else's bundle was not mounted by us. */
                 if (state.bundle) {
                         t.bundle = state.bundle;

@@ -8,6 +8,7 @@
 #include "pkg/base/cleanup.h"
 #include "pkg/cgroup/cgroup.h"
 #include "pkg/engine/internal.h"
+#include "pkg/engine/scope.h"
 
 enum {
         /* A freezer is done in a millisecond, unless a process is in uninterruptible sleep. */
@@ -107,7 +108,7 @@ static int update_stage_run(struct engine_job *job, struct stage *stage, struct 
         if (oci_resources_parse(update->json, update->len, stage->arena, &resources, err) < 0 ||
             cgroup_parse(job->container->cgroup, stage->arena, &cg, err) < 0)
                 return -1;
-        return cgroup_update(&cg, resources, err);
+        return scope_update(job->engine->systemd_helper, &cg, resources, stage->arena, err);
 }
 
 static void update_free(struct engine_job *job)

@@ -169,6 +169,7 @@ static int undo_stage_run(struct engine_job *job, struct stage *stage, struct er
                 .bundle = c->bundle,
                 .state_dir = c->state_dir,
                 .cgroup = c->cgroup,
+                .systemd_helper = c->engine->systemd_helper,
                 .pidfd = c->init ? c->init->pidfd : -1,
                 .unmount = c->unmount,
                 .unmount_how = ROOTFS_UNMOUNT_NESTED,
@@ -250,8 +251,6 @@ static int check_args(const struct engine_create *args, struct error *err)
                                  "bundle '%s' is not an absolute path", args->bundle);
         if (strchr(args->bundle, '\n'))
                 return error_set(err, STATUS_INVALID_ARGUMENT, "bundle: a path of several lines");
-        if (args->systemd_cgroup)
-                return error_set(err, STATUS_UNIMPLEMENTED, "systemd_cgroup is not supported yet");
         return 0;
 }
 

@@ -24,6 +24,7 @@
 #include "pkg/engine/internal.h"
 #include "pkg/engine/net_devices.h"
 #include "pkg/engine/rootfs_mounts.h"
+#include "pkg/engine/scope.h"
 #include "pkg/engine/seccomp_cache.h"
 #include "pkg/engine/stage_init.h"
 #include "pkg/engine/state.h"
@@ -42,6 +43,8 @@ struct create_stage {
         struct plan *plan;
         struct cgroup cgroup;
         char *cgroup_text;
+        struct systemd_unit unit; /* if systemd makes the cgroup */
+        struct scope_keeper keeper;
         struct engine_state state;
         pid_t pid;
         int pidfd;
@@ -187,19 +190,87 @@ static int announce_cgroup(struct create_stage *cs, struct error *err)
         return engine_state_write(cs->state_fd, &cs->state, cs->stage->arena, err);
 }
 
-static int make_cgroup(struct create_stage *cs, struct error *err)
+/* What was announced has not come to be, or is somebody else's. */
+static void revoke_cgroup(struct create_stage *cs)
+{
+        struct error err = ERROR_INIT;
+
+        cs->cgroup_text = NULL;
+        cs->state.cgroup = (char *)"";
+        if (stage_send_cgroup(cs->stage, "", &err) < 0 ||
+            engine_state_write(cs->state_fd, &cs->state, cs->stage->arena, &err) < 0)
+                stage_send_warning(cs->stage, &err);
+}
+
+static int place_cgroup(struct create_stage *cs, struct error *err)
+{
+        const struct engine_create *args = &cs->create->args;
+        const char *path = cs->spec->linux_.cgroups_path;
+        struct cgroup_layout layout = {0};
+
+        if (cgroup_layout_read(cs->stage->arena, &layout, err) < 0)
+                return -1;
+        if (args->systemd_cgroup)
+                return systemd_plan(&layout, path, args->id, cs->stage->arena, &cs->unit,
+                                    &cs->cgroup, err);
+        return cgroup_plan(&layout, path ? path : "", args->id, cs->stage->arena, &cs->cgroup, err);
+}
+
+static int start_scope(struct create_stage *cs, struct error *err)
+{
+        const struct scope_start start = {
+                .helper = cs->container->engine->systemd_helper,
+                .unit = &cs->unit,
+                .cgroup = &cs->cgroup,
+                .spec = cs->spec,
+        };
+
+        return scope_start(&start, cs->stage->arena, &cs->keeper, err);
+}
+
+/* The limits as they can be while there is a keeper; NULL: none. */
+static int apply_limits(struct create_stage *cs, struct error *err)
 {
         const struct oci_linux *linux_ = &cs->spec->linux_;
-        struct cgroup_layout layout = {0};
+        struct oci_resources widened;
+
+        if (!linux_->has_resources)
+                return cgroup_apply(&cs->cgroup, NULL, err);
+        if (cs->keeper.pid > 0 && scope_widen(&linux_->resources, &widened))
+                return cgroup_apply(&cs->cgroup, &widened, err);
+        return cgroup_apply(&cs->cgroup, &linux_->resources, err);
+}
+
+/* init is in the scope by now. */
+static int release_scope(struct create_stage *cs, struct error *err)
+{
+        const struct oci_linux *linux_ = &cs->spec->linux_;
+        struct oci_resources widened;
+        const struct oci_resources pids = {.has_pids = true,
+                                           .pids_limit = linux_->resources.pids_limit};
+
+        if (cs->keeper.pid == 0)
+                return 0;
+        scope_keeper_end(&cs->keeper);
+        if (!linux_->has_resources || !scope_widen(&linux_->resources, &widened))
+                return 0;
+        return scope_update(cs->container->engine->systemd_helper, &cs->cgroup, &pids,
+                            cs->stage->arena, err);
+}
+
+static int make_cgroup(struct create_stage *cs, struct error *err)
+{
         char *text;
 
-        if (cgroup_layout_read(cs->stage->arena, &layout, err) < 0 ||
-            cgroup_plan(&layout, linux_->cgroups_path ? linux_->cgroups_path : "",
-                        cs->create->args.id, cs->stage->arena, &cs->cgroup, err) < 0 ||
-            announce_cgroup(cs, err) < 0)
+        if (place_cgroup(cs, err) < 0 || announce_cgroup(cs, err) < 0)
                 return -1;
+        if (cs->cgroup.unit && start_scope(cs, err) < 0) {
+                revoke_cgroup(cs);
+                return -1;
+        }
         if (cgroup_create(&cs->cgroup, err) < 0) {
-                cs->cgroup_text = NULL; /* it has undone its own */
+                if (!cs->cgroup.unit)
+                        cs->cgroup_text = NULL; /* it has undone its own */
                 return -1;
         }
         if (cgroup_format(&cs->cgroup, cs->stage->arena, &text, err) < 0)
@@ -210,7 +281,7 @@ static int make_cgroup(struct create_stage *cs, struct error *err)
                 if (stage_send_cgroup(cs->stage, text, err) < 0)
                         return -1;
         }
-        if (cgroup_apply(&cs->cgroup, linux_->has_resources ? &linux_->resources : NULL, err) < 0)
+        if (apply_limits(cs, err) < 0)
                 return -1;
         plan_set_cgroup(cs->plan, &cs->cgroup);
         return 0;
@@ -377,7 +448,8 @@ static int converse(struct create_stage *cs, struct error *err)
                 return -1;
         /* While init is busy. */
         if (engine_state_write(cs->state_fd, &cs->state, cs->stage->arena, err) < 0 ||
-            stage_await_mounting(cs->stage, cs->gate, MESSAGE_PREPARED, cs->plan, err) < 0)
+            stage_await_mounting(cs->stage, cs->gate, MESSAGE_PREPARED, cs->plan, err) < 0 ||
+            release_scope(cs, err) < 0)
                 return -1;
         if (has_stage_work(cs) && (move_net_devices(cs, err) < 0 || run_stage_hooks(cs, err) < 0 ||
                                    stage_send_go(cs->gate, err) < 0))
@@ -414,6 +486,7 @@ static void undo(struct create_stage *cs)
                 .bundle = cs->create->args.bundle,
                 .state_dir = cs->container->state_dir,
                 .cgroup = cs->cgroup_text,
+                .systemd_helper = cs->container->engine->systemd_helper,
                 .pidfd = cs->pidfd,
                 .unmount = cs->has_mounted,
                 .unmount_how =
@@ -425,6 +498,7 @@ static void undo(struct create_stage *cs)
         };
         struct error err = ERROR_INIT;
 
+        scope_keeper_end(&cs->keeper);
         if (teardown_run(&t, &err) < 0)
                 stage_send_warning(cs->stage, &err);
 }
@@ -444,6 +518,8 @@ int create_stage_run(struct engine_job *job, struct stage *stage, struct error *
 
         if (strcmp(cs.container->bundle, cs.container->state_dir) != 0)
                 cs.state.bundle = cs.container->bundle;
+        if (job->engine->systemd_helper && cs.create->args.systemd_cgroup)
+                cs.state.systemd_helper = job->engine->systemd_helper;
         if (create(&cs, err) == 0)
                 return 0;
         undo(&cs);

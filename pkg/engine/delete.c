@@ -18,6 +18,7 @@ static int delete_stage_run(struct engine_job *job, struct stage *stage, struct 
                 .bundle = c->bundle,
                 .state_dir = c->state_dir,
                 .cgroup = c->cgroup,
+                .systemd_helper = c->engine->systemd_helper,
                 .pidfd = c->init && !c->init->has_exited ? c->init->pidfd : -1,
                 .unmount = c->unmount,
                 .unmount_how = c->nested ? ROOTFS_UNMOUNT_NESTED : ROOTFS_UNMOUNT_SIMPLE,

@@ -40,6 +40,11 @@ void engine_set_orphans(struct engine *engine)
         engine->orphans = true;
 }
 
+void engine_set_systemd_helper(struct engine *engine, char *path)
+{
+        engine->systemd_helper = path;
+}
+
 struct engine *engine_free(struct engine *engine)
 {
         if (!engine)

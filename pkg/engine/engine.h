@@ -49,6 +49,10 @@ struct engine *engine_free(struct engine *engine);
 enum { ENGINE_STATUS_UNKNOWN = 255 };
 void engine_set_orphans(struct engine *engine);
 
+/* Where belay-systemd is, which containers with systemd_cgroup need; path lives as long as the
+ * engine. */
+void engine_set_systemd_helper(struct engine *engine, char *path);
+
 /* ---- Create ---- */
 
 /* A mount of the rootfs, as the Create request lists it (containerd's mount options, not OCI's). */
@@ -72,7 +76,7 @@ struct engine_create {
         const int *stdio; /* three descriptors, borrowed; ignored with a terminal */
         bool no_pivot_root;
         bool no_new_keyring;
-        bool systemd_cgroup; /* refused by name until supported */
+        bool systemd_cgroup; /* linux.cgroupsPath is "slice:prefix:name"; systemd makes the scope */
 };
 
 /*

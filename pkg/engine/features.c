@@ -158,7 +158,7 @@ static void add_cgroup(struct builder *b, struct json_object *linux_)
 
         add_bool(b, cgroup, "v1", true);
         add_bool(b, cgroup, "v2", true);
-        add_bool(b, cgroup, "systemd", false);
+        add_bool(b, cgroup, "systemd", true);
         add_bool(b, cgroup, "systemdUser", false);
         add_bool(b, cgroup, "rdma", false);
 }

@@ -28,6 +28,7 @@ struct engine {
         struct reaper *reaper;
         struct list jobs;
         bool orphans;
+        char *systemd_helper; /* a path, borrowed; NULL: not known */
         void (*warn)(const char *text, void *userdata);
         void *warn_userdata;
 };

@@ -30,7 +30,8 @@ int engine_state_format(const struct engine_state *state, struct arena *arena, c
         for (const char *s = state->cgroup; *s; s++)
                 cgroup_lines += *s == '\n';
         room = 256 + strlen(state->id) + (state->bundle ? strlen(state->bundle) : 0) +
-               strlen(state->cgroup) + (cgroup_lines + 1) * sizeof("cgroup=\n");
+               (state->systemd_helper ? strlen(state->systemd_helper) : 0) + strlen(state->cgroup) +
+               (cgroup_lines + 1) * sizeof("cgroup=\n");
         text = arena_alloc(arena, room);
         if (!text)
                 return error_set(err, STATUS_RESOURCE_EXHAUSTED, "engine state: no memory");
@@ -41,6 +42,9 @@ int engine_state_format(const struct engine_state *state, struct arena *arena, c
                      (unsigned long long)state->namespaces, state->poststop_due ? 1 : 0);
         if (state->bundle)
                 n += snprintf(text + n, room - (size_t)n, "bundle=%s\n", state->bundle);
+        if (state->systemd_helper)
+                n += snprintf(text + n, room - (size_t)n, "systemd_helper=%s\n",
+                              state->systemd_helper);
         for (const char *line = state->cgroup; *line;) {
                 int len = (int)strcspn(line, "\n");
 
@@ -77,6 +81,8 @@ static int parse_line(const char *key, const char *value, struct arena *arena,
                 s->id = arena_strdup(arena, value);
         } else if (strcmp(key, "bundle") == 0) {
                 s->bundle = arena_strdup(arena, value);
+        } else if (strcmp(key, "systemd_helper") == 0) {
+                s->systemd_helper = arena_strdup(arena, value);
         } else if (strcmp(key, "pid") == 0) {
                 r = parse_number(key, value, INT32_MAX, &number, err);
                 s->pid = (pid_t)number;

@@ -17,12 +17,13 @@
 
 struct engine_state {
         char *id;
-        pid_t pid;           /* of init in the host's view, 0 before it exists */
-        uint64_t start_time; /* of init: field 22 of /proc/PID/stat; tells a reused pid */
-        uint64_t namespaces; /* CLONE_NEW* that init has of its own or has joined */
-        bool poststop_due;   /* poststop hooks are due */
-        char *bundle;        /* NULL: where this state lies */
-        char *cgroup;        /* text of cgroup_format(); "" for none */
+        pid_t pid;            /* of init in the host's view, 0 before it exists */
+        uint64_t start_time;  /* of init: field 22 of /proc/PID/stat; tells a reused pid */
+        uint64_t namespaces;  /* CLONE_NEW* that init has of its own or has joined */
+        bool poststop_due;    /* poststop hooks are due */
+        char *bundle;         /* NULL: where this state lies */
+        char *cgroup;         /* text of cgroup_format(); "" for none */
+        char *systemd_helper; /* the path of belay-systemd; NULL: not known, or not needed */
 };
 
 /* Pure. A line that is not known is skipped; an unknown version is STATUS_FAILED_PRECONDITION. */

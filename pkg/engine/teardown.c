@@ -12,6 +12,7 @@
 #include "pkg/base/cleanup.h"
 #include "pkg/cgroup/cgroup.h"
 #include "pkg/engine/hooks.h"
+#include "pkg/engine/scope.h"
 #include "pkg/engine/state.h"
 
 enum { END_TIMEOUT_MS = 2000 };
@@ -113,6 +114,8 @@ int teardown_run(const struct teardown *t, struct error *err)
         if (kill_all(t, &cg, &next) < 0)
                 note(t, &first, &next);
         if (t->unmount && unmount(t, bundle_fd, &next) < 0)
+                note(t, &first, &next);
+        if (cg.unit && scope_stop(t->systemd_helper, &cg, t->arena, &next) < 0)
                 note(t, &first, &next);
         if (cg.n_dirs > 0 && cgroup_remove(&cg, END_TIMEOUT_MS, &next) < 0)
                 note(t, &first, &next);

@@ -18,8 +18,9 @@ struct teardown {
         const char *id;
         const char *bundle;
         const char *state_dir;
-        const char *cgroup; /* text of cgroup_format(); NULL or "": none */
-        int pidfd;          /* of init; -1: there is none */
+        const char *cgroup;         /* text of cgroup_format(); NULL or "": none */
+        const char *systemd_helper; /* as in engine_set_systemd_helper() */
+        int pidfd;                  /* of init; -1: there is none */
         bool unmount;
         enum rootfs_unmount_how unmount_how;
         bool keep_state;

@@ -10,7 +10,6 @@ import socket
 import struct
 import threading
 
-import host
 from protos import envelope, message_class
 
 HEADER = struct.Struct(">IIBB")
@@ -138,7 +137,7 @@ class Service:
     def __init__(self, client, descriptor, timeout=30, **defaults):
         self.client = client
         self.descriptor = descriptor
-        self.timeout = timeout * host.SLOWNESS
+        self.timeout = timeout
         self.defaults = defaults
         self.start = _Starter(self)
 

@@ -47,7 +47,7 @@ PUBLIC = {
     'pkg/reaper': ('reaper.h',),
     'pkg/io': ('stdio.h',),
     'pkg/oci': ('spec.h', 'mount_options.h'),
-    'pkg/cgroup': ('cgroup.h',),
+    'pkg/cgroup': ('cgroup.h', 'systemd.h'),
     'pkg/engine': ('engine.h',),
     'pkg/runc': ('runc.h',),
 }
@@ -62,7 +62,7 @@ LIBRARIES = {
     'protobuf-c/': ('pkg/ttrpc/', 'shim/', 'cmd/'),
     'seccomp.h': ('pkg/engine/',),
     'sys/capability.h': ('pkg/engine/',),
-    'systemd/': ('pkg/cgroup/',),
+    'systemd/': ('cmd/belay-systemd/',),
     'pthread.h': (),
     'threads.h': (),
     'syslog.h': (),

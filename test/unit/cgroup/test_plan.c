@@ -102,8 +102,9 @@ static void paths_that_escape_are_refused(void **state)
 
 static void the_systemd_form_is_refused_by_name(void **state)
 {
-        assert_refused(*state, "system.slice:cri-containerd:abc", STATUS_UNIMPLEMENTED, "systemd");
-        assert_refused(*state, ":docker:abc", STATUS_UNIMPLEMENTED, "systemd");
+        assert_refused(*state, "system.slice:cri-containerd:abc", STATUS_INVALID_ARGUMENT,
+                       "systemd");
+        assert_refused(*state, ":docker:abc", STATUS_INVALID_ARGUMENT, "systemd");
 }
 
 static void a_host_without_cgroups_is_an_error(void **state)

@@ -51,11 +51,6 @@ static void a_bundle_without_configuration_is_told(void **state)
         args.bundle = "relative";
         assert_int_equal(engine_create(w->engine, &args, NULL, NULL, &w->job, &err), -1);
         assert_int_equal(err.code, STATUS_INVALID_ARGUMENT);
-        args.bundle = "/nonexistent";
-        args.systemd_cgroup = true;
-        assert_int_equal(engine_create(w->engine, &args, NULL, NULL, &w->job, &err), -1);
-        assert_int_equal(err.code, STATUS_UNIMPLEMENTED);
-        assert_string_equal(err.msg, "systemd_cgroup is not supported yet");
 }
 
 static void a_bad_configuration_names_the_property(void **state)

@@ -220,6 +220,7 @@ void world_begin_create(struct world *w, const struct box_config *config)
                 .n_mounts = w->n_mounts,
                 .terminal = config && config->terminal,
                 .stdio = w->stdio,
+                .systemd_cgroup = w->systemd_cgroup,
         };
         struct error err = ERROR_INIT;
 
@@ -322,6 +323,22 @@ void world_delete(struct world *w)
         w->terminal = fd_close(w->terminal);
 }
 
+static void on_updated(const struct error *err, void *userdata)
+{
+        struct world *w = userdata;
+
+        set_result(w, &w->updated, err);
+}
+
+void world_update(struct world *w, const char *json, struct error *err)
+{
+        w->updated = (struct world_result){0};
+        if (engine_update(w->container, json, strlen(json), on_updated, w, NULL, err) < 0)
+                return;
+        world_await(w, &w->updated.has_come);
+        *err = w->updated.err;
+}
+
 int world_exit_status(const struct world_exit *e)
 {
         assert_true(e->has_come);
@@ -393,8 +410,8 @@ bool world_has_cgroup(const struct world *w)
 
         assert_non_null(dir);
         while ((entry = readdir(dir)) && !found) {
-                _cleanup_free_ char *path =
-                        str_printf("/sys/fs/cgroup/%s%s", entry->d_name, w->cgroup);
+                _cleanup_free_ char *path = str_printf("/sys/fs/cgroup/%s%s", entry->d_name,
+                                                       w->systemd_cgroup ? w->scope : w->cgroup);
 
                 found = access(path, F_OK) == 0;
         }

@@ -33,6 +33,8 @@ struct world {
         struct engine *engine;
         struct box box;
         char cgroup[64]; /* linux.cgroupsPath */
+        char scope[64];  /* with systemd_cgroup: the path of its cgroup */
+        bool systemd_cgroup;
         unsigned order;
         size_t n_fds; /* open before the engine did anything */
         int out;      /* a file: stdout and stderr of containers */
@@ -47,7 +49,7 @@ struct world {
         struct engine_process *init;
         struct engine_process *exec;
         int terminal;
-        struct world_result created, started, execed, killed, deleted;
+        struct world_result created, started, execed, killed, updated, deleted;
         struct world_exit init_exit, exec_exit;
         char warning[ERROR_TEXT_MAX]; /* the last one */
         bool hook_runs;               /* something has been written to the bundle's FIFO */
@@ -69,6 +71,9 @@ void world_begin_create(struct world *w, const struct box_config *config);
 void world_create(struct world *w, const struct box_config *config);
 void world_start(struct world *w);
 void world_delete(struct world *w);
+
+/* Waits for it; *err is its result. */
+void world_update(struct world *w, const char *json, struct error *err);
 
 /* To the end, whatever it is; the text, "" for success. */
 const char *world_try_create(struct world *w, const struct box_config *config);

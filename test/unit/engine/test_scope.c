@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Containers with systemd_cgroup, with a helper that only notes what it was asked for: the cgroup
+ * is then the engine's own work, and the requests are in the bundle.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "pkg/base/cleanup.h"
+#include "pkg/base/str.h"
+
+#include "test/unit/engine/world.h"
+#include "test/unit/unit.h"
+
+/* answer: a shell command that is run for a start. */
+static char *helper_new(struct world *w, const char *answer)
+{
+        char *path = str_printf("%s/helper", w->box.dir);
+        FILE *f;
+
+        assert_non_null(path);
+        f = fopen(path, "we");
+        assert_non_null(f);
+        (void)fprintf(f,
+                      "#!/bin/sh\nPATH=/usr/bin:/bin\nread verb unit\n"
+                      "{ echo \"$verb $unit\"; cat; } >>%s/requests\n"
+                      "[ \"$verb\" = start ] || { echo ok; exit; }\n%s\n",
+                      w->box.dir, answer);
+        assert_int_equal(fclose(f), 0);
+        assert_int_equal(chmod(path, 0755), 0);
+        engine_set_systemd_helper(w->engine, path);
+        w->systemd_cgroup = true;
+        (void)snprintf(w->cgroup, sizeof(w->cgroup), "-.slice:belay-unit:%d", (int)getpid());
+        (void)snprintf(w->scope, sizeof(w->scope), "/belay-unit-%d.scope", (int)getpid());
+        return path;
+}
+
+static char *helper_ok(struct world *w)
+{
+        char answer[128];
+
+        (void)snprintf(answer, sizeof(answer), "echo ok /belay-unit-%d.scope", (int)getpid());
+        return helper_new(w, answer);
+}
+
+static char *requests(struct world *w)
+{
+        _cleanup_free_ char *path = str_printf("%s/requests", w->box.dir);
+        char *text = NULL;
+
+        assert_non_null(path);
+        if (file_read(AT_FDCWD, path, 1 << 20, &text, NULL) < 0)
+                return strdup("");
+        return text;
+}
+
+static void assert_asked(struct world *w, const char *want)
+{
+        _cleanup_free_ char *text = requests(w);
+
+        if (!strstr(text, want))
+                fail_msg("'%s' was not asked for:\n%s", want, text);
+}
+
+static const struct box_config limits = {
+        .linux_ = ",\"resources\":{\"pids\":{\"limit\":1}}",
+};
+
+static void a_container_is_started_with_a_scope_and_ends_with_it(void **state)
+{
+        struct world *w = *state;
+        _cleanup_free_ char *helper = helper_ok(w);
+        char line[64];
+
+        world_create(w, NULL);
+        (void)snprintf(line, sizeof(line), "start belay-unit-%d.scope\n", (int)getpid());
+        assert_asked(w, line);
+        assert_asked(w, "s Slice -.slice\n");
+        world_start(w);
+        world_await(w, &w->init_exit.has_come);
+        world_delete(w);
+        (void)snprintf(line, sizeof(line), "stop belay-unit-%d.scope\n", (int)getpid());
+        assert_asked(w, line);
+}
+
+static void the_keeper_has_gone_when_the_container_is_there(void **state)
+{
+        struct world *w = *state;
+        _cleanup_free_ char *helper = helper_ok(w);
+        _cleanup_free_ char *text = NULL;
+        const char *pids;
+
+        world_create(w, NULL);
+        text = requests(w);
+        pids = strstr(text, "au PIDs ");
+        assert_non_null(pids);
+        assert_int_equal(kill((pid_t)strtol(pids + 8, NULL, 10), 0), -1);
+        assert_int_equal(errno, ESRCH);
+        world_delete(w);
+}
+
+static void a_limit_of_one_task_is_set_when_the_keeper_has_gone(void **state)
+{
+        struct world *w = *state;
+        _cleanup_free_ char *helper = helper_ok(w);
+
+        world_create(w, &limits);
+        assert_asked(w, "t TasksMax 2\n");
+        assert_asked(w, ".scope\nt TasksMax 1\n");
+        world_delete(w);
+}
+
+static void a_refusal_of_systemd_is_told_and_leaves_nothing(void **state)
+{
+        struct world *w = *state;
+        _cleanup_free_ char *helper = helper_new(w, "echo error no such thing; exit 1");
+        _cleanup_free_ char *text = NULL;
+
+        assert_string_equal(world_try_create(w, NULL), "systemd: no such thing");
+        text = requests(w);
+        assert_null(strstr(text, "stop ")); /* it is not ours */
+}
+
+static void a_unit_that_is_there_already_is_told_as_such(void **state)
+{
+        struct world *w = *state;
+        _cleanup_free_ char *helper = helper_new(w, "echo exists unit x; exit 1");
+
+        assert_string_equal(world_try_create(w, NULL), "systemd: unit x");
+        assert_int_equal(w->created.err.code, STATUS_ALREADY_EXISTS);
+}
+
+static void a_helper_that_dies_is_told(void **state)
+{
+        struct world *w = *state;
+        _cleanup_free_ char *helper = helper_new(w, "kill -9 $$");
+
+        assert_non_null(strstr(world_try_create(w, NULL), "without an answer"));
+}
+
+static void a_scope_that_is_elsewhere_is_refused_and_stopped(void **state)
+{
+        struct world *w = *state;
+        _cleanup_free_ char *helper = helper_new(w, "echo ok /elsewhere/x.scope");
+
+        assert_non_null(strstr(world_try_create(w, NULL), "in cgroup '/elsewhere/x.scope'"));
+        assert_int_equal(w->created.err.code, STATUS_FAILED_PRECONDITION);
+        assert_asked(w, "stop ");
+}
+
+static void a_failure_later_stops_the_unit(void **state)
+{
+        struct world *w = *state;
+        const struct box_config c = {
+                .linux_ =
+                        ",\"resources\":{\"hugepageLimits\":[{\"pageSize\":\"3MB\",\"limit\":1}]}"};
+        _cleanup_free_ char *helper = helper_ok(w);
+
+        assert_string_not_equal(world_try_create(w, &c), "");
+        assert_asked(w, "stop ");
+}
+
+static void without_the_helper_the_error_says_what_is_missing(void **state)
+{
+        struct world *w = *state;
+
+        _cleanup_free_ char *helper = helper_ok(w);
+
+        assert_int_equal(unlink(helper), 0);
+        assert_non_null(strstr(world_try_create(w, NULL), "needs belay-systemd beside the shim"));
+        assert_int_equal(w->created.err.code, STATUS_FAILED_PRECONDITION);
+        engine_set_systemd_helper(w->engine, NULL);
+        assert_non_null(strstr(world_try_create(w, NULL), "needs belay-systemd beside the shim"));
+}
+
+static void an_update_goes_to_systemd_too(void **state)
+{
+        struct world *w = *state;
+        _cleanup_free_ char *helper = helper_ok(w);
+        const char json[] = "{\"pids\":{\"limit\":9}}";
+        struct error err = ERROR_INIT;
+
+        world_create(w, &limits);
+        world_update(w, json, &err);
+        assert_string_equal(err.msg, "");
+        assert_asked(w, "t TasksMax 9\n");
+        world_delete(w);
+}
+
+int main(void)
+{
+#define CASE(fn) cmocka_unit_test_setup_teardown(fn, world_set_up, world_tear_down)
+        const struct CMUnitTest tests[] = {
+                CASE(a_container_is_started_with_a_scope_and_ends_with_it),
+                CASE(the_keeper_has_gone_when_the_container_is_there),
+                CASE(a_limit_of_one_task_is_set_when_the_keeper_has_gone),
+                CASE(a_refusal_of_systemd_is_told_and_leaves_nothing),
+                CASE(a_unit_that_is_there_already_is_told_as_such),
+                CASE(a_helper_that_dies_is_told),
+                CASE(a_scope_that_is_elsewhere_is_refused_and_stopped),
+                CASE(a_failure_later_stops_the_unit),
+                CASE(without_the_helper_the_error_says_what_is_missing),
+                CASE(an_update_goes_to_systemd_too),
+        };
+
+        if (!world_possible())
+                return WORLD_SKIP;
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
