@@ -14,6 +14,7 @@
 #include "pkg/base/cleanup.h"
 
 #include "shim/exits.h"
+#include "shim/oom.h"
 #include "shim/rpc/rpc.h"
 #include "shim/server_impl.h"
 
@@ -64,6 +65,7 @@ struct container *container_free(struct container *c)
         while (!list_is_empty(&c->execs))
                 process_free(list_first(&c->execs, struct process, node));
         process_free(c->init);
+        c->oom = oom_free(c->oom);
         if (c->impl && c->n_jobs == 0)
                 c->executor->ops->container_free(c->impl);
         loop_timer_free(c->execs_wait);

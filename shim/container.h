@@ -14,6 +14,7 @@
 
 #include "shim/process.h"
 
+struct oom;
 struct shim_server;
 
 struct container {
@@ -35,7 +36,7 @@ struct container {
         bool is_unwanted;     /* killed, or to be deleted, while it was being started */
         bool execs_wait_over; /* init's exit waits for those of execs no longer */
         struct loop_timer *execs_wait;
-        unsigned long oom_seen; /* OOM kills that are accounted for */
+        struct oom *oom; /* NULL: OOM kills are not seen */
 
         size_t n_jobs; /* calls of the executor that have not completed */
 

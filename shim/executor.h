@@ -47,6 +47,8 @@ struct executor_exec {
         const int *stdio;
 };
 
+struct cgroup;
+
 /* Opaque to the shim; each executor casts its own objects. */
 struct executor_container;
 struct executor_process;
@@ -93,7 +95,8 @@ struct executor_ops {
         int (*pids)(const struct executor_container *c, pid_t **ret_pids, size_t *ret_n,
                     struct error *err);
         bool (*has_private_pid_namespace)(const struct executor_container *c);
-        unsigned long (*oom_kills)(const struct executor_container *c);
+        /* Borrowed; lives as long as the container. NULL: it has none that is known. */
+        const struct cgroup *(*cgroup)(const struct executor_container *c);
         int (*remove)(struct executor_container *c, executor_done_fn fn, void *userdata,
                       struct error *err);
         void (*container_free)(struct executor_container *c);

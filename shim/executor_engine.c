@@ -178,9 +178,9 @@ static bool do_has_private_pid_namespace(const struct executor_container *c)
         return engine_has_private_pid_namespace(container_of_executor(c));
 }
 
-static unsigned long do_oom_kills(const struct executor_container *c)
+static const struct cgroup *do_cgroup(const struct executor_container *c)
 {
-        return engine_oom_kills(container_of_executor(c));
+        return engine_cgroup(container_of_executor(c));
 }
 
 static int do_remove(struct executor_container *c, executor_done_fn fn, void *userdata,
@@ -234,7 +234,7 @@ void executor_engine_init(struct executor *executor, struct engine *engine)
                 .kill_all = do_kill_all,
                 .pids = do_pids,
                 .has_private_pid_namespace = do_has_private_pid_namespace,
-                .oom_kills = do_oom_kills,
+                .cgroup = do_cgroup,
                 .remove = do_remove,
                 .container_free = do_container_free,
                 .process_pid = do_process_pid,

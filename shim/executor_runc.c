@@ -241,9 +241,9 @@ static bool do_has_private_pid_namespace(const struct executor_container *c)
         return made_of(c)->facts.has_private_pid;
 }
 
-static unsigned long do_oom_kills(const struct executor_container *c)
+static const struct cgroup *do_cgroup(const struct executor_container *c)
 {
-        return runc_facts_oom_kills(&made_of(c)->facts);
+        return runc_facts_cgroup(&made_of(c)->facts);
 }
 
 /* ---- Remove ---- */
@@ -354,7 +354,7 @@ void executor_runc_init(struct executor *executor, struct executor_runc *impl)
                 .kill_all = do_kill_all,
                 .pids = do_pids,
                 .has_private_pid_namespace = do_has_private_pid_namespace,
-                .oom_kills = do_oom_kills,
+                .cgroup = do_cgroup,
                 .remove = do_remove,
                 .container_free = do_container_free,
                 .process_pid = do_process_pid,

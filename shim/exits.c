@@ -2,8 +2,7 @@
  *
  * Exits: see exits.h. An init that shares its pid namespace with others leaves processes behind;
  * they are killed, as the kernel does it in a pid namespace of its own. Nothing that is told is a
- * guess: `oom_killed` needs both SIGKILL and a counter that has grown since it was last accounted
- * for.
+ * guess: `oom_killed` needs both SIGKILL and a kill that the kernel has counted (oom.h).
  */
 #include "shim/exits.h"
 
@@ -16,6 +15,7 @@
 
 #include "shim/container.h"
 #include "shim/log.h"
+#include "shim/oom.h"
 #include "shim/pending.h"
 #include "shim/rpc/rpc.h"
 #include "shim/server_impl.h"
@@ -26,20 +26,9 @@ enum {
                 255, /* containerd's own figure for a process that it knows nothing of */
 };
 
-/* Whether the OOM killer ended a process that SIGKILL ended. */
-static bool was_oom_killed(struct container *c)
-{
-        unsigned long n = c->executor->ops->oom_kills(c->impl);
-
-        if (n <= c->oom_seen)
-                return false;
-        c->oom_seen++;
-        return true;
-}
-
 void exits_before_sigkill(struct container *c)
 {
-        c->oom_seen = c->executor->ops->oom_kills(c->impl);
+        oom_disclaim(c);
 }
 
 static void fill_exit(struct process *p, const struct reaper_exit *exit)
@@ -55,7 +44,8 @@ static void fill_exit(struct process *p, const struct reaper_exit *exit)
                 e->signal = exit->status;
                 e->status = (uint32_t)(SIGNAL_STATUS_BASE + exit->status);
                 e->core_dumped = exit->code == CLD_DUMPED;
-                e->oom_killed = exit->status == SIGKILL && was_oom_killed(p->container);
+                if (exit->status == SIGKILL)
+                        oom_claim(p->container, e);
                 e->reason = e->oom_killed ? RECORD_OOM_KILLED : RECORD_SIGNAL;
         }
         if (p->start_failed)
@@ -67,8 +57,6 @@ static void publish_exit(struct process *p)
         struct container *c = p->container;
         const char *id = p->kind == PROCESS_INIT ? c->id : p->exec_id;
 
-        if (p->exit.oom_killed)
-                publisher_publish_take(c->server->publisher, task_event_oom(c->id));
         task_event_exit_fill(p->exit_event, c->id, id, p->pid, p->exit.status, &p->exit.at);
         publisher_publish_take(c->server->publisher, TAKE_PTR(p->exit_event));
 }
@@ -85,6 +73,8 @@ static void tell(struct process *p)
 {
         process_must(p, VERB_EXIT);
         p->exit.told = true;
+        if (p->kind == PROCESS_INIT)
+                oom_stop(p->container);
         /* A health check is an exec every few seconds. */
         log_write(p->kind == PROCESS_INIT ? LOG_INFO : LOG_DEBUG, p->exec_id,
                   "process %d ended: %s, status %u", (int)p->pid,

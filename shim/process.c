@@ -210,6 +210,8 @@ void process_write_record(const struct process *p)
                 .signal = p->exit.signal,
                 .core_dumped = p->exit.core_dumped,
                 .oom_killed = p->exit.oom_killed,
+                .oom_level = p->exit.oom_level,
+                .oom_up = p->exit.oom_up,
                 .reason = p->exit.reason,
                 .exited_at = p->exit.at,
         };

@@ -34,6 +34,8 @@ struct process_exit {
         int signal;
         bool core_dumped;
         bool oom_killed;
+        enum cgroup_oom_level oom_level; /* whose limit it was, if oom_killed */
+        unsigned oom_up;
         enum record_reason reason;
         struct timespec at;
 };

@@ -117,6 +117,10 @@ int shim_record_write(int bundle_fd, const struct shim_record *record, struct er
                          record->signal);
                 text_add(&t, ",\"core_dumped\":%s", record->core_dumped ? "true" : "false");
                 text_add(&t, ",\"oom_killed\":%s,", record->oom_killed ? "true" : "false");
+                if (record->oom_killed) {
+                        text_add_string(&t, "oom_level", cgroup_oom_level_name(record->oom_level));
+                        text_add(&t, ",\"oom_up\":%u,", record->oom_up);
+                }
                 text_add_string(&t, "reason", record_reason_name(record->reason));
                 text_add_time(&t, "exited_at", &record->exited_at);
         }

@@ -17,6 +17,7 @@
 
 #include "pkg/base/error.h"
 #include "pkg/base/limits.h"
+#include "pkg/cgroup/oom.h"
 
 enum record_reason {
         RECORD_EXITED,        /* by itself */
@@ -41,6 +42,8 @@ struct shim_record {
         int signal;           /* 0: none */
         bool core_dumped;
         bool oom_killed;
+        enum cgroup_oom_level oom_level; /* if oom_killed: whose limit was hit */
+        unsigned oom_up;                 /* an ancestor's: how many levels up; else 0 */
         enum record_reason reason;
         struct timespec exited_at; /* CLOCK_REALTIME */
 };

@@ -140,6 +140,8 @@ enum field {
         FIELD_REASON,
         FIELD_EXITED_SEC,
         FIELD_EXITED_NSEC,
+        FIELD_OOM_LEVEL, /* these two only with oom_killed */
+        FIELD_OOM_UP,
         _FIELD_MAX
 };
 
@@ -164,6 +166,8 @@ static const struct {
         [FIELD_REASON] = {"reason", VALUE_STRING},
         [FIELD_EXITED_SEC] = {"exited_at_sec", VALUE_NUMBER, INT64_MIN, INT64_MAX},
         [FIELD_EXITED_NSEC] = {"exited_at_nsec", VALUE_NUMBER, 0, NSEC_PER_SEC - 1},
+        [FIELD_OOM_LEVEL] = {"oom_level", VALUE_STRING},
+        [FIELD_OOM_UP] = {"oom_up", VALUE_NUMBER, 0, LIMIT_OOM_LEVELS},
 };
 
 static bool reason_parse(const char *name, enum record_reason *ret)
@@ -171,6 +175,17 @@ static bool reason_parse(const char *name, enum record_reason *ret)
         for (int i = 0; i < _RECORD_REASON_MAX; i++) {
                 if (strcmp(record_reason_name((enum record_reason)i), name) == 0) {
                         *ret = (enum record_reason)i;
+                        return true;
+                }
+        }
+        return false;
+}
+
+static bool oom_level_parse(const char *name, enum cgroup_oom_level *ret)
+{
+        for (int i = 0; i < _CGROUP_OOM_LEVEL_MAX; i++) {
+                if (strcmp(cgroup_oom_level_name((enum cgroup_oom_level)i), name) == 0) {
+                        *ret = (enum cgroup_oom_level)i;
                         return true;
                 }
         }
@@ -224,6 +239,11 @@ static bool field_store(enum field field, const struct value *v, struct shim_rec
         case FIELD_EXITED_NSEC:
                 rec->exited_at.tv_nsec = (long)v->number;
                 return true;
+        case FIELD_OOM_LEVEL:
+                return oom_level_parse(v->string, &rec->oom_level);
+        case FIELD_OOM_UP:
+                rec->oom_up = (unsigned)v->number;
+                return true;
         case _FIELD_MAX:
                 break;
         }
@@ -255,7 +275,8 @@ static bool take_member(struct reader *r, struct shim_record *rec, unsigned *see
 bool shim_record_parse(const char *text, size_t len, struct shim_record *ret)
 {
         const unsigned when_running = (1u << (FIELD_EXITED + 1)) - 1;
-        const unsigned when_exited = (1u << _FIELD_MAX) - 1;
+        const unsigned when_exited = (1u << FIELD_OOM_LEVEL) - 1;
+        const unsigned when_oom_killed = (1u << _FIELD_MAX) - 1;
         struct reader r = {.p = text, .end = text + len};
         unsigned seen = 0;
 
@@ -271,5 +292,7 @@ bool shim_record_parse(const char *text, size_t len, struct shim_record *ret)
         if (ret->paused && ret->exited)
                 return false;
         seen |= 1u << FIELD_PAUSED;
-        return seen == (ret->exited ? when_exited : when_running);
+        if (!ret->exited)
+                return seen == when_running;
+        return seen == (ret->oom_killed ? when_oom_killed : when_exited);
 }

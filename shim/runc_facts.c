@@ -74,61 +74,53 @@ static int read_cgroup(pid_t pid, char **ret, struct error *err)
         return *ret ? 0 : error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory");
 }
 
+static int keep_cgroup(struct runc_facts *facts, pid_t pid, struct error *err)
+{
+        _cleanup_(arena_free_p) struct arena *arena = arena_new(CGROUP_ARENA_BUDGET);
+        _cleanup_free_ char *text = NULL;
+
+        if (!arena)
+                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory");
+        if (read_cgroup(pid, &text, err) < 0 || cgroup_parse(text, arena, &facts->cgroup, err) < 0)
+                return -1;
+        facts->arena = TAKE_PTR(arena);
+        return 0;
+}
+
 void runc_facts_read(struct runc_facts *facts, pid_t pid)
 {
         struct error err = ERROR_INIT;
 
         facts->has_private_pid = read_private_pid(pid);
-        if (read_cgroup(pid, &facts->cgroup, &err) < 0)
+        if (keep_cgroup(facts, pid, &err) < 0)
                 log_warning("the container's cgroup is not known: %s", err.msg);
 }
 
 void runc_facts_deinit(struct runc_facts *facts)
 {
-        free(facts->cgroup);
+        arena_free(facts->arena);
         *facts = (struct runc_facts){0};
 }
 
-static int parse_cgroup(const struct runc_facts *facts, struct arena **ret_arena,
-                        struct cgroup *ret, struct error *err)
+const struct cgroup *runc_facts_cgroup(const struct runc_facts *facts)
 {
-        _cleanup_(arena_free_p) struct arena *arena = arena_new(CGROUP_ARENA_BUDGET);
-
-        if (!facts->cgroup)
-                return error_set(err, STATUS_NOT_FOUND, "the cgroup is not known");
-        if (!arena)
-                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "cgroup: no memory");
-        if (cgroup_parse(facts->cgroup, arena, ret, err) < 0)
-                return -1;
-        *ret_arena = TAKE_PTR(arena);
-        return 0;
+        return facts->arena ? &facts->cgroup : NULL;
 }
 
 int runc_facts_pids(const struct runc_facts *facts, pid_t **ret_pids, size_t *ret_n,
                     struct error *err)
 {
-        _cleanup_(arena_free_p) struct arena *arena = NULL;
-        struct cgroup cg;
-
-        if (parse_cgroup(facts, &arena, &cg, err) < 0)
-                return -1;
-        return cgroup_pids(&cg, ret_pids, ret_n, err);
+        if (!facts->arena)
+                return error_set(err, STATUS_NOT_FOUND, "the cgroup is not known");
+        return cgroup_pids(&facts->cgroup, ret_pids, ret_n, err);
 }
 
 void runc_facts_thaw(const struct runc_facts *facts)
 {
-        _cleanup_(arena_free_p) struct arena *arena = NULL;
         struct error err = ERROR_INIT;
-        struct cgroup cg;
 
-        if (parse_cgroup(facts, &arena, &cg, &err) < 0 || cgroup_thaw(&cg, 0, &err) < 0)
+        if (!facts->arena)
+                log_warning("thaw: the cgroup is not known");
+        else if (cgroup_thaw(&facts->cgroup, 0, &err) < 0)
                 log_warning("%s", err.msg);
-}
-
-unsigned long runc_facts_oom_kills(const struct runc_facts *facts)
-{
-        _cleanup_(arena_free_p) struct arena *arena = NULL;
-        struct cgroup cg;
-
-        return parse_cgroup(facts, &arena, &cg, NULL) < 0 ? 0 : cgroup_oom_kills(&cg);
 }

@@ -10,9 +10,11 @@
 #include <sys/types.h>
 
 #include "pkg/base/error.h"
+#include "pkg/cgroup/cgroup.h"
 
 struct runc_facts {
-        char *cgroup; /* text of cgroup_format(); NULL: not known */
+        struct arena *arena; /* holds what follows; NULL: that is not known */
+        struct cgroup cgroup;
         bool has_private_pid;
 };
 
@@ -24,5 +26,5 @@ void runc_facts_deinit(struct runc_facts *facts);
 /* As in executor_ops. */
 int runc_facts_pids(const struct runc_facts *facts, pid_t **ret_pids, size_t *ret_n,
                     struct error *err);
-unsigned long runc_facts_oom_kills(const struct runc_facts *facts);
+const struct cgroup *runc_facts_cgroup(const struct runc_facts *facts);
 void runc_facts_thaw(const struct runc_facts *facts);

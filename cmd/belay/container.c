@@ -71,6 +71,15 @@ void container_close(struct container *c)
         c->bundle = NULL;
 }
 
+static void view_end(struct view *view, const struct shim_record *record)
+{
+        view->reason = record_reason_name(record->reason);
+        if (!record->oom_killed)
+                return;
+        view->oom_level = cgroup_oom_level_name(record->oom_level);
+        view->oom_up = record->oom_up;
+}
+
 /* No shim: what its record says. */
 static int view_record(const struct container *c, const char *exec_id, struct view *view,
                        struct error *err)
@@ -95,7 +104,7 @@ static int view_record(const struct container *c, const char *exec_id, struct vi
                 return 0;
         view->status = "stopped";
         view->exited = true;
-        view->reason = record_reason_name(record.reason);
+        view_end(view, &record);
         view->state.exit_status = record.exit_status;
         view->state.exited_at = record.exited_at.tv_sec;
         view->state.exited_at_nanos = (int32_t)record.exited_at.tv_nsec;
@@ -110,7 +119,7 @@ static void view_reason(const struct container *c, struct view *view)
         struct shim_record record;
 
         if (fd >= 0 && shim_record_read(fd, view->exec_id, &record, NULL) == 0 && record.exited)
-                view->reason = record_reason_name(record.reason);
+                view_end(view, &record);
 }
 
 /* The shim is there: what it says. */

@@ -37,8 +37,10 @@ struct view {
                 *status; /* "created", "running", ...; "lost": no shim, and no record of an end */
         struct task_state state;
         bool exited;
-        const char *reason; /* how it ended, from its record; NULL without one */
-        uint32_t shim_pid;  /* 0: there is no shim */
+        const char *reason;    /* how it ended, from its record; NULL without one */
+        const char *oom_level; /* "oom_killed": whose memory limit was hit; else NULL */
+        unsigned oom_up;       /* an ancestor's: how many levels above the container's cgroup */
+        uint32_t shim_pid;     /* 0: there is no shim */
 };
 int container_view(struct container *c, const struct args *args, struct view *ret,
                    struct error *err);

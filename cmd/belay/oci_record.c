@@ -160,6 +160,10 @@ static void add_own(struct json_object *state, const struct view *view)
         }
         if (view->reason)
                 add_string(state, "reason", view->reason);
+        if (view->oom_level) {
+                add_string(state, "oom_level", view->oom_level);
+                json_object_object_add(state, "oom_up", json_object_new_int((int)view->oom_up));
+        }
         json_object_object_add(state, "terminal", json_object_new_boolean(s->terminal));
         add_string(state, "stdin", s->in);
         add_string(state, "stdout", s->out);

@@ -70,6 +70,10 @@ void out_state(const struct view *view)
                 line("exited at", time_text);
         }
         line("reason", view->reason);
+        if (view->oom_level && view->oom_up > 0)
+                printf("%-12s %s, %u up\n", "limit of", view->oom_level, view->oom_up);
+        else
+                line("limit of", view->oom_level);
         line("bundle", view->state.bundle);
         line("terminal", view->state.terminal ? "yes" : "no");
         line("stdin", view->state.in);

@@ -75,3 +75,12 @@
 
 /* What a logging program gets to flush between SIGTERM and SIGKILL: the stock shim's grace. */
 #define LIMIT_LOGGER_GRACE_S 12
+
+/* How many levels of the cgroup tree, from a container's upwards, are watched for being out of
+ * memory, and on v1 how many cgroups below its own: one descriptor for each. systemd and Kubernetes
+ * nest four deep. */
+#define LIMIT_OOM_LEVELS 16
+#define LIMIT_OOM_GROUPS 64
+
+/* TaskOOM events at once: with memory.oom.group a container of many processes has as many kills. */
+#define LIMIT_OOM_EVENTS 64

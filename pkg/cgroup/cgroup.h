@@ -150,6 +150,3 @@ int cgroup_kill(const struct cgroup *cg, int signo, int timeout_ms, struct error
  * those. A parent that another container still uses stays for good.
  */
 int cgroup_remove(const struct cgroup *cg, int timeout_ms, struct error *err);
-
-/* The kernel's count of OOM kills in this cgroup so far; 0 where it cannot be read. Quick. */
-unsigned long cgroup_oom_kills(const struct cgroup *cg);

@@ -148,29 +148,3 @@ int cgroup_pids(const struct cgroup *cg, pid_t **ret_pids, size_t *ret_n, struct
         *ret_n = list.n;
         return 0;
 }
-
-/* The number behind "oom_kill " in a file of such lines. */
-static unsigned long counter_read(const char *dir, const char *file)
-{
-        _cleanup_free_ char *text = NULL;
-        _cleanup_close_ int fd = dir_open(AT_FDCWD, dir);
-
-        if (fd < 0 || dir_read(fd, file, &text) < 0)
-                return 0;
-        for (const char *line = text; line; line = strchr(line, '\n')) {
-                line += *line == '\n';
-                if (str_has_prefix(line, "oom_kill "))
-                        return strtoul(line + strlen("oom_kill "), NULL, 10);
-        }
-        return 0;
-}
-
-unsigned long cgroup_oom_kills(const struct cgroup *cg)
-{
-        const struct cgroup_dir *dir = cgroup_find_v1(cg, "memory");
-
-        if (dir)
-                return counter_read(dir->path, "memory.oom_control");
-        dir = cgroup_find_v2(cg);
-        return dir ? counter_read(dir->path, "memory.events") : 0;
-}

@@ -202,6 +202,7 @@ static void on_create_end(struct engine_job *job)
 
         if (job->is_done) {
                 assert(c->init && c->cgroup);
+                container_keep_cgroup(c);
                 succeed(create_job(job));
                 return;
         }

@@ -93,6 +93,7 @@ struct engine_container *engine_container_free(struct engine_container *c)
         fd_close(c->gate);
         fd_close(c->seccomp_fd);
         fd_close(c->config_fd);
+        arena_free(c->cgroup_arena);
         free(c->cgroup);
         free(c->state_dir);
         free(c->bundle);
@@ -142,12 +143,17 @@ int engine_pids(const struct engine_container *c, pid_t **ret_pids, size_t *ret_
         return cgroup_pids(&cg, ret_pids, ret_n, err);
 }
 
-unsigned long engine_oom_kills(const struct engine_container *c)
+void container_keep_cgroup(struct engine_container *c)
 {
-        _cleanup_(arena_free_p) struct arena *arena = NULL;
-        struct cgroup cg;
+        struct error err = ERROR_INIT;
 
-        return container_cgroup(c, &arena, &cg, NULL) < 0 ? 0 : cgroup_oom_kills(&cg);
+        if (container_cgroup(c, &c->cgroup_arena, &c->cgroup_parsed, &err) < 0)
+                engine_warn(c->engine, err.msg);
+}
+
+const struct cgroup *engine_cgroup(const struct engine_container *c)
+{
+        return c->cgroup_arena ? &c->cgroup_parsed : NULL;
 }
 
 static int kill_stage_run(struct engine_job *job, struct stage *stage, struct error *err)

@@ -29,6 +29,7 @@
 #include "pkg/loop/loop.h"
 #include "pkg/reaper/reaper.h"
 
+struct cgroup;
 struct engine;
 struct engine_container;
 struct engine_process;
@@ -174,8 +175,9 @@ int engine_pids(const struct engine_container *c, pid_t **ret_pids, size_t *ret_
 /* True if init has a pid namespace of its own: its end is then the end of all others. */
 bool engine_has_private_pid_namespace(const struct engine_container *c);
 
-/* OOM kills in the container's cgroup so far; asked when a process has been killed. */
-unsigned long engine_oom_kills(const struct engine_container *c);
+/* The container's cgroup, for what asks the kernel about it: borrowed, lives as long as the
+ * container. NULL: not known. */
+const struct cgroup *engine_cgroup(const struct engine_container *c);
 
 /*
  * Kills what is left, unmounts the rootfs, removes the cgroup and runs the poststop hooks; a hook's

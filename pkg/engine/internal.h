@@ -84,8 +84,10 @@ struct engine_container {
         struct engine *engine;
         char *id;
         char *bundle;
-        char *state_dir; /* of engine.state; most often the bundle */
-        char *cgroup;    /* text of cgroup_format(); NULL: not known yet */
+        char *state_dir;            /* of engine.state; most often the bundle */
+        char *cgroup;               /* text of cgroup_format(); NULL: not known yet */
+        struct arena *cgroup_arena; /* once Create has succeeded, holds what that says: */
+        struct cgroup cgroup_parsed;
         struct container_facts facts;
         struct engine_process *init; /* NULL once it has been freed */
         pid_t init_pid;
@@ -101,6 +103,9 @@ struct engine_container {
 
 struct engine_container *engine_container_new(struct engine *engine, const char *id,
                                               const char *bundle, const char *state_dir);
+
+/* Parses the cgroup's text once for all; a failure is a warning. */
+void container_keep_cgroup(struct engine_container *c);
 
 /* Parses config.json as it was at Create. For stages. */
 int container_parse_config(const struct engine_container *c, struct arena *arena,

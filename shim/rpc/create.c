@@ -19,6 +19,7 @@
 #include "shim/container.h"
 #include "shim/exits.h"
 #include "shim/log.h"
+#include "shim/oom.h"
 #include "shim/options.h"
 #include "shim/rpc/rpc.h"
 #include "shim/server_impl.h"
@@ -88,6 +89,7 @@ static void create_succeeded(struct container *c)
         log_info("container created, pid %d", (int)c->init->pid);
         publisher_publish_take(server->publisher,
                                task_event_create(c->create_request, c->init->pid));
+        oom_start(c);
         c->create_request = NULL;
         response.pid = (uint32_t)c->init->pid;
         ttrpc_call_reply(TAKE_PTR(c->create), &response.base);

@@ -47,7 +47,7 @@ PUBLIC = {
     'pkg/reaper': ('reaper.h',),
     'pkg/io': ('stdio.h',),
     'pkg/oci': ('spec.h', 'mount_options.h'),
-    'pkg/cgroup': ('cgroup.h', 'systemd.h'),
+    'pkg/cgroup': ('cgroup.h', 'oom.h', 'systemd.h'),
     'pkg/engine': ('engine.h',),
     'pkg/runc': ('runc.h',),
 }

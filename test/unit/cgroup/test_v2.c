@@ -19,6 +19,7 @@
 #include "pkg/base/clock.h"
 #include "pkg/base/limits.h"
 #include "pkg/cgroup/internal.h"
+#include "pkg/cgroup/oom.h"
 
 #include "test/unit/cgroup/harness.h"
 #include "test/unit/unit.h"
@@ -286,8 +287,11 @@ static void makers_and_removers_of_a_parent_do_not_disturb_each_other(void **sta
 static void without_memory_controller_no_oom_kill_is_counted(void **state)
 {
         struct harness *h = *state;
+        struct cgroup_oom *oom = NULL;
+        struct error err;
 
-        assert_int_equal(cgroup_oom_kills(&h->cg), 0);
+        assert_error(cgroup_oom_new(&h->cg, &oom, &err), err, "has no memory.events");
+        assert_int_equal(err.code, STATUS_NOT_FOUND);
 }
 
 static void beside_v1_a_read_only_v2_tree_is_done_without(void **state)

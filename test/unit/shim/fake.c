@@ -76,6 +76,33 @@ static struct fake_process *process_make(struct fake *fake)
         return p;
 }
 
+static void put_events(const struct fake *fake, const char *file, unsigned hits, unsigned kills)
+{
+        char path[96];
+        int fd;
+
+        (void)snprintf(path, sizeof(path), "%s/%s", fake->events_dir, file);
+        fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+        assert(fd >= 0);
+        assert(dprintf(fd, "oom %u\noom_kill %u\n", hits, kills) > 0);
+        fd_close(fd);
+}
+
+void fake_oom(const struct fake *fake, unsigned hits, unsigned kills)
+{
+        put_events(fake, "memory.events.local", hits, kills);
+        put_events(fake, "memory.events", hits, kills);
+}
+
+void fake_cgroup(struct fake *fake, const char *dir)
+{
+        (void)snprintf(fake->events_dir, sizeof(fake->events_dir), "%s", dir);
+        fake->cgroup.dirs[0] = (struct cgroup_dir){
+                .path = fake->events_dir, .controllers = "", .is_v2 = true, .created = true};
+        fake->cgroup.n_dirs = 1;
+        fake_oom(fake, 0, 0);
+}
+
 void fake_exit(struct fake_process *p, int code, int status)
 {
         p->exited = true;
@@ -339,9 +366,11 @@ static bool do_has_private_pid_namespace(const struct executor_container *ec)
         return ((const struct fake_container *)ec)->fake->private_pid_namespace;
 }
 
-static unsigned long do_oom_kills(const struct executor_container *ec)
+static const struct cgroup *do_cgroup(const struct executor_container *ec)
 {
-        return ((const struct fake_container *)ec)->fake->oom_kills;
+        const struct fake *fake = ((const struct fake_container *)ec)->fake;
+
+        return fake->cgroup.n_dirs > 0 ? &fake->cgroup : NULL;
 }
 
 static int do_remove(struct executor_container *ec, executor_done_fn fn, void *userdata,
@@ -420,7 +449,7 @@ void fake_init(struct fake *fake, struct loop *loop)
                 .kill_all = do_kill_all,
                 .pids = do_pids,
                 .has_private_pid_namespace = do_has_private_pid_namespace,
-                .oom_kills = do_oom_kills,
+                .cgroup = do_cgroup,
                 .remove = do_remove,
                 .container_free = do_container_free,
                 .process_pid = do_process_pid,

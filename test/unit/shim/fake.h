@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "pkg/cgroup/cgroup.h"
 #include "pkg/loop/loop.h"
 
 #include "shim/executor.h"
@@ -31,6 +32,8 @@ struct fake {
         struct loop *loop;
         struct list jobs;
         struct list processes;
+        char events_dir[64]; /* that of its cgroup's memory.events; "": it has none */
+        struct cgroup cgroup;
 
         /* What the test sets. */
         bool hold[_FAKE_JOB_MAX];        /* jobs of this kind end only by fake_release() */
@@ -42,7 +45,6 @@ struct fake {
         bool pids_fail;
         bool abort_is_late; /* an aborted job succeeds nevertheless */
         bool bad_terminal;  /* give a descriptor that is no terminal's */
-        unsigned long oom_kills;
 
         /* What it can look at. */
         int n_calls[_FAKE_JOB_MAX];
@@ -63,6 +65,12 @@ void fake_deinit(struct fake *fake);
 
 /* Ends the held jobs of a kind, from the loop. */
 void fake_release(struct fake *fake, enum fake_job job);
+
+/* From the next Create on its container has a memory cgroup in this directory, which is the
+ * test's. The counters are set by fake_oom(): of OOMs at the container's own level, and of kills.
+ */
+void fake_cgroup(struct fake *fake, const char *dir);
+void fake_oom(const struct fake *fake, unsigned hits, unsigned kills);
 
 /* The process ends now: as waitid(2) would say it. */
 void fake_exit(struct fake_process *process, int code, int status);

@@ -440,9 +440,11 @@ static void an_oom_kill_needs_the_signal_and_the_counter(void **state)
 {
         struct harness *h = *state;
 
+        fake_cgroup(&h->fake, h->dir);
         harness_run(h);
         harness_exec(h, "e1");
-        h->fake.oom_kills = 1; /* a child of e1, say: e1 itself ends by itself */
+        fake_oom(&h->fake, 1, 1); /* a child of e1, say: e1 itself ends by itself */
+        harness_await_events(h, 5);
         fake_exit(h->fake.exec, CLD_EXITED, 137);
         assert_int_equal(rpc_do(h, "Wait", "e1").exit_status, 137);
         assert_false(record_of(h, "e1").oom_killed);
@@ -451,15 +453,64 @@ static void an_oom_kill_needs_the_signal_and_the_counter(void **state)
         fake_exit(h->fake.exec, CLD_KILLED, SIGKILL); /* by the client, after that OOM kill */
         assert_int_equal(rpc_do(h, "Wait", "e2").exit_status, 137);
         assert_int_equal(record_of(h, "e2").reason, RECORD_SIGNAL);
-        h->fake.oom_kills = 2;
+        fake_oom(&h->fake, 2, 2);
         fake_exit(h->fake.init, CLD_KILLED, SIGKILL);
         assert_int_equal(rpc_do(h, "Wait", NULL).exit_status, 137);
         assert_true(record_of(h, NULL).oom_killed);
         assert_int_equal(record_of(h, NULL).reason, RECORD_OOM_KILLED);
-        harness_await_events(h, 10);
+        assert_int_equal(record_of(h, NULL).oom_level, CGROUP_OOM_OWN);
+        harness_await_events(h, 11);
         assert_string_equal(events_topics(&h->events),
-                            "create start exec-added exec-started exit exec-added exec-started "
+                            "create start exec-added exec-started oom exit exec-added exec-started "
                             "exit oom exit");
+}
+
+static void every_oom_kill_is_an_event_while_the_container_lives_on(void **state)
+{
+        struct harness *h = *state;
+
+        fake_cgroup(&h->fake, h->dir);
+        harness_run(h);
+        fake_oom(&h->fake, 1, 1);
+        harness_await_events(h, 3);
+        fake_oom(&h->fake, 2, 3);
+        harness_await_events(h, 5);
+        fake_oom(&h->fake, 3, 3); /* none was killed */
+        fake_oom(&h->fake, 4, 4);
+        fake_exit(h->fake.init, CLD_EXITED, 0); /* read once more, though no signal ended it */
+        assert_int_equal(rpc_do(h, "Wait", NULL).exit_status, 0);
+        assert_false(record_of(h, NULL).oom_killed);
+        harness_await_events(h, 7);
+        assert_string_equal(events_topics(&h->events), "create start oom oom oom oom exit");
+}
+
+static void more_oom_kills_than_can_be_told_are_told_up_to_a_bound(void **state)
+{
+        struct harness *h = *state;
+
+        fake_cgroup(&h->fake, h->dir);
+        harness_run(h);
+        fake_oom(&h->fake, 1, 1000000);
+        fake_exit(h->fake.init, CLD_KILLED, SIGKILL);
+        assert_int_equal(rpc_do(h, "Wait", NULL).exit_status, 137);
+        harness_await_events(h, 3 + LIMIT_OOM_EVENTS);
+        assert_true(record_of(h, NULL).oom_killed);
+}
+
+static void a_cgroup_that_is_gone_ends_the_watch_in_silence(void **state)
+{
+        struct harness *h = *state;
+        char path[96];
+
+        fake_cgroup(&h->fake, h->dir);
+        harness_run(h);
+        (void)snprintf(path, sizeof(path), "%s/memory.events", h->dir);
+        assert_int_equal(truncate(path, 0), 0);
+        fake_exit(h->fake.init, CLD_KILLED, SIGKILL);
+        assert_int_equal(rpc_do(h, "Wait", NULL).exit_status, 137);
+        assert_int_equal(record_of(h, NULL).reason, RECORD_SIGNAL);
+        harness_await_events(h, 3);
+        assert_string_equal(events_topics(&h->events), "create start exit");
 }
 
 static void a_bundle_that_is_gone_costs_the_record_only(void **state)
@@ -526,6 +577,9 @@ int main(void)
                 TEST(the_record_says_how_a_process_ended),
                 TEST(the_record_of_an_exec_goes_with_its_delete),
                 TEST(an_oom_kill_needs_the_signal_and_the_counter),
+                TEST(every_oom_kill_is_an_event_while_the_container_lives_on),
+                TEST(more_oom_kills_than_can_be_told_are_told_up_to_a_bound),
+                TEST(a_cgroup_that_is_gone_ends_the_watch_in_silence),
                 TEST(a_bundle_that_is_gone_costs_the_record_only),
                 TEST(twenty_execs_at_once_lose_no_exit),
         };

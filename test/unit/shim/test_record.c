@@ -74,6 +74,10 @@ static void assert_same(const struct shim_record *a, const struct shim_record *b
         assert_int_equal(a->signal, b->signal);
         assert_int_equal(a->core_dumped, b->core_dumped);
         assert_int_equal(a->oom_killed, b->oom_killed);
+        if (a->oom_killed) {
+                assert_int_equal(a->oom_level, b->oom_level);
+                assert_int_equal(a->oom_up, b->oom_up);
+        }
         assert_int_equal(a->reason, b->reason);
         assert_int_equal(a->exited_at.tv_sec, b->exited_at.tv_sec);
         assert_int_equal(a->exited_at.tv_nsec, b->exited_at.tv_nsec);
@@ -105,9 +109,13 @@ static void what_is_written_is_read_again(void **state)
         for (int reason = 0; reason < _RECORD_REASON_MAX; reason++) {
                 a.reason = (enum record_reason)reason;
                 a.oom_killed = reason == RECORD_OOM_KILLED;
-                assert_int_equal(shim_record_write(p->fd, &a, NULL), 0);
-                assert_int_equal(shim_record_read(p->fd, "e-1", &b, NULL), 0);
-                assert_same(&a, &b);
+                for (int level = 0; level < _CGROUP_OOM_LEVEL_MAX; level++) {
+                        a.oom_level = (enum cgroup_oom_level)level;
+                        a.oom_up = level == CGROUP_OOM_ANCESTOR ? LIMIT_OOM_LEVELS : 0;
+                        assert_int_equal(shim_record_write(p->fd, &a, NULL), 0);
+                        assert_int_equal(shim_record_read(p->fd, "e-1", &b, NULL), 0);
+                        assert_same(&a, &b);
+                }
         }
 }
 

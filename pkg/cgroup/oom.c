@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The watch, and which level it was: see oom.h. Each level has a figure of how often its own limit
+ * was hit. When kills are found, the levels whose figure has grown since the last time are looked
+ * at: if it is one, then it was that one. Others are not guessed between. A limit above may have
+ * been hit for the sake of a neighbour, whose end is not our news; so a growth there and a growth
+ * here at the same time is "unknown".
+ */
+#include "pkg/cgroup/oom.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/inotify.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "pkg/base/cleanup.h"
+#include "pkg/base/str.h"
+#include "pkg/cgroup/internal.h"
+#include "pkg/cgroup/oom_private.h"
+
+enum {
+        EVENTS_BYTES_MAX = 1024, /* memory.events has below 150 */
+        ROOT_INO = 1,            /* of every cgroup hierarchy's root directory */
+};
+
+CLEANUP_DEFINE(struct cgroup_oom, cgroup_oom_free)
+
+const char *cgroup_oom_level_name(enum cgroup_oom_level level)
+{
+        static const char *const names[_CGROUP_OOM_LEVEL_MAX] = {
+                [CGROUP_OOM_UNKNOWN] = "unknown", [CGROUP_OOM_BELOW] = "below",
+                [CGROUP_OOM_OWN] = "own",         [CGROUP_OOM_ANCESTOR] = "ancestor",
+                [CGROUP_OOM_HOST] = "host",
+        };
+
+        return names[level];
+}
+
+bool cgroup_counter_find(const char *text, const char *key, uint64_t *ret)
+{
+        size_t n = strlen(key);
+
+        for (const char *line = text; line; line = strchr(line, '\n')) {
+                uint64_t value = 0;
+                const char *p;
+
+                line += *line == '\n';
+                if (strncmp(line, key, n) != 0 || line[n] != ' ')
+                        continue;
+                for (p = line + n + 1; *p >= '0' && *p <= '9'; p++) {
+                        if (__builtin_mul_overflow(value, (uint64_t)10, &value) ||
+                            __builtin_add_overflow(value, (uint64_t)(*p - '0'), &value))
+                                return false;
+                }
+                if (p == line + n + 1 || (*p && *p != '\n'))
+                        return false;
+                *ret = value;
+                return true;
+        }
+        return false;
+}
+
+/* A figure of an open file; false if it cannot be read (the cgroup is gone, then). */
+static bool counter_read(int fd, const char *key, uint64_t *ret)
+{
+        char text[EVENTS_BYTES_MAX];
+        ssize_t n = fd < 0 ? -1 : pread(fd, text, sizeof(text) - 1, 0);
+
+        if (n <= 0)
+                return false;
+        text[n] = '\0';
+        return cgroup_counter_find(text, key, ret);
+}
+
+/* ---- Opening ---- */
+
+/* The level of an open directory. */
+static bool level_open(struct cgroup_oom *oom, int dirfd)
+{
+        struct oom_level *level = &oom->levels[oom->n_levels];
+        int fd = oom->is_v1 ? oom_v1_arm(dirfd)
+                            : openat(dirfd, "memory.events.local", O_RDONLY | O_CLOEXEC);
+
+        if (fd < 0)
+                return false;
+        *level = (struct oom_level){.fd = fd};
+        oom->n_levels++;
+        return true;
+}
+
+static void levels_open(struct cgroup_oom *oom)
+{
+        _cleanup_close_ int fd = dir_open(AT_FDCWD, oom->path);
+
+        while (fd >= 0) {
+                struct stat st;
+                int up;
+
+                if (fstat(fd, &st) < 0)
+                        return;
+                if (st.st_ino == ROOT_INO && oom->n_levels > 0) {
+                        oom->is_whole = true;
+                        return;
+                }
+                if (oom->n_levels == LIMIT_OOM_LEVELS || !level_open(oom, fd))
+                        return;
+                up = dir_open(fd, "..");
+                fd_close(fd);
+                fd = up;
+        }
+}
+
+static int v2_open(struct cgroup_oom *oom, struct error *err)
+{
+        _cleanup_close_ int dir = dir_open(AT_FDCWD, oom->path);
+        _cleanup_free_ char *file = NULL;
+
+        if (dir >= 0)
+                oom->events_fd = openat(dir, "memory.events", O_RDONLY | O_CLOEXEC);
+        if (oom->events_fd < 0)
+                return error_set(err, STATUS_NOT_FOUND, "'%s' has no memory.events", oom->path);
+        oom->poll_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+        if (oom->poll_fd < 0)
+                return error_errno(err, errno, "watch for OOM kills: inotify");
+        if (asprintf(&file, "%s/memory.events", oom->path) < 0) {
+                file = NULL;
+                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "watch for OOM kills: no memory");
+        }
+        if (inotify_add_watch(oom->poll_fd, file, IN_MODIFY) < 0)
+                return error_errno(err, errno, "watch '%s'", file);
+        return 0;
+}
+
+/* ---- Reading ---- */
+
+static void v2_drain(const struct cgroup_oom *oom)
+{
+        char buf[1024];
+
+        while (read(oom->poll_fd, buf, sizeof(buf)) > 0)
+                ;
+}
+
+/* The kills come first: whatever is counted by then has had its limit counted before. */
+static uint64_t v2_count(struct cgroup_oom *oom)
+{
+        uint64_t kills = oom->kills;
+        uint64_t all = 0;
+
+        v2_drain(oom);
+        if (!counter_read(oom->events_fd, "oom_kill", &kills)) {
+                oom->is_over = true;
+                return oom->kills;
+        }
+        for (size_t i = 0; i < oom->n_levels; i++)
+                (void)counter_read(oom->levels[i].fd, "oom", &oom->levels[i].hits);
+        if (oom->n_levels > 0 && counter_read(oom->events_fd, "oom", &all) &&
+            all > oom->levels[0].hits + oom->below_hits)
+                oom->below_hits = all - oom->levels[0].hits;
+        return kills;
+}
+
+static uint64_t count(struct cgroup_oom *oom, bool last)
+{
+        return oom->is_v1 ? oom_v1_count(oom, last) : v2_count(oom);
+}
+
+/* Nothing that has been hit until now is a cause of what comes. */
+static void levels_account(struct cgroup_oom *oom)
+{
+        for (size_t i = 0; i < oom->n_levels; i++)
+                oom->levels[i].known = oom->levels[i].hits;
+        oom->below_known = oom->below_hits;
+        oom->has_missed = false;
+}
+
+static void find_level(const struct cgroup_oom *oom, struct cgroup_oom_news *news)
+{
+        size_t n = 0;
+
+        if (oom->below_hits > oom->below_known) {
+                news->level = CGROUP_OOM_BELOW;
+                n++;
+        }
+        for (size_t i = 0; i < oom->n_levels; i++) {
+                if (oom->levels[i].hits <= oom->levels[i].known)
+                        continue;
+                news->level = i == 0 ? CGROUP_OOM_OWN : CGROUP_OOM_ANCESTOR;
+                news->n_up = (unsigned)i;
+                n++;
+        }
+        if (n == 0 && oom->is_whole && !oom->has_missed && (!oom->is_v1 || oom_v1_is_quiet(oom)))
+                news->level = CGROUP_OOM_HOST;
+        else if (n != 1)
+                news->level = CGROUP_OOM_UNKNOWN;
+        if (news->level != CGROUP_OOM_ANCESTOR)
+                news->n_up = 0;
+}
+
+void cgroup_oom_read(struct cgroup_oom *oom, bool last, struct cgroup_oom_news *ret)
+{
+        struct cgroup_oom_news news = {.level = CGROUP_OOM_UNKNOWN};
+        uint64_t kills = count(oom, last);
+
+        if (kills > oom->kills) {
+                news.n_kills = kills - oom->kills;
+                find_level(oom, &news);
+                levels_account(oom);
+                if (oom->is_v1)
+                        oom_v1_explain(oom);
+        }
+        oom->kills = kills;
+        if (oom->is_v1)
+                news.look_again_ms = oom_v1_look_again(oom);
+        news.is_over = oom->is_over;
+        *ret = news;
+}
+
+int cgroup_oom_fd(const struct cgroup_oom *oom)
+{
+        return oom->poll_fd;
+}
+
+/* ---- Its life ---- */
+
+static int watch_open(struct cgroup_oom *oom, bool created, struct error *err)
+{
+        uint64_t kills;
+
+        levels_open(oom);
+        if ((oom->is_v1 ? oom_v1_open(oom, err) : v2_open(oom, err)) < 0)
+                return -1;
+        kills = count(oom, false);
+        if (!created)
+                oom->kills = kills;
+        oom->has_missed = kills > oom->kills;
+        /* On v2 the own levels' figures are those of the container from its beginning. */
+        for (size_t i = created && !oom->is_v1 ? 1 : 0; i < oom->n_levels; i++)
+                oom->levels[i].known = oom->levels[i].hits;
+        if (!created)
+                oom->below_known = oom->below_hits;
+        return 0;
+}
+
+int cgroup_oom_new(const struct cgroup *cg, struct cgroup_oom **ret, struct error *err)
+{
+        _cleanup_(cgroup_oom_free_p) struct cgroup_oom *oom = NULL;
+        const struct cgroup_dir *dir = cgroup_find_v1(cg, "memory");
+        bool is_v1 = dir;
+
+        if (!dir)
+                dir = cgroup_find_v2(cg);
+        if (!dir)
+                return error_set(err, STATUS_NOT_FOUND, "the container has no memory cgroup");
+        oom = calloc(1, sizeof(*oom));
+        if (!oom)
+                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "watch for OOM kills: no memory");
+        oom->is_v1 = is_v1;
+        oom->poll_fd = -1;
+        oom->inotify_fd = -1;
+        oom->events_fd = -1;
+        oom->path = strdup(dir->path);
+        if (!oom->path)
+                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "watch for OOM kills: no memory");
+        if (watch_open(oom, dir->created, err) < 0)
+                return -1;
+        *ret = TAKE_PTR(oom);
+        return 0;
+}
+
+struct cgroup_oom *cgroup_oom_free(struct cgroup_oom *oom)
+{
+        if (!oom)
+                return NULL;
+        for (size_t i = 0; i < oom->n_levels; i++)
+                fd_close(oom->levels[i].fd);
+        for (size_t i = 0; i < oom->n_groups; i++)
+                fd_close(oom->groups[i].event_fd);
+        fd_close(oom->poll_fd);
+        fd_close(oom->inotify_fd);
+        fd_close(oom->events_fd);
+        free(oom->groups);
+        free(oom->path);
+        free(oom);
+        return NULL;
+}

@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * OOM kills: see oom.h. The kernel counts them, but does not say whom it has killed. So a kill is
+ * free to be claimed by the next of our processes that SIGKILL has ended; it is nobody's after some
+ * time, since it was then that of a child of theirs.
+ */
+#include "shim/oom.h"
+
+#include <stdlib.h>
+
+#include "pkg/base/clock.h"
+#include "pkg/base/limits.h"
+#include "pkg/cgroup/oom.h"
+
+#include "shim/container.h"
+#include "shim/log.h"
+#include "shim/server_impl.h"
+
+struct oom {
+        struct container *container;
+        struct cgroup_oom *watch; /* NULL: at rest */
+        struct loop_io *io;
+        struct loop_timer *timer;
+
+        unsigned long n_free; /* kills that nobody has claimed */
+        uint64_t seen_ns;     /* when the last of them was seen */
+        enum cgroup_oom_level level;
+        unsigned n_up;
+};
+
+/* A process that is killed takes its time to end: much memory, or a device that it waits for. */
+static const uint64_t claim_ns = 10 * NSEC_PER_SEC;
+
+static void rest(struct oom *oom)
+{
+        oom->io = loop_io_free(oom->io);
+        oom->timer = loop_timer_free(oom->timer);
+        oom->watch = cgroup_oom_free(oom->watch);
+}
+
+static void tell(struct oom *oom, const struct cgroup_oom_news *news)
+{
+        struct container *c = oom->container;
+        unsigned long n = news->n_kills < LIMIT_OOM_EVENTS ? news->n_kills : LIMIT_OOM_EVENTS;
+
+        log_info("out of memory: %lu killed, limit of: %s (%u up)", news->n_kills,
+                 cgroup_oom_level_name(news->level), news->n_up);
+        if (n < news->n_kills)
+                log_warning("%lu events of OOM kills are left out", news->n_kills - n);
+        while (n-- > 0)
+                publisher_publish_take(c->server->publisher, task_event_oom(c->id));
+        oom->n_free += news->n_kills;
+        oom->seen_ns = clock_monotonic_ns();
+        oom->level = news->level;
+        oom->n_up = news->n_up;
+}
+
+static void look(struct oom *oom, bool last)
+{
+        struct cgroup_oom_news news;
+
+        if (!oom->watch)
+                return;
+        cgroup_oom_read(oom->watch, last, &news);
+        if (news.n_kills > 0)
+                tell(oom, &news);
+        if (last || news.is_over)
+                rest(oom);
+        else if (news.look_again_ms > 0)
+                (void)loop_timer_set(oom->timer, news.look_again_ms * NSEC_PER_MSEC);
+}
+
+static void on_readable(struct loop_io *io, int fd, int what, void *userdata)
+{
+        (void)io;
+        (void)fd;
+        (void)what;
+        look(userdata, false);
+}
+
+static void on_timer(struct loop_timer *timer, void *userdata)
+{
+        (void)timer;
+        look(userdata, false);
+}
+
+/* ---- Its life ---- */
+
+static int watch(struct oom *oom, const struct cgroup *cg, struct error *err)
+{
+        struct loop *loop = oom->container->server->loop;
+
+        if (cgroup_oom_new(cg, &oom->watch, err) < 0)
+                return -1;
+        oom->timer = loop_timer_new(loop, on_timer, oom);
+        oom->io = loop_io_new(loop, cgroup_oom_fd(oom->watch), LOOP_PRIORITY_RPC, on_readable, oom);
+        if (!oom->timer || !oom->io || loop_io_want(oom->io, LOOP_READ) < 0)
+                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "watch for OOM kills: no memory");
+        return 0;
+}
+
+void oom_start(struct container *c)
+{
+        const struct cgroup *cg = c->executor->ops->cgroup(c->impl);
+        struct error err = ERROR_INIT;
+
+        c->oom = cg ? calloc(1, sizeof(*c->oom)) : NULL;
+        if (!c->oom)
+                return;
+        c->oom->container = c;
+        if (watch(c->oom, cg, &err) < 0) {
+                log_write(err.code == STATUS_NOT_FOUND ? LOG_DEBUG : LOG_WARNING, NULL,
+                          "OOM kills are not seen: %s", err.msg);
+                c->oom = oom_free(c->oom);
+                return;
+        }
+        look(c->oom, false);
+}
+
+void oom_stop(struct container *c)
+{
+        if (c->oom)
+                look(c->oom, true);
+}
+
+struct oom *oom_free(struct oom *oom)
+{
+        if (oom)
+                rest(oom);
+        free(oom);
+        return NULL;
+}
+
+/* ---- Whose they are ---- */
+
+void oom_claim(struct container *c, struct process_exit *exit)
+{
+        struct oom *oom = c->oom;
+
+        if (!oom)
+                return;
+        look(oom, false);
+        if (oom->n_free == 0 || clock_monotonic_ns() - oom->seen_ns > claim_ns)
+                return;
+        oom->n_free--;
+        exit->oom_killed = true;
+        exit->oom_level = oom->level;
+        exit->oom_up = oom->n_up;
+}
+
+void oom_disclaim(struct container *c)
+{
+        if (!c->oom)
+                return;
+        look(c->oom, false);
+        c->oom->n_free = 0;
+}

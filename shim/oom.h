@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * OOM kills of a container: one TaskOOM for each, at once while the container lives on, and before
+ * the exit's event of the process that was killed. Watched from Create, which is before the first
+ * instruction of the container's program, until the exit of init is told.
+ */
+#pragma once
+
+#include <stdbool.h>
+
+struct container;
+struct oom;
+struct process_exit;
+
+/* The executor has made the container. Without a memory cgroup, or when it fails (which is logged),
+ * there will be no OOM kills. */
+void oom_start(struct container *container);
+
+/* Counts once more, and is at rest from then on. */
+void oom_stop(struct container *container);
+struct oom *oom_free(struct oom *oom);
+
+/* A process was ended by SIGKILL: if that was the OOM killer, says so in its exit. */
+void oom_claim(struct container *container, struct process_exit *exit);
+
+/* A SIGKILL is about to be sent for a client: what was killed until now were other processes. */
+void oom_disclaim(struct container *container);

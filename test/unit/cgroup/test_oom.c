@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The watch for OOM kills: on v2 with plain files in the place of the kernel's, which inotify
+ * watches as well, and what the files say decides.
+ */
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "pkg/base/cleanup.h"
+#include "pkg/cgroup/cgroup.h"
+#include "pkg/cgroup/oom.h"
+
+#include "test/unit/unit.h"
+
+enum { LEVELS = 3 }; /* the container's own, its parent, and one above that */
+
+struct tree {
+        char top[64];
+        char path[LEVELS][128]; /* 0: the container's own */
+        struct cgroup cg;
+        struct cgroup_oom *oom;
+};
+
+static void put(const char *dir, const char *file, unsigned oom, unsigned kill)
+{
+        char path[192];
+        char text[128];
+        _cleanup_close_ int fd = -1;
+        int n;
+
+        (void)snprintf(path, sizeof(path), "%s/%s", dir, file);
+        fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+        assert_true(fd >= 0);
+        /* As long as before, so that there is never half a file. */
+        n = snprintf(text, sizeof(text), "low 0\nhigh 0\nmax 9\noom %u\noom_kill %u\n", oom, kill);
+        assert_int_equal(write(fd, text, (size_t)n), n);
+}
+
+static void set_own(const struct tree *t, unsigned local_oom, unsigned all_oom, unsigned kill)
+{
+        put(t->path[0], "memory.events.local", local_oom, kill);
+        put(t->path[0], "memory.events", all_oom, kill);
+}
+
+static int set_up(void **state)
+{
+        struct tree *t = calloc(1, sizeof(*t));
+
+        assert_non_null(t);
+        (void)snprintf(t->top, sizeof(t->top), "/tmp/belay-oom-XXXXXX");
+        assert_non_null(mkdtemp(t->top));
+        (void)snprintf(t->path[2], sizeof(t->path[2]), "%s/top", t->top);
+        (void)snprintf(t->path[1], sizeof(t->path[1]), "%s/top/pod", t->top);
+        (void)snprintf(t->path[0], sizeof(t->path[0]), "%s/top/pod/c", t->top);
+        for (int i = LEVELS - 1; i >= 0; i--) {
+                assert_int_equal(mkdir(t->path[i], 0700), 0);
+                put(t->path[i], "memory.events.local", 0, 0);
+                put(t->path[i], "memory.events", 0, 0);
+        }
+        t->cg = (struct cgroup){
+                .dirs = {{.path = t->path[0], .controllers = "", .is_v2 = true, .created = true}},
+                .n_dirs = 1,
+        };
+        *state = t;
+        return 0;
+}
+
+static void remove_files(const char *dir)
+{
+        char path[192];
+
+        (void)snprintf(path, sizeof(path), "%s/memory.events", dir);
+        (void)unlink(path);
+        (void)snprintf(path, sizeof(path), "%s/memory.events.local", dir);
+        (void)unlink(path);
+}
+
+static int tear_down(void **state)
+{
+        struct tree *t = *state;
+
+        cgroup_oom_free(t->oom);
+        for (int i = 0; i < LEVELS; i++) {
+                remove_files(t->path[i]);
+                (void)rmdir(t->path[i]);
+        }
+        assert_int_equal(rmdir(t->top), 0);
+        free(t);
+        return 0;
+}
+
+static void watch(struct tree *t)
+{
+        struct error err = ERROR_INIT;
+
+        if (cgroup_oom_new(&t->cg, &t->oom, &err) < 0)
+                fail_msg("%s", err.msg);
+}
+
+static bool is_readable(const struct tree *t)
+{
+        struct pollfd p = {.fd = cgroup_oom_fd(t->oom), .events = POLLIN};
+
+        return poll(&p, 1, 0) == 1;
+}
+
+static struct cgroup_oom_news news_of(const struct tree *t)
+{
+        struct cgroup_oom_news news;
+
+        cgroup_oom_read(t->oom, false, &news);
+        assert_int_equal(news.look_again_ms, 0); /* on v2 there is nothing to wait for */
+        return news;
+}
+
+static void a_kill_makes_the_descriptor_readable_and_is_told_once(void **state)
+{
+        struct tree *t = *state;
+
+        watch(t);
+        assert_false(is_readable(t));
+        set_own(t, 1, 1, 1);
+        assert_true(is_readable(t));
+        assert_int_equal(news_of(t).n_kills, 1);
+        assert_false(is_readable(t));
+        assert_int_equal(news_of(t).n_kills, 0);
+        set_own(t, 2, 2, 4);
+        assert_int_equal(news_of(t).n_kills, 3);
+}
+
+static void an_oom_without_a_kill_is_no_news(void **state)
+{
+        struct tree *t = *state;
+
+        watch(t);
+        set_own(t, 5, 5, 0);
+        assert_true(is_readable(t));
+        assert_int_equal(news_of(t).n_kills, 0);
+}
+
+static void the_level_is_the_one_whose_limit_was_hit(void **state)
+{
+        struct tree *t = *state;
+        struct cgroup_oom_news news;
+
+        watch(t);
+        set_own(t, 1, 1, 1);
+        assert_int_equal(news_of(t).level, CGROUP_OOM_OWN);
+        set_own(t, 1, 2, 2); /* counted in the subtree, but not at the own level */
+        assert_int_equal(news_of(t).level, CGROUP_OOM_BELOW);
+        put(t->path[1], "memory.events.local", 1, 0);
+        set_own(t, 1, 2, 3);
+        news = news_of(t);
+        assert_int_equal(news.level, CGROUP_OOM_ANCESTOR);
+        assert_int_equal(news.n_up, 1);
+        put(t->path[2], "memory.events.local", 1, 0);
+        set_own(t, 1, 2, 4);
+        news = news_of(t);
+        assert_int_equal(news.level, CGROUP_OOM_ANCESTOR);
+        assert_int_equal(news.n_up, 2);
+}
+
+static void of_two_levels_that_were_hit_none_is_guessed(void **state)
+{
+        struct tree *t = *state;
+
+        watch(t);
+        put(t->path[1], "memory.events.local", 1, 0); /* a neighbour's, perhaps */
+        set_own(t, 1, 1, 1);
+        assert_int_equal(news_of(t).level, CGROUP_OOM_UNKNOWN);
+        set_own(t, 2, 2, 2); /* that of the pod is accounted for */
+        assert_int_equal(news_of(t).level, CGROUP_OOM_OWN);
+}
+
+static void the_host_is_not_blamed_where_not_all_levels_are_seen(void **state)
+{
+        struct tree *t = *state;
+
+        watch(t);
+        set_own(t, 0, 0, 1); /* no level was hit, but /tmp is no root of a hierarchy */
+        assert_int_equal(news_of(t).level, CGROUP_OOM_UNKNOWN);
+}
+
+static void what_was_counted_before_is_the_containers_if_the_cgroup_is(void **state)
+{
+        struct tree *t = *state;
+        struct cgroup_oom_news news;
+
+        set_own(t, 1, 1, 1);
+        watch(t);
+        news = news_of(t);
+        assert_int_equal(news.n_kills, 1);
+        assert_int_equal(news.level, CGROUP_OOM_OWN);
+        t->oom = cgroup_oom_free(t->oom);
+        t->cg.dirs[0].created = false;
+        watch(t);
+        assert_int_equal(news_of(t).n_kills, 0);
+        set_own(t, 1, 1, 2);
+        assert_int_equal(news_of(t).n_kills, 1);
+}
+
+static void a_file_that_says_nothing_any_more_ends_it(void **state)
+{
+        struct tree *t = *state;
+        struct cgroup_oom_news news;
+        char path[192];
+
+        watch(t);
+        (void)snprintf(path, sizeof(path), "%s/memory.events", t->path[0]);
+        assert_int_equal(truncate(path, 0), 0);
+        news = news_of(t);
+        assert_true(news.is_over);
+        assert_int_equal(news.n_kills, 0);
+}
+
+static void without_a_memory_controller_there_is_nothing_to_watch(void **state)
+{
+        struct tree *t = *state;
+        struct cgroup none = {0};
+        struct error err = ERROR_INIT;
+
+        remove_files(t->path[0]);
+        assert_int_equal(cgroup_oom_new(&t->cg, &t->oom, &err), -1);
+        assert_int_equal(err.code, STATUS_NOT_FOUND);
+        assert_int_equal(cgroup_oom_new(&none, &t->oom, &err), -1);
+        assert_int_equal(err.code, STATUS_NOT_FOUND);
+        assert_null(t->oom);
+}
+
+static void a_counter_is_a_line_of_its_own_with_a_number(void **state)
+{
+        static const char text[] = "oom 1\noom_kill 23\nhigh\nmax x\nlow 18446744073709551616\n"
+                                   "swap 18446744073709551615\ntail 5 6\nlast 7";
+        uint64_t n = 0;
+
+        (void)state;
+        assert_true(cgroup_counter_find(text, "oom", &n));
+        assert_int_equal(n, 1);
+        assert_true(cgroup_counter_find(text, "oom_kill", &n));
+        assert_int_equal(n, 23);
+        assert_true(cgroup_counter_find(text, "swap", &n));
+        assert_true(n == UINT64_MAX);
+        assert_true(cgroup_counter_find(text, "last", &n));
+        assert_int_equal(n, 7);
+        assert_false(cgroup_counter_find(text, "oom_", &n));
+        assert_false(cgroup_counter_find(text, "kill", &n));
+        assert_false(cgroup_counter_find(text, "high", &n));
+        assert_false(cgroup_counter_find(text, "max", &n));
+        assert_false(cgroup_counter_find(text, "low", &n));
+        assert_false(cgroup_counter_find(text, "tail", &n));
+        assert_false(cgroup_counter_find("", "oom", &n));
+        assert_int_equal(n, 7); /* untouched */
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test_setup_teardown(
+                        a_kill_makes_the_descriptor_readable_and_is_told_once, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(an_oom_without_a_kill_is_no_news, set_up,
+                                                tear_down),
+                cmocka_unit_test_setup_teardown(the_level_is_the_one_whose_limit_was_hit, set_up,
+                                                tear_down),
+                cmocka_unit_test_setup_teardown(of_two_levels_that_were_hit_none_is_guessed, set_up,
+                                                tear_down),
+                cmocka_unit_test_setup_teardown(
+                        the_host_is_not_blamed_where_not_all_levels_are_seen, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(
+                        what_was_counted_before_is_the_containers_if_the_cgroup_is, set_up,
+                        tear_down),
+                cmocka_unit_test_setup_teardown(a_file_that_says_nothing_any_more_ends_it, set_up,
+                                                tear_down),
+                cmocka_unit_test_setup_teardown(
+                        without_a_memory_controller_there_is_nothing_to_watch, set_up, tear_down),
+                cmocka_unit_test(a_counter_is_a_line_of_its_own_with_a_number),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
