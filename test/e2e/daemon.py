@@ -108,7 +108,7 @@ class Daemon:
 
     def ctr(self, *args, check=False, timeout=60, **more):
         done = subprocess.run([*self.argv(), *map(str, args)], env=self.env, capture_output=True, text=True,
-                              timeout=timeout, stdin=subprocess.DEVNULL, **more)
+                              timeout=timeout * host.SLOWNESS, stdin=subprocess.DEVNULL, **more)
         if check:
             assert done.returncode == 0, (args, done.stdout, done.stderr)
         return done

@@ -2,6 +2,7 @@
 """containerd as the shim sees it: a socket that takes events. It records them in order of arrival."""
 import threading
 
+import host
 import protos
 import ttrpc
 
@@ -79,7 +80,8 @@ class Containerd:
     def wait(self, container_id, topic, count=1, timeout=10):
         """The events of that topic, as soon as there are `count` of them."""
         with self.changed:
-            if not self.changed.wait_for(lambda: len(self.of(container_id, topic)) >= count, timeout):
+            if not self.changed.wait_for(lambda: len(self.of(container_id, topic)) >= count,
+                                         timeout * host.SLOWNESS):
                 raise AssertionError(
                     f"{count} of {topic} for {container_id} did not come: {self.of(container_id)}")
         return self.of(container_id, topic)

@@ -4,6 +4,8 @@ import os
 import select
 import time
 
+import host
+
 
 class Reader:
     """A FIFO that we read: a process's stdout or stderr."""
@@ -33,7 +35,7 @@ class Reader:
 
     def read_all(self, timeout=20):
         """Everything until the last writer is gone."""
-        data, deadline = bytearray(), time.monotonic() + timeout
+        data, deadline = bytearray(), time.monotonic() + timeout * host.SLOWNESS
         while True:
             part = self._next(deadline, f"EOF, after {bytes(data[-200:])!r}")
             if not part:
@@ -42,7 +44,7 @@ class Reader:
 
     def read_until(self, end, timeout=20):
         """Everything up to and with `end`, which must come before EOF."""
-        data, deadline = bytearray(), time.monotonic() + timeout
+        data, deadline = bytearray(), time.monotonic() + timeout * host.SLOWNESS
         while not data.endswith(end) and end not in data:
             part = self._next(deadline, f"{end!r}, after {bytes(data[-200:])!r}")
             assert part, f"EOF before {end!r}, after {bytes(data[-200:])!r}"
@@ -66,7 +68,7 @@ class Writer:
         self.fd = None
 
     def open(self, timeout=10):
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + timeout * host.SLOWNESS
         while True:
             try:
                 self.fd = os.open(self.path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)

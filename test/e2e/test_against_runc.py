@@ -11,6 +11,8 @@ import subprocess
 
 import pytest
 
+import host
+
 PROBE = """
 id; umask; pwd; env; cat /proc/self/limits /proc/self/cgroup; hostname; cat /proc/sys/kernel/domainname
 grep -E '^(Umask|NoNewPrivs|Seccomp|Cap|Sig[BIC]|ShdPnd|Groups|Uid|Gid|Cpus_allowed_list)' /proc/self/status
@@ -130,7 +132,7 @@ def test_a_process_sees_what_it_sees_under_runc(lab, edit):
     ours = c.stdout.read_all().decode(), c.stderr.read_all().decode()
     c.delete()
     done = subprocess.run([runc, "--root", str(lab.new_path("runc")), "run", "--bundle", str(c.bundle.path), c.id],
-                          stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30)
+                          stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30 * host.SLOWNESS)
     assert done.returncode == 0, done.stderr
     lines = [normal(done.stdout) + sorted(done.stderr.splitlines()), normal(ours[0]) + sorted(ours[1].splitlines())]
     difference = list(difflib.unified_diff(*lines, "runc", "belay", n=0, lineterm=""))

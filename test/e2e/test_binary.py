@@ -97,13 +97,13 @@ def test_a_container_of_the_same_name_that_is_somebody_elses_is_left_alone(lab, 
                     f"/{host.CGROUP}/{lab.namespace}-elsewhere", lab.token_variable)
     bundle.write()
     runtime = [binary, "--root", lab.dir / "runtime" / lab.namespace]
-    subprocess.run([*runtime, "run", "--detach", "--bundle", bundle.path, c.id], check=True, timeout=20,
+    subprocess.run([*runtime, "run", "--detach", "--bundle", bundle.path, c.id], check=True, timeout=20 * host.SLOWNESS,
                    stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     with fails(ttrpc.UNKNOWN, "OCI runtime create failed", "exist"):
         c.create()
     c.shim.run_delete()
     assert lab.running("sleep 1000")
-    subprocess.run([*runtime, "delete", "--force", c.id], check=True, timeout=20)
+    subprocess.run([*runtime, "delete", "--force", c.id], check=True, timeout=20 * host.SLOWNESS)
 
 
 def test_a_failed_create_leaves_no_file_of_the_runtime(lab):
@@ -150,14 +150,14 @@ def test_belay_by_name_is_the_engine(plain_lab):
 
 def test_info_tells_the_features_of_the_binary(plain_lab, binary):
     done = subprocess.run([plain_lab.shim, "-info"], input=options(binary_name=binary).SerializeToString(),
-                          capture_output=True, timeout=20)
+                          capture_output=True, timeout=20 * host.SLOWNESS)
     assert done.returncode == 0, done.stderr
     info = protos.introspection.RuntimeInfo.FromString(done.stdout)
-    theirs = subprocess.run([binary, "features"], capture_output=True, timeout=20)
+    theirs = subprocess.run([binary, "features"], capture_output=True, timeout=20 * host.SLOWNESS)
     if theirs.returncode:
         assert not info.HasField("features")
     else:
         assert json.loads(info.features.value) == json.loads(theirs.stdout)
     done = subprocess.run([plain_lab.shim, "-info"], input=options(binary_name="no-such").SerializeToString(),
-                          capture_output=True, timeout=20)
+                          capture_output=True, timeout=20 * host.SLOWNESS)
     assert done.returncode == 1 and b'"no-such"' in done.stderr

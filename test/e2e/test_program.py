@@ -15,7 +15,7 @@ import ttrpc
 
 
 def run(lab, *args, stdin=b"", **more):
-    return subprocess.run([lab.shim, *args], input=stdin, capture_output=True, timeout=20, cwd=lab.dir, **more)
+    return subprocess.run([lab.shim, *args], input=stdin, capture_output=True, timeout=20 * host.SLOWNESS, cwd=lab.dir, **more)
 
 
 def test_v_prints_a_version(lab):
@@ -63,7 +63,7 @@ def test_flags_are_read_as_go_reads_them(lab, style):
                         ("publish-binary", "/bin/true")):
         argv += style.format(name, value).split(" ")
     done = subprocess.run([*argv, "-debug=false", "start"], capture_output=True, cwd=c.bundle.path,
-                          env=c.shim.env(), timeout=20, stdin=subprocess.DEVNULL)
+                          env=c.shim.env(), timeout=20 * host.SLOWNESS, stdin=subprocess.DEVNULL)
     assert done.returncode == 0, done.stderr
     c.shim.connect(done.stdout.decode().strip())
     c.task = c.shim.service()
@@ -111,7 +111,7 @@ def test_sigterm_does_not_stop_delete(lab):
                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, cwd=c.bundle.path, env=c.shim.env())
     host.wait_for(lambda: os.path.exists(f"{mark}.1"), "the hook runs")
     delete.send_signal(signal.SIGTERM)
-    out = delete.communicate(timeout=10)[0]
+    out = delete.communicate(timeout=10 * host.SLOWNESS)[0]
     assert delete.returncode == 0 and os.path.exists(f"{mark}.2")
     assert protos.task.DeleteResponse.FromString(out).exit_status == 137
     c.task = None

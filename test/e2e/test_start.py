@@ -55,7 +55,7 @@ def test_a_foreign_user_is_refused(lab):
             "s=socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); s.settimeout(5)\n"
             "try:\n s.sendall(b'x'*10)\nexcept OSError: pass\n"
             "try:\n print(len(s.recv(100)))\nexcept ConnectionError: print(0)\n")
-    done = subprocess.run(["/usr/bin/python3", "-c", code, str(path)], capture_output=True, text=True, timeout=20)
+    done = subprocess.run(["/usr/bin/python3", "-c", code, str(path)], capture_output=True, text=True, timeout=20 * host.SLOWNESS)
     assert done.stdout.strip() == "0", done.stderr
     assert c.status() == "RUNNING"
 
@@ -66,7 +66,7 @@ def test_the_shim_is_a_daemon_that_holds_nothing_of_its_caller(lab):
     c.shim.open_log()
     ours, theirs = os.pipe()
     done = subprocess.run(c.shim.argv("start"), stdin=theirs, stdout=theirs, stderr=theirs, cwd=c.bundle.path,
-                          env=c.shim.env(), timeout=20)
+                          env=c.shim.env(), timeout=20 * host.SLOWNESS)
     pipe = os.readlink(f"/proc/self/fd/{theirs}")
     os.close(theirs)
     assert done.returncode == 0
@@ -135,7 +135,7 @@ def test_an_empty_namespace_is_refused_before_anything_happens(lab):
     c.bundle.write()
     argv = c.shim.argv("start")
     argv[argv.index(lab.namespace)] = ""
-    done = subprocess.run(argv, capture_output=True, text=True, cwd=c.bundle.path, env=c.shim.env(), timeout=20)
+    done = subprocess.run(argv, capture_output=True, text=True, cwd=c.bundle.path, env=c.shim.env(), timeout=20 * host.SLOWNESS)
     assert done.returncode == 1 and "namespace" in done.stderr
     assert not SOCKETS.exists() or not list(SOCKETS.iterdir())
     assert sorted(os.listdir(c.bundle.path)) == ["config.json", "rootfs"]

@@ -15,7 +15,7 @@ def start_at_once(shim, n):
     """n start actions of one id; what each of them has printed."""
     started = [subprocess.Popen(shim.argv("start"), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                 stderr=subprocess.STDOUT, cwd=shim.cwd, env=shim.env()) for _ in range(n)]
-    return [p.communicate(timeout=20)[0].decode() for p in started]
+    return [p.communicate(timeout=20 * host.SLOWNESS)[0].decode() for p in started]
 
 
 @pytest.mark.parametrize("stale", (False, True))

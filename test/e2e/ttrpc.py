@@ -10,6 +10,7 @@ import socket
 import struct
 import threading
 
+import host
 from protos import envelope, message_class
 
 HEADER = struct.Struct(">IIBB")
@@ -137,7 +138,7 @@ class Service:
     def __init__(self, client, descriptor, timeout=30, **defaults):
         self.client = client
         self.descriptor = descriptor
-        self.timeout = timeout
+        self.timeout = timeout * host.SLOWNESS
         self.defaults = defaults
         self.start = _Starter(self)
 

@@ -14,19 +14,24 @@ set -euo pipefail
 dir=$(cd "$1" && pwd)
 mirror=${BELAY_MIRROR:-http://deb.debian.org/debian}
 packages=systemd,systemd-sysv,dbus,apparmor,kmod,procps,iproute2,util-linux,mount,libcap2-bin,busybox-static
-packages+=,python3,python3-pytest,python3-protobuf,protobuf-compiler,libprotobuf-dev,containerd,runc,gcc,libc6-dev
+packages+=,python3,python3-pytest,python3-protobuf,protobuf-compiler,libprotobuf-dev,containerd,runc,crun,gcc,libc6-dev
 size=2G
 seconds=900
+
+# One at a time; what a killed one has left goes now.
+exec 9>"$dir/lock"
+flock 9
+rm -rf "$dir"/work.*
 
 kernel=$(basename "$(ls "$dir"/boot/vmlinuz-* | head -n 1)")
 recipe=$(cat "$0" <(echo "$kernel $mirror") | sha256sum)
 [ "$(cat "$dir/root.recipe" 2>/dev/null)" != "$recipe" ] || [ ! -f "$dir/root.ext4" ] || exit 0
 
-work=$(mktemp -d "$dir/root.XXXXXX")
+work=$(mktemp -d "$dir/work.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 rm -f "$dir/root.recipe"
 if ! timeout "$seconds" unshare --mount --pid --fork --kill-child debootstrap --variant=minbase \
-        --include="$packages" bookworm "$work/root" "$mirror" >"$dir/debootstrap.log" 2>&1; then
+        --include="$packages" bookworm "$work/root" "$mirror" >"$dir/debootstrap.log" 2>&1 9>&-; then
         tail -n 5 "$dir/debootstrap.log" >&2
         echo "debootstrap made no root file system from $mirror within $seconds s: $dir/debootstrap.log" >&2
         exit 75
@@ -46,7 +51,6 @@ for unit in containerd.service apt-daily.timer apt-daily-upgrade.timer dpkg-db-b
         fstrim.timer getty@tty1.service systemd-timesyncd.service; do
         ln -sf /dev/null "$root/etc/systemd/system/$unit"
 done
-rm -f "$dir/root.ext4"
-mke2fs -q -t ext4 -d "$root" -L belay-vm -O ^has_journal -m 0 "$work/root.ext4" "$size"
+mke2fs -q -F -t ext4 -d "$root" -L belay-vm -O ^has_journal -m 0 "$work/root.ext4" "$size" >/dev/null
 mv "$work/root.ext4" "$dir/root.ext4"
 echo "$recipe" >"$dir/root.recipe"
