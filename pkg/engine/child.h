@@ -132,7 +132,8 @@ int child_join(const struct plan *plan, struct error *err);
 
 /*
  * To be called by the stage between cgroup_create() and the clone: notes the container's cgroup
- * directories for a mount of type cgroup. Without such a mount it does nothing. cg's texts are
+ * directories for a mount of type cgroup (or, on v2 without a cgroup or user namespace, the host's
+ * tree). Without such a mount it does nothing. cg's texts are
  * borrowed by the plan.
  */
 void plan_set_cgroup(struct plan *plan, const struct cgroup *cg);

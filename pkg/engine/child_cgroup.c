@@ -2,7 +2,7 @@
  *
  * A mount of type cgroup: the container sees its own control groups and nothing above them. On v1
  * that is a tmpfs with one bind for each hierarchy, on v2 a cgroup2 of its own namespace, or a bind
- * where it has none.
+ * where it has none (then perhaps of the host's tree: see plan_set_cgroup()).
  */
 #include <errno.h>
 #include <fcntl.h>

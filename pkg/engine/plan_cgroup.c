@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The container's own control groups for a mount of type cgroup: cloned as detached trees from the
- * directories that the stage has made, so that nothing above them can be reached.
+ * directories that the stage has made, so that nothing above them can be reached. On v2 alone, a
+ * container in the host's cgroup namespace gets the host's tree instead, as runc and crun have it:
+ * its /proc/self/cgroup names paths of that tree. (Privileged pods are made so.)
  */
 #include <string.h>
 
@@ -35,4 +37,8 @@ void plan_set_cgroup(struct plan *plan, const struct cgroup *cg)
                 }
         }
         p->cgroup_is_unified = !has_v1;
+        /* A clone, and no new mount of cgroup2, which would reset the host's nsdelegate and
+         * memory_recursiveprot. */
+        if (p->cgroup_is_unified && !p->has_cgroup_namespace && !p->has_user_namespace)
+                p->cgroup_dirs[0].path = "/sys/fs/cgroup";
 }

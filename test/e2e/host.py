@@ -4,6 +4,7 @@
 The whole run lives in a mount namespace of its own with a private /run/containerd. Everything that a test starts carries a token in its environment; that is how leftovers are found.
 """
 import ctypes
+import errno
 import os
 import pathlib
 import select
@@ -16,6 +17,7 @@ PR_SET_CHILD_SUBREAPER = 36
 TOKEN = "BELAY_E2E_TOKEN"
 CGROUP_ROOT = pathlib.Path("/sys/fs/cgroup")
 CGROUP = f"belay-test-{os.getpid()}"  # the top of all cgroups of this run
+KERNEL = tuple(map(int, os.uname().release.split("-")[0].split(".")[:2]))
 V2 = (CGROUP_ROOT / "cgroup.controllers").exists()  # cgroup v2 alone; otherwise v1, perhaps with an empty v2 beside it
 SLOWNESS = float(os.environ.get("BELAY_SLOWNESS", 1))  # by what a time limit that is there to end a test is multiplied
 
@@ -71,8 +73,11 @@ def wait_gone(pid, timeout=10):
     """Waits for the end of a process that is not our child."""
     try:
         fd = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
+    except OSError as error:
+        # Older kernels (6.1) say EINVAL of one that is just being reaped.
+        if error.errno in (errno.ESRCH, errno.EINVAL):
+            return
+        raise
     try:
         if not readable(fd, timeout * SLOWNESS):
             raise AssertionError(f"process {pid} still runs after {timeout} s: {cmdline(pid)}")

@@ -36,6 +36,13 @@ def either(v1, v2):
 INSIDE = either("/sys/fs/cgroup/pids", "/sys/fs/cgroup")
 
 
+def with_its_cgroups(c):
+    """Mounted, and writable. On v2 only a cgroup namespace makes them its own."""
+    c.bundle.mount("/sys/fs/cgroup", "cgroup", "cgroup", "nosuid", "noexec", "nodev", "rw")
+    if host.V2:
+        c.config["linux"]["namespaces"].append({"type": "cgroup"})
+
+
 def test_the_container_is_in_the_cgroup_it_was_given_in_every_hierarchy(lab):
     c = running(lab)
     want = c.config["linux"]["cgroupsPath"]
@@ -59,7 +66,7 @@ def test_the_cgroup_is_gone_after_delete(lab):
 def test_a_cgroup_that_a_container_has_filled_goes_with_it(lab):
     """The container makes cgroups of its own and leaves processes in them."""
     def edit(c):
-        c.bundle.mount("/sys/fs/cgroup", "cgroup", "cgroup", "nosuid", "noexec", "nodev", "rw")
+        with_its_cgroups(c)
         caps = ["CAP_SYS_ADMIN", "CAP_DAC_OVERRIDE"]
         c.config["process"]["capabilities"] = {k: caps for k in ("bounding", "effective", "permitted")}
 
@@ -77,11 +84,8 @@ def test_a_cgroup_that_a_container_has_filled_goes_with_it(lab):
 
 def test_a_cgroup_that_a_container_has_nested_deeply_goes_with_it(lab):
     """Deeper than a walk goes that keeps a descriptor for each level."""
-    def edit(c):
-        c.bundle.mount("/sys/fs/cgroup", "cgroup", "cgroup", "rw")
-
     out = lab.sh(f"cd {INSIDE}; i=0; while [ $i -lt 300 ] && mkdir deeper-down && cd deeper-down; do"
-                 " i=$((i+1)); done 2>/dev/null; echo $i", edit).out
+                 " i=$((i+1)); done 2>/dev/null; echo $i", with_its_cgroups).out
     assert int(out) == 300, out
 
 

@@ -7,6 +7,7 @@ import pytest
 import host
 from ttrpc import Error
 
+OLD_TMPFS = pytest.mark.skipif(host.KERNEL < (6, 3), reason="tmpfs knows no idmapped mounts before Linux 6.3")
 MAPS = [{"containerID": 0, "hostID": 100000, "size": 65536}]
 
 
@@ -31,6 +32,7 @@ def user_namespace(c):
         path.chmod(0o711)
 
 
+@OLD_TMPFS
 def test_a_mount_with_mappings_of_its_own(lab):
     def edit(c):
         c.bundle.mount("/a", "bind", source_of(lab, 3), "bind")
@@ -40,6 +42,7 @@ def test_a_mount_with_mappings_of_its_own(lab):
     assert lab.sh("stat -c %u:%g /a /a/file", edit).out == "1000:1000\n1003:1003\n"
 
 
+@OLD_TMPFS
 def test_volumes_of_a_pod_with_a_user_namespace(lab):
     """What CRI asks for: each volume carries the pod's mappings."""
     source = source_of(lab, 5)
@@ -65,6 +68,7 @@ def test_a_map_without_a_namespace_is_an_error(lab):
         c.create()
 
 
+@OLD_TMPFS
 @pytest.mark.parametrize("kind", ["bind", "overlay"])
 def test_a_rootfs_whose_ids_are_mapped(lab, kind):
     """The layers stay root's; the container's root is another id of the host."""

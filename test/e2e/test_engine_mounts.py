@@ -163,13 +163,31 @@ def test_recursive_read_only(lab):
 
 
 def test_the_cgroup_mount_shows_the_containers_own_cgroup(lab):
-    """As CRI asks for it."""
-    r = lab.sh("ls /sys/fs/cgroup; cat /sys/fs/cgroup/pids/cgroup.procs; touch /sys/fs/cgroup/pids/x 2>&1 || echo ro",
-               mount("/sys/fs/cgroup", "cgroup", "cgroup", "nosuid", "noexec", "nodev", "relatime", "ro"))
+    """As CRI asks for it: on v2 with a cgroup namespace."""
+    def edit(c):
+        mount("/sys/fs/cgroup", "cgroup", "cgroup", "nosuid", "noexec", "nodev", "relatime", "ro")(c)
+        if host.V2:
+            c.config["linux"]["namespaces"].append({"type": "cgroup"})
+
+    own = "/sys/fs/cgroup" if host.V2 else "/sys/fs/cgroup/pids"
+    r = lab.sh(f"ls /sys/fs/cgroup; cat {own}/cgroup.procs; mkdir {own}/x 2>&1 || echo ro", edit)
     assert r.status == 0, r
     lines = r.out.splitlines()
-    assert {"pids", "memory", "devices"} <= set(lines)
+    assert ({"pids.max", "memory.max"} if host.V2 else {"pids", "memory", "devices"}) <= set(lines)
     assert "1" in lines and lines[-1] == "ro"
+
+
+@pytest.mark.skipif(not host.V2, reason="v1 shows the container's own in any case")
+def test_the_cgroup_mount_in_the_hosts_cgroup_namespace_shows_the_hosts_tree(lab):
+    """As CRI asks for it for a privileged pod: what /proc/self/cgroup names is there, and the host's mount stays as it is."""
+    before = host.read("/sys/fs/cgroup/cgroup.controllers"), mounts(host.read("/proc/self/mountinfo").decode())["/sys/fs/cgroup"]
+    script = "cat /sys/fs/cgroup/$(cut -d: -f3 /proc/self/cgroup)/cgroup.procs; mkdir /sys/fs/cgroup/x 2>&1 || echo ro"
+    r = lab.sh(script, mount("/sys/fs/cgroup", "cgroup", "cgroup", "nosuid", "noexec", "nodev", "relatime", "ro"))
+    assert r.status == 0, r
+    lines = r.out.splitlines()
+    assert "1" in lines and lines[-1] == "ro"
+    after = host.read("/sys/fs/cgroup/cgroup.controllers"), mounts(host.read("/proc/self/mountinfo").decode())["/sys/fs/cgroup"]
+    assert before == after or lab.stock  # runc 1.1 takes nsdelegate and memory_recursiveprot away
 
 
 def test_dev_has_the_default_devices_and_links(lab):
