@@ -36,7 +36,7 @@ class Oci:
         done = subprocess.run([self.program, "--root", self.root, *map(str, args)], timeout=8 * host.SLOWNESS, env=self.env,
                               cwd=self.lab.dir, **{"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE,
                                                    "stderr": subprocess.PIPE, **more})
-        assert done.returncode == status, (done.returncode, done.stdout, done.stderr)
+        assert done.returncode in (status if isinstance(status, tuple) else (status,)), (done.returncode, done.stdout, done.stderr)
         return done
 
     def state(self, ident):
@@ -70,6 +70,11 @@ def oci(lab, stock):
     host.wait_for(lambda: not lab.processes(), "everything to be gone")
 
 
+def or_lost(status):
+    """Before Linux 6.15 the status of a process is lost if its parent, who is not belay, reaps it first: docs/oci-cli.md."""
+    return (status,) if host.KERNEL >= (6, 15) else (status, 255)
+
+
 def test_a_container_goes_through_the_states_of_the_runtime_spec(oci):
     c = oci.container("sh", "-c", "echo hello; cat; exit 3")
     c.config["annotations"] = {"org.test": "yes"}
@@ -86,7 +91,7 @@ def test_a_container_goes_through_the_states_of_the_runtime_spec(oci):
     oci.wait_stopped(c.id)
     assert out.read_text() == "hello\n"
     state = oci.state(c.id)
-    assert (state["pid"], state["exit_status"]) == (0, 3)
+    assert state["pid"] == 0 and state["exit_status"] in or_lost(3)
     assert set(os.listdir(c.bundle.path)) == before, "the user's bundle was written to"
     oci("delete", c.id)
     assert b"does not exist" in oci("state", c.id, status=1).stderr
@@ -193,7 +198,7 @@ def test_exec_passes_on_status_streams_and_options(oci):
     oci.create(c)
     oci("start", c.id)
     done = oci("exec", "-e", "A=1", "--cwd", "/tmp", "-u", "7:8", "-g", "9", c.id, "sh", "-c",
-               "echo $A $PWD; id; exit 5", status=5)
+               "echo $A $PWD; id; exit 5", status=or_lost(5))
     assert done.stdout.startswith(b"1 /tmp\n") and b"uid=7" in done.stdout and b"9" in done.stdout.split(b"groups=")[1]
     out, pid_file, spec = (oci.lab.new_path(n) for n in ("out", "pid", "process"))
     spec.write_text(json.dumps(process_object(["sh", "-c", "echo detached; sleep 1000"])))
