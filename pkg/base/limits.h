@@ -84,3 +84,7 @@
 
 /* TaskOOM events at once: with memory.oom.group a container of many processes has as many kills. */
 #define LIMIT_OOM_EVENTS 64
+
+/* Seconds for all poststop hooks that have no timeout of their own: nobody waits longer for a
+ * Delete, and containerd's patience with one is 10 s. */
+#define LIMIT_POSTSTOP_SECONDS 8

@@ -139,10 +139,17 @@ int cgroup_thaw(const struct cgroup *cg, int timeout_ms, struct error *err);
 
 /*
  * Signals every process. SIGKILL: cgroup.kill where there is one (quick), else freeze, signal, thaw
- * until nothing is left, for at most timeout_ms (0: one pass, whatever is left). Other signals: one
+ * until nothing is left, for at most timeout_ms (0: one pass, whatever is left); what outlives that
+ * is named in a STATUS_FAILED_PRECONDITION. Other signals: one
  * pass over the list (quick).
  */
 int cgroup_kill(const struct cgroup *cg, int signo, int timeout_ms, struct error *err);
+
+/*
+ * For an error's text: a process that is still in the cgroup, one in uninterruptible sleep if there
+ * is such a one: "process 12 (dd) is in uninterruptible sleep". False if there is none. Quick.
+ */
+bool cgroup_survivor(const struct cgroup *cg, char *text, size_t size);
 
 /*
  * Removes the directories that were created by us, sub-cgroups first, retrying EBUSY for timeout_ms

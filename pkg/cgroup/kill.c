@@ -119,11 +119,14 @@ static int kill_all(const struct cgroup *cg, uint64_t deadline_ns)
 int cgroup_kill(const struct cgroup *cg, int signo, int timeout_ms, struct error *err)
 {
         uint64_t deadline = clock_monotonic_ns() + (uint64_t)timeout_ms * NSEC_PER_MSEC;
+        char who[80];
         size_t n;
         int r = signo == SIGKILL ? kill_all(cg, deadline) : pass_signal(cg, signo, &n);
 
         if (r == -ETIMEDOUT && timeout_ms == 0)
                 return 0;
+        if (r == -ETIMEDOUT && cgroup_survivor(cg, who, sizeof(who)))
+                return error_set(err, STATUS_FAILED_PRECONDITION, "kill: %s", who);
         if (r < 0)
                 return error_errno(err, -r, "signal the processes of cgroup '%s'",
                                    cg->n_dirs > 0 ? cg->dirs[0].path : "");

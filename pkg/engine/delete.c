@@ -22,6 +22,7 @@ static int delete_stage_run(struct engine_job *job, struct stage *stage, struct 
                 .pidfd = c->init && !c->init->has_exited ? c->init->pidfd : -1,
                 .unmount = c->unmount,
                 .unmount_how = c->nested ? ROOTFS_UNMOUNT_NESTED : ROOTFS_UNMOUNT_SIMPLE,
+                .again = true,
                 .stage = stage,
                 .arena = stage->arena,
         };

@@ -330,8 +330,12 @@ static int hook_report(const struct oci_hook *hook, const struct hook_context *c
         if (!timed_out && info->si_code == CLD_EXITED && info->si_status == 0)
                 return 0;
         tail = hook_tail(p);
-        if (timed_out)
+        if (timed_out && hook->has_timeout)
                 (void)error_set(err, STATUS_UNKNOWN, "timed out after %u s%s%s", hook->timeout_s,
+                                *tail ? ": " : "", tail);
+        else if (timed_out)
+                (void)error_set(err, STATUS_UNKNOWN,
+                                "has no timeout of its own and was ended when time was up%s%s",
                                 *tail ? ": " : "", tail);
         else if (info->si_code != CLD_EXITED)
                 (void)error_set(err, STATUS_UNKNOWN, "killed by signal %d%s%s", info->si_status,
@@ -355,6 +359,8 @@ int hook_run(const struct oci_hook *hook, const struct hook_context *context, st
                 return error_prefix(err, "%s hook '%s'", context->kind, hook->path);
         if (hook->has_timeout)
                 p.deadline_ns = clock_monotonic_ns() + hook->timeout_s * NSEC_PER_SEC;
+        else
+                p.deadline_ns = context->deadline_ns;
         if (context->on_group)
                 context->on_group(p.pid, context->userdata);
         timed_out = hook_wait(&p);

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "pkg/base/arena.h"
@@ -45,6 +46,9 @@ struct hook_context {
          * name its LD_PRELOAD: CVE-2025-23266). NULL: empty.
          */
         char *const *default_env;
+
+        /* CLOCK_MONOTONIC: when a hook that has no timeout of its own is ended; 0: never. */
+        uint64_t deadline_ns;
 
         /* Called with the hook's process group, by the hook's process before it executes its
          * program and by the caller of hooks_run(), and with 0 when it has ended; NULL: not wanted.

@@ -10,12 +10,17 @@
 #include <unistd.h>
 
 #include "pkg/base/cleanup.h"
+#include "pkg/base/clock.h"
+#include "pkg/base/limits.h"
 #include "pkg/cgroup/cgroup.h"
 #include "pkg/engine/hooks.h"
 #include "pkg/engine/scope.h"
 #include "pkg/engine/state.h"
 
-enum { END_TIMEOUT_MS = 2000 };
+enum {
+        END_TIMEOUT_MS = 2000, /* for killing and removing, together */
+        STEP_TIMEOUT_MS = 100, /* at least, for each */
+};
 
 /* Keeps the first error, and passes the others on. */
 static void note(const struct teardown *t, struct error *first, const struct error *next)
@@ -26,20 +31,47 @@ static void note(const struct teardown *t, struct error *first, const struct err
                 stage_send_warning(t->stage, next);
 }
 
-static int kill_all(const struct teardown *t, const struct cgroup *cg, struct error *err)
+/* What is left of the time for one teardown; never nothing, so that each step has a chance. */
+static int time_left_ms(uint64_t deadline_ns)
 {
+        uint64_t now = clock_monotonic_ns();
+        uint64_t left = deadline_ns > now ? (deadline_ns - now) / NSEC_PER_MSEC : 0;
+
+        return left > STEP_TIMEOUT_MS ? (int)left : STEP_TIMEOUT_MS;
+}
+
+static int kill_all(const struct teardown *t, const struct cgroup *cg, uint64_t deadline_ns,
+                    struct error *err)
+{
+        char who[80];
         int r;
 
         if (t->pidfd >= 0)
                 (void)pidfd_send_signal(t->pidfd, SIGKILL, NULL, 0);
-        if (cg->n_dirs > 0 && cgroup_kill(cg, SIGKILL, END_TIMEOUT_MS, err) < 0)
+        if (cg->n_dirs > 0 && cgroup_kill(cg, SIGKILL, time_left_ms(deadline_ns), err) < 0)
                 return -1;
         if (t->pidfd < 0)
                 return 0;
-        r = stage_wait_end(t->pidfd, END_TIMEOUT_MS);
+        r = stage_wait_end(t->pidfd, time_left_ms(deadline_ns));
+        if (r < 0 && cgroup_survivor(cg, who, sizeof(who)))
+                return error_set(err, STATUS_FAILED_PRECONDITION, "kill the container's init: %s",
+                                 who);
         if (r < 0)
                 return error_errno(err, -r, "kill the container's init");
         return 0;
+}
+
+/* A cgroup cannot be removed as long as somebody is in it. */
+static int remove_cgroup(const struct cgroup *cg, uint64_t deadline_ns, struct error *err)
+{
+        char who[80];
+
+        if (cg->n_dirs == 0 || cgroup_remove(cg, time_left_ms(deadline_ns), err) == 0)
+                return 0;
+        if (cgroup_survivor(cg, who, sizeof(who)))
+                return error_set(err, STATUS_FAILED_PRECONDITION,
+                                 "%s, though it was killed: delete again when it is gone", who);
+        return -1;
 }
 
 static void on_hook_group(pid_t group, void *userdata)
@@ -66,6 +98,7 @@ static void run_poststop(const struct teardown *t)
                 .kind = "poststop",
                 .cwd = t->bundle,
                 .default_env = environ,
+                .deadline_ns = clock_monotonic_ns() + LIMIT_POSTSTOP_SECONDS * NSEC_PER_SEC,
                 .on_group = on_hook_group,
                 .userdata = (void *)t,
         };
@@ -103,6 +136,7 @@ int teardown_run(const struct teardown *t, struct error *err)
 {
         _cleanup_close_ int bundle_fd = -1;
         _cleanup_close_ int state_fd = -1;
+        uint64_t deadline_ns = clock_monotonic_ns() + END_TIMEOUT_MS * NSEC_PER_MSEC;
         struct error first = ERROR_INIT;
         struct error next = ERROR_INIT;
         struct cgroup cg = {0};
@@ -111,15 +145,15 @@ int teardown_run(const struct teardown *t, struct error *err)
         state_fd = open(t->state_dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
         if (t->cgroup && *t->cgroup && cgroup_parse(t->cgroup, t->arena, &cg, &next) < 0)
                 note(t, &first, &next);
-        if (kill_all(t, &cg, &next) < 0)
+        if (kill_all(t, &cg, deadline_ns, &next) < 0)
                 note(t, &first, &next);
         if (t->unmount && unmount(t, bundle_fd, &next) < 0)
                 note(t, &first, &next);
         if (cg.unit && scope_stop(t->systemd_helper, &cg, t->arena, &next) < 0)
                 note(t, &first, &next);
-        if (cg.n_dirs > 0 && cgroup_remove(&cg, END_TIMEOUT_MS, &next) < 0)
+        if (remove_cgroup(&cg, deadline_ns, &next) < 0)
                 note(t, &first, &next);
-        if (t->poststop)
+        if (t->poststop && (first.code == STATUS_OK || !t->again))
                 run_poststop(t);
         if (first.code != STATUS_OK) {
                 if (err)

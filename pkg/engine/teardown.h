@@ -24,6 +24,8 @@ struct teardown {
         bool unmount;
         enum rootfs_unmount_how unmount_how;
         bool keep_state;
+        bool again; /* after a failure it will be asked for again: then poststop hooks wait for that
+                     */
         pid_t dead_stage;                /* that may have written the state when it died; or 0 */
         bool remove_rootfs;              /* the directory, if it is empty then */
         const struct oci_spec *poststop; /* its poststop hooks are due; NULL: none are */

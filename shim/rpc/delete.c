@@ -11,6 +11,7 @@
 
 #include "pkg/base/cleanup.h"
 #include "pkg/base/clock.h"
+#include "pkg/cgroup/cgroup.h"
 
 #include "containerd/task/v2/task.pb-c.h"
 #include "shim/container.h"
@@ -188,6 +189,21 @@ static void advance(struct process *p)
                 exec_gone(p);
 }
 
+/* A container that was killed and still runs: an operator wants to know who does not die. */
+static void explain_survivor(const struct process *p, struct error *err)
+{
+        const struct container *c = p->container;
+        const struct cgroup *cg;
+        struct error first = *err;
+        char who[80];
+
+        if (p->kind != PROCESS_INIT || !c->is_unwanted || p->exit.known || !c->impl)
+                return;
+        cg = c->executor->ops->cgroup(c->impl);
+        if (cg && cgroup_survivor(cg, who, sizeof(who)))
+                (void)error_set(err, first.code, "%s: it was killed, but %s", first.msg, who);
+}
+
 void rpc_delete(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata)
 {
         const Containerd__Task__V2__DeleteRequest *request = (const void *)message;
@@ -205,6 +221,7 @@ void rpc_delete(struct ttrpc_call *call, const ProtobufCMessage *message, void *
                 return;
         }
         if (r < 0) {
+                explain_survivor(p, &err);
                 ttrpc_call_fail_error(call, &err);
                 return;
         }

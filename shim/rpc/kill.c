@@ -2,7 +2,8 @@
  *
  * Kill: signals a process, or with `all` every process of the container. NOT_FOUND when the process
  * has ended, which clients rely on; `all` still reaches what an ended init has left behind. Signal
- * 0 only asks. A Kill of an exec whose Start is under way waits for that.
+ * 0 only asks. A Kill of an exec whose Start is under way waits for that, but
+ * SIGKILL ends the Start.
  */
 #include <signal.h>
 #include <stdlib.h>
@@ -74,6 +75,11 @@ void rpc_kill(struct ttrpc_call *call, const ProtobufCMessage *message, void *us
                 return;
         }
         r = process_do(p, all ? VERB_KILL_ALL : VERB_KILL, &err);
+        if (r == PROCESS_WAIT && request->signal == SIGKILL && p->start_job) {
+                rpc_start_abort(p); /* what it has made is killed, now or when it is there */
+                service_reply_empty(call);
+                return;
+        }
         if (r == PROCESS_WAIT) {
                 pending_add(&p->parked, call, message, rpc_kill, userdata);
                 return;

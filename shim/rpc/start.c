@@ -30,10 +30,11 @@ static struct error failure_of(const struct process *p, const struct error *err)
 
         if (!p->start_aborted)
                 return *err;
-        (void)error_set(&ended, STATUS_FAILED_PRECONDITION, "%s",
-                        p->kind == PROCESS_INIT
-                                ? "the container was ended while it was being started"
-                                : "the container's init has ended");
+        (void)error_set(
+                &ended, STATUS_FAILED_PRECONDITION, "%s",
+                p->kind == PROCESS_INIT     ? "the container was ended while it was being started"
+                : p->container->init_reaped ? "the container's init has ended"
+                                            : "the process was killed while it was being started");
         return ended;
 }
 
@@ -105,7 +106,7 @@ static void exec_started(struct process *p)
         reply(p);
         exits_watch(p);
         /* The abort came too late: what the init left was killed without it. */
-        if (c->init_reaped)
+        if (c->init_reaped || p->start_aborted)
                 (void)c->executor->ops->process_signal(p->impl, SIGKILL, &ignored);
 }
 

@@ -202,6 +202,25 @@ static void a_missing_program_is_told(void **state)
                                      "file or directory");
 }
 
+static void a_hook_without_a_timeout_ends_with_the_callers_deadline(void **state)
+{
+        struct fixture *f = *state;
+        struct error err = ERROR_INIT;
+        uint64_t before = clock_monotonic_ns();
+
+        f->context.deadline_ns = before + 200 * NSEC_PER_MSEC;
+        assert_int_equal(run_script(f, "echo hanging; sleep 1000 & wait", &err), -1);
+        assert_string_equal(err.msg,
+                            "createRuntime hook '/bin/sh': has no timeout of its own and was "
+                            "ended when time was up: hanging");
+        assert_true(clock_monotonic_ns() - before >= 200 * NSEC_PER_MSEC);
+        err = ERROR_INIT;
+        f->context.deadline_ns = before; /* is over, but not for a hook with a timeout */
+        f->hook.has_timeout = true;
+        f->hook.timeout_s = 100;
+        assert_int_equal(run_script(f, "exit 0", &err), 0);
+}
+
 static void a_timeout_ends_the_hook_and_its_children(void **state)
 {
         struct fixture *f = *state;
@@ -312,6 +331,7 @@ int main(void)
                 CASE(a_death_by_signal_is_told),
                 CASE(a_missing_program_is_told),
                 CASE(a_timeout_ends_the_hook_and_its_children),
+                CASE(a_hook_without_a_timeout_ends_with_the_callers_deadline),
                 CASE(a_daemon_left_behind_does_not_hold_the_hook_up),
                 CASE(the_first_failure_ends_the_list),
                 cmocka_unit_test(the_state_is_json_whatever_the_annotations_hold),

@@ -306,6 +306,45 @@ static void kill_after_the_exit_is_not_found_but_all_still_reaches_the_rest(void
         assert_int_equal(rpc_kill_do(h, "", SIGKILL, true).code, STATUS_UNKNOWN);
 }
 
+static void sigkill_while_an_exec_starts_ends_the_start(void **state)
+{
+        struct harness *h = *state;
+        struct reply *start;
+        struct answer a;
+
+        harness_run(h);
+        assert_int_equal(rpc_exec_do(h, "e1").code, 0);
+        h->fake.hold[FAKE_EXEC] = true;
+        start = rpc_begin(h, "Start", "e1");
+        harness_settle(h);
+        assert_int_equal(rpc_kill_do(h, "e1", SIGKILL, false).code, 0);
+        a = rpc_end(h, start);
+        assert_int_equal(a.code, STATUS_FAILED_PRECONDITION);
+        assert_string_equal(a.text, "OCI runtime exec failed: the process was killed while it was "
+                                    "being started");
+        assert_int_equal(h->fake.n_aborted, 1);
+        assert_int_equal(rpc_do(h, "Wait", "e1").exit_status, 255);
+        assert_int_equal(rpc_do(h, "Delete", "e1").code, 0);
+}
+
+static void sigkill_that_comes_too_late_for_the_start_is_sent(void **state)
+{
+        struct harness *h = *state;
+        struct reply *start;
+
+        harness_run(h);
+        assert_int_equal(rpc_exec_do(h, "e1").code, 0);
+        h->fake.hold[FAKE_EXEC] = true;
+        h->fake.abort_is_late = true;
+        start = rpc_begin(h, "Start", "e1");
+        harness_settle(h);
+        assert_int_equal(rpc_kill_do(h, "e1", SIGKILL, false).code, 0);
+        assert_int_equal(rpc_end(h, start).code, 0);
+        assert_int_equal(h->fake.last_signal, SIGKILL);
+        fake_exit(h->fake.exec, CLD_KILLED, SIGKILL);
+        assert_int_equal(rpc_do(h, "Wait", "e1").exit_status, 137);
+}
+
 static void a_kill_while_an_exec_starts_waits_for_it(void **state)
 {
         struct harness *h = *state;
@@ -533,6 +572,8 @@ int main(void)
                 TEST(kill_reaches_the_process_it_names),
                 TEST(kill_after_the_exit_is_not_found_but_all_still_reaches_the_rest),
                 TEST(a_kill_while_an_exec_starts_waits_for_it),
+                TEST(sigkill_while_an_exec_starts_ends_the_start),
+                TEST(sigkill_that_comes_too_late_for_the_start_is_sent),
                 TEST(many_waits_end_with_one_exit),
                 TEST(a_wait_ends_with_its_deadline_or_its_connection),
                 TEST(waits_that_nobody_reads_any_more_leave_room_for_a_kill),
