@@ -47,6 +47,10 @@ in_cgroup() {
         (cd "/sys/fs/cgroup/vm/$1" && shift && cat "$@")
 }
 
+oom_level() {
+        belay --json state "$1" | sed -n 's/.*"oom_level": *"\([a-z]*\)".*/\1/p'
+}
+
 reason() {
         belay --json state "$1" | sed -n 's/.*"reason": *"\(.*\)".*/\1/p'
 }
@@ -75,6 +79,7 @@ check its_cgroup_is_gone "no" sh -c '[ -e /sys/fs/cgroup/vm/limits ] && echo yes
 
 check killed_for_memory 137 status_of belay run --keep --bundle /bundles/oom oom
 check told_as_such oom_killed reason oom
+check whose_limit own oom_level oom
 belay delete oom
 
 check a_user_namespace_on_v2 "0 100000 65536" belay run --rm --bundle /bundles/userns userns
