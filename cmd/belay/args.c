@@ -40,7 +40,12 @@ struct flag {
 /* What runc takes and belay has no use for. */
 #define IGNORED "taken for runc's sake, and ignored"
 
-static const struct flag flags[_ARG_FLAG_MAX] = {
+#define FLAG_LIMIT(limit, name, meta, help) \
+        [_ARG_FLAG_MAX + (limit)] = FLAG_STRING(name, 0, limits[limit], meta, help)
+
+enum { N_FLAGS = _ARG_FLAG_MAX + _ARG_LIMIT_MAX };
+
+static const struct flag flags[N_FLAGS] = {
         [ARG_RM] = FLAG_BOOL("rm", 0, rm, "remove the container when it has ended"),
         [ARG_DETACH] = FLAG_BOOL("detach", 'd', detach, "print the id and leave it running"),
         [ARG_TERMINAL] = FLAG_BOOL("tty", 't', terminal, "give it a terminal"),
@@ -68,6 +73,13 @@ static const struct flag flags[_ARG_FLAG_MAX] = {
         [ARG_ADDITIONAL_GIDS] = FLAG_LIST("additional-gids", 'g', gids, ARGS_GIDS_MAX, "GID",
                                           "a further group; may be repeated"),
         [ARG_NO_NEW_PRIVS] = FLAG_BOOL("no-new-privs", 0, no_new_privs, "set no_new_privs"),
+        [ARG_APPARMOR] = FLAG_STRING("apparmor", 0, apparmor, "PROFILE", "its AppArmor profile"),
+        [ARG_PROCESS_LABEL] =
+                FLAG_STRING("process-label", 0, process_label, "LABEL", "its SELinux label"),
+        [ARG_IGNORE_PAUSED] = FLAG_BOOL("ignore-paused", 0, ignored_flag,
+                                        "ignored: an exec into a paused container is refused"),
+        [ARG_CGROUP] = FLAG_STRING("cgroup", 0, cgroup, "PATH",
+                                   "a cgroup below the container's (refused as yet)"),
         [ARG_FORMAT] = FLAG_STRING("format", 'f', format, "FORMAT", "json or table"),
         [ARG_QUIET] = FLAG_BOOL("quiet", 'q', quiet, "print ids only"),
         [ARG_RESOURCES] = FLAG_STRING("resources", 'r', resources, "FILE",
@@ -102,6 +114,24 @@ static const struct flag flags[_ARG_FLAG_MAX] = {
         [ARG_CRIU] = FLAG_STRING("criu", 0, ignored_text, "PATH", IGNORED),
         [ARG_HELP] = FLAG_BOOL("help", 'h', help, "print help and exit"),
         [ARG_VERSION] = FLAG_BOOL("version", 'V', version, "print the version and exit"),
+        FLAG_LIMIT(LIMIT_BLKIO_WEIGHT, "blkio-weight", "N", "weight of block I/O, 10 to 1000"),
+        FLAG_LIMIT(LIMIT_CPU_PERIOD, "cpu-period", "USEC", "CFS period"),
+        FLAG_LIMIT(LIMIT_CPU_QUOTA, "cpu-quota", "USEC", "CPU time in a period; -1: no limit"),
+        FLAG_LIMIT(LIMIT_CPU_BURST, "cpu-burst", "USEC", "CPU time that may be saved up"),
+        FLAG_LIMIT(LIMIT_CPU_SHARE, "cpu-share", "N", "weight among other containers"),
+        FLAG_LIMIT(LIMIT_CPU_RT_PERIOD, "cpu-rt-period", "USEC", "period of realtime processes"),
+        FLAG_LIMIT(LIMIT_CPU_RT_RUNTIME, "cpu-rt-runtime", "USEC", "their time in a period"),
+        FLAG_LIMIT(LIMIT_CPU_IDLE, "cpu-idle", "0|1", "1: only what others leave over"),
+        FLAG_LIMIT(LIMIT_CPUSET_CPUS, "cpuset-cpus", "LIST", "CPUs to run on, as 0-3,7"),
+        FLAG_LIMIT(LIMIT_CPUSET_MEMS, "cpuset-mems", "LIST", "memory nodes to use"),
+        FLAG_LIMIT(LIMIT_MEMORY, "memory", "BYTES", "memory; 64m, 2g; -1: no limit"),
+        FLAG_LIMIT(LIMIT_MEMORY_RESERVATION, "memory-reservation", "BYTES", "soft limit"),
+        FLAG_LIMIT(LIMIT_MEMORY_SWAP, "memory-swap", "BYTES", "memory and swap; -1: no limit"),
+        FLAG_LIMIT(LIMIT_KERNEL_MEMORY, "kernel-memory", "BYTES", IGNORED),
+        FLAG_LIMIT(LIMIT_KERNEL_MEMORY_TCP, "kernel-memory-tcp", "BYTES", IGNORED),
+        FLAG_LIMIT(LIMIT_PIDS_LIMIT, "pids-limit", "N", "processes; -1: no limit"),
+        FLAG_LIMIT(LIMIT_L3_CACHE_SCHEMA, "l3-cache-schema", "TEXT", "refused: no Intel RDT"),
+        FLAG_LIMIT(LIMIT_MEM_BW_SCHEMA, "mem-bw-schema", "TEXT", "refused: no Intel RDT"),
 };
 
 static const uint64_t common_flags =
@@ -120,7 +150,9 @@ struct parser {
 
 static bool flag_is_in(const struct flag *flag, uint64_t set)
 {
-        return ARG_BIT(flag - flags) & set;
+        size_t i = (size_t)(flag - flags);
+
+        return set & ARG_BIT(i < _ARG_FLAG_MAX ? i : ARG_RESOURCES);
 }
 
 static bool flag_is_allowed(const struct flag *flag, const struct verb *verb)
@@ -141,7 +173,7 @@ static const struct flag *flag_find(const struct verb *verb, const char *name, s
 {
         const struct flag *found = NULL;
 
-        for (size_t i = 0; i < _ARG_FLAG_MAX; i++) {
+        for (size_t i = 0; i < N_FLAGS; i++) {
                 const struct flag *flag = &flags[i];
 
                 if (!flag_is_called(flag, name, len, letter))
@@ -298,8 +330,8 @@ static void print_flag(const struct flag *flag)
 
 static void print_flags(uint64_t set)
 {
-        for (size_t i = 0; i < _ARG_FLAG_MAX; i++) {
-                if (set & ARG_BIT(i))
+        for (size_t i = 0; i < N_FLAGS; i++) {
+                if (flag_is_in(&flags[i], set))
                         print_flag(&flags[i]);
         }
 }

@@ -37,6 +37,10 @@ enum arg_flag {
         ARG_CAP,
         ARG_ADDITIONAL_GIDS,
         ARG_NO_NEW_PRIVS,
+        ARG_APPARMOR,
+        ARG_PROCESS_LABEL,
+        ARG_IGNORE_PAUSED,
+        ARG_CGROUP,
         ARG_FORMAT,
         ARG_QUIET,
         ARG_RESOURCES,
@@ -66,6 +70,29 @@ enum arg_flag {
 
 #define ARG_BIT(flag) (UINT64_C(1) << (flag))
 
+/* The limits that update takes one by one, all behind ARG_RESOURCES. */
+enum arg_limit {
+        LIMIT_BLKIO_WEIGHT,
+        LIMIT_CPU_PERIOD,
+        LIMIT_CPU_QUOTA,
+        LIMIT_CPU_BURST,
+        LIMIT_CPU_SHARE,
+        LIMIT_CPU_RT_PERIOD,
+        LIMIT_CPU_RT_RUNTIME,
+        LIMIT_CPU_IDLE,
+        LIMIT_CPUSET_CPUS,
+        LIMIT_CPUSET_MEMS,
+        LIMIT_MEMORY,
+        LIMIT_MEMORY_RESERVATION,
+        LIMIT_MEMORY_SWAP,
+        LIMIT_KERNEL_MEMORY,
+        LIMIT_KERNEL_MEMORY_TCP,
+        LIMIT_PIDS_LIMIT,
+        LIMIT_L3_CACHE_SCHEMA,
+        LIMIT_MEM_BW_SCHEMA,
+        _ARG_LIMIT_MAX
+};
+
 /* Strings point into argv; NULL when not given, unless a default is named. */
 struct args {
         const char *root;              /* BELAY_ROOT_DEFAULT */
@@ -81,8 +108,12 @@ struct args {
         const char *pid_file;
         const char *preserve_fds;
         const char *process;
+        const char *apparmor;
+        const char *process_label;
+        const char *cgroup;
         const char *format;
         const char *resources;
+        const char *limits[_ARG_LIMIT_MAX];
         const char *log;
         const char *log_format; /* "text" */
         const char *cgroup_manager;

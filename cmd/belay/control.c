@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * belay pause, resume, update and ps: one call each. What a shim does not support, it refuses by
+ * belay pause, resume and update: one call each. What a shim does not support, it refuses by
  * name, and that is passed on.
  */
 #include <containerd/task/v2/task.pb-c.h>
@@ -18,6 +18,7 @@
 #include "pkg/base/str.h"
 
 #include "cmd/belay/container.h"
+#include "cmd/belay/resources.h"
 #include "cmd/belay/verbs.h"
 
 #define RESOURCES_TYPE "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources"
@@ -64,8 +65,12 @@ int verb_update(const struct args *args, int *ret_status, struct error *err)
         size_t len = 0;
 
         *ret_status = 0;
-        if (args->resources && read_resources(args->resources, &json, &len, err) < 0)
+        /* A document speaks alone, as in runc. */
+        if (args->resources ? read_resources(args->resources, &json, &len, err) < 0
+                            : resources_format(args->limits, &json, err) < 0)
                 return -1;
+        if (!args->resources)
+                len = strlen(json);
         resources.type_url = (char *)RESOURCES_TYPE;
         resources.value.data = (uint8_t *)json;
         resources.value.len = len;
@@ -81,51 +86,4 @@ int verb_events(const struct args *args, int *ret_status, struct error *err)
         *ret_status = 1;
         return error_set(err, STATUS_UNIMPLEMENTED, "events%s is not supported yet",
                          args->stats ? " --stats" : "");
-}
-
-/* A command line of a process, for people: "" when it is gone. */
-static void print_process(uint32_t pid)
-{
-        _cleanup_free_ char *path = str_printf("/proc/%u/cmdline", pid);
-        _cleanup_free_ char *text = NULL;
-        size_t len = 0;
-
-        if (!path || file_read(AT_FDCWD, path, LIMIT_PROC_BYTES, &text, &len) < 0)
-                len = 0;
-        for (size_t i = 0; i < len; i++) {
-                if ((unsigned char)text[i] < ' ')
-                        text[i] = ' ';
-        }
-        printf("%-8u  %s\n", pid, len > 0 ? text : "");
-}
-
-static void print_pids(const Containerd__Task__V2__PidsResponse *pids, bool json)
-{
-        if (json) {
-                printf("[");
-                for (size_t i = 0; i < pids->n_processes; i++)
-                        printf("%s%u", i > 0 ? "," : "", pids->processes[i]->pid);
-                puts("]");
-                return;
-        }
-        printf("%-8s  %s\n", "PID", "COMMAND");
-        for (size_t i = 0; i < pids->n_processes; i++)
-                print_process(pids->processes[i]->pid);
-}
-
-int verb_ps(const struct args *args, int *ret_status, struct error *err)
-{
-        _cleanup_(container_close) struct container c = {0};
-        Containerd__Task__V2__PidsRequest request = CONTAINERD__TASK__V2__PIDS_REQUEST__INIT;
-        ProtobufCMessage *response = NULL;
-
-        *ret_status = 0;
-        request.id = (char *)args->id;
-        if (container_open(&c, args, NULL, err) < 0 ||
-            task_call(c.task, "Pids", &request.base, 0, &response, err) < 0)
-                return -1;
-        print_pids((const Containerd__Task__V2__PidsResponse *)response,
-                   args->json || (args->format && str_equal(args->format, "json")));
-        protobuf_c_message_free_unpacked(response, NULL);
-        return 0;
 }

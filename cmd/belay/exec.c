@@ -35,6 +35,8 @@ int verb_exec_check(const struct args *args, struct error *err)
 {
         if (args->n_words == 0 && !args->process)
                 return error_set(err, STATUS_INVALID_ARGUMENT, "exec: what is to be executed?");
+        if (args->cgroup)
+                return error_set(err, STATUS_UNIMPLEMENTED, "--cgroup is not supported yet");
         return launch_check(args, err);
 }
 
@@ -152,6 +154,8 @@ int verb_exec(const struct args *args, int *ret_status, struct error *err)
                 .n_caps = args->n_caps,
                 .gids = args->gids,
                 .n_gids = args->n_gids,
+                .apparmor = args->apparmor,
+                .process_label = args->process_label,
                 .no_new_privs = args->no_new_privs,
                 .terminal = args->terminal,
         };

@@ -64,8 +64,10 @@ static const struct verb verbs[] = {
                 .flags = ARG_BIT(ARG_DETACH) | ARG_BIT(ARG_TERMINAL) | ARG_BIT(ARG_ENV) |
                          ARG_BIT(ARG_CWD) | ARG_BIT(ARG_USER) | ARG_BIT(ARG_PROCESS) |
                          ARG_BIT(ARG_CAP) | ARG_BIT(ARG_ADDITIONAL_GIDS) |
-                         ARG_BIT(ARG_NO_NEW_PRIVS) | ARG_BIT(ARG_PID_FILE) |
-                         ARG_BIT(ARG_CONSOLE_SOCKET) | ARG_BIT(ARG_PRESERVE_FDS),
+                         ARG_BIT(ARG_NO_NEW_PRIVS) | ARG_BIT(ARG_APPARMOR) |
+                         ARG_BIT(ARG_PROCESS_LABEL) | ARG_BIT(ARG_IGNORE_PAUSED) |
+                         ARG_BIT(ARG_CGROUP) | ARG_BIT(ARG_PID_FILE) | ARG_BIT(ARG_CONSOLE_SOCKET) |
+                         ARG_BIT(ARG_PRESERVE_FDS),
                 .takes_id = true,
                 .words_max = INT_MAX,
                 .failure = EXIT_BELAY,
@@ -151,8 +153,10 @@ static const struct verb verbs[] = {
         },
         {
                 .name = "ps",
-                .synopsis = "[OPTION...] ID",
+                .synopsis = "[OPTION...] ID [--] [PS_OPTION...]",
                 .summary = "List the processes of a container",
+                .details = "With options of ps(1) its own table is shown, which must have a column "
+                           "PID.",
                 .flags = ARG_BIT(ARG_FORMAT),
                 .takes_id = true,
                 .words_max = INT_MAX,
@@ -180,6 +184,8 @@ static const struct verb verbs[] = {
                 .name = "update",
                 .synopsis = "[OPTION...] ID",
                 .summary = "Change the limits of a container",
+                .details = "What is not given stays as it is. With --resources all other limits "
+                           "are ignored.",
                 .flags = ARG_BIT(ARG_RESOURCES),
                 .takes_id = true,
                 .failure = EXIT_FAILURE,

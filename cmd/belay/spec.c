@@ -161,6 +161,12 @@ static int process_apply(struct json_object *process, const struct spec_wish *wi
         }
         if (wish->n_caps > 0)
                 add_caps(process, wish);
+        if (wish->apparmor)
+                json_object_object_add(process, "apparmorProfile",
+                                       json_object_new_string(wish->apparmor));
+        if (wish->process_label)
+                json_object_object_add(process, "selinuxLabel",
+                                       json_object_new_string(wish->process_label));
         if (wish->no_new_privs)
                 json_object_object_add(process, "noNewPrivileges", json_object_new_boolean(true));
         return wish->n_gids > 0 ? add_gids(process, wish, err) : 0;

@@ -25,6 +25,8 @@ struct spec_wish {
         size_t n_caps;
         const char *const *gids;
         size_t n_gids;
+        const char *apparmor;      /* a profile's name */
+        const char *process_label; /* of SELinux */
         bool no_new_privs;
         bool terminal;
 };

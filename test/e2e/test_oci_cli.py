@@ -277,7 +277,67 @@ def test_list_spec_features_and_version_are_there(oci):
     assert b"\nspec: 1." in oci("--version").stdout
 
 
-@pytest.mark.parametrize("words", [["pause"], ["resume"], ["update"], ["events"], ["events", "--stats"]])
+def limit_of(pid, v1_controller, v1_file, v2_file):
+    """What a cgroup file of that process says."""
+    lines = [line.split(":", 2) for line in pathlib.Path(f"/proc/{pid}/cgroup").read_text().splitlines()]
+    for _, controllers, path in lines:
+        if v1_controller in controllers.split(","):
+            return pathlib.Path(f"/sys/fs/cgroup/{v1_controller}{path}/{v1_file}").read_text().strip()
+    return pathlib.Path(f"/sys/fs/cgroup{lines[-1][2]}/{v2_file}").read_text().strip()
+
+
+def test_a_container_is_paused_and_resumed(oci):
+    c = oci.container("sleep", "1000")
+    oci.create(c)
+    assert b"pause" in oci("pause", c.id, status=1).stderr.lower()
+    oci("start", c.id)
+    oci("pause", c.id)
+    assert oci.state(c.id)["status"] == "paused"
+    assert [row["status"] for row in json.loads(oci("list", "-f", "json").stdout)] == ["paused"]
+    assert b"paused" in oci("exec", c.id, "true", status=125).stderr
+    oci("resume", c.id)
+    assert oci.state(c.id)["status"] == "running"
+    oci("exec", c.id, "true")
+
+
+def test_update_changes_what_it_is_given(oci):
+    c = oci.container("sleep", "1000")
+    oci.create(c)
+    oci("start", c.id)
+    pid = oci.state(c.id)["pid"]
+
+    def pids_max():
+        return limit_of(pid, "pids", "pids.max", "pids.max")
+
+    oci("update", "--pids-limit", "77", "--memory", "64m", c.id)
+    assert pids_max() == "77"
+    assert limit_of(pid, "memory", "memory.limit_in_bytes", "memory.max") == str(64 << 20)
+    oci("update", "--cpu-share", "0", c.id)
+    assert pids_max() == "77"
+    oci("update", "-r", "-", "--pids-limit", "5", c.id, stdin=None, input=b'{"pids": {"limit": 78}}')
+    assert pids_max() == "78"
+    for words, text in [(["--memory", "lots"], b"--memory"), (["--l3-cache-schema", "L3:0=f"], b"l3-cache-schema"),
+                        (["--pids-limit", "many"], b"--pids-limit")]:
+        assert text in oci("update", *words, c.id, status=1).stderr
+    assert pids_max() == "78"
+
+
+def test_ps_takes_options_and_a_stopped_container_has_no_processes(oci):
+    c = oci.container("sleep", "1000")
+    oci.create(c)
+    oci("start", c.id)
+    pid = oci.state(c.id)["pid"]
+    lines = oci("ps", c.id, "--", "-eo", "user,pid,comm").stdout.split(b"\n")
+    assert [line.split() for line in lines[:2]] == [[b"USER", b"PID", b"COMMAND"], [b"root", b"%d" % pid, b"sleep"]]
+    assert lines[2:] == [b""]
+    assert b"PID" in oci("ps", c.id, "--", "-eo", "comm", status=1).stderr
+    oci("kill", c.id, "KILL")
+    oci.wait_stopped(c.id)
+    assert json.loads(oci("ps", "-f", "json", c.id).stdout) == []
+    assert len(oci("ps", c.id).stdout.splitlines()) == 1
+
+
+@pytest.mark.parametrize("words", [["events"], ["events", "--stats"]])
 def test_what_is_not_supported_is_refused_by_name(oci, words):
     c = oci.container("sleep", "1000")
     oci.create(c)
