@@ -23,6 +23,14 @@ struct executor_mount {
         size_t n_options;
 };
 
+/* Descriptors of another process, from 3 on, that a new one gets under the same numbers: map[i] is
+ * '1' for 3 + i, and '0' for a gap. Borrowed until the call returns. */
+struct executor_passed {
+        int pidfd;
+        unsigned n_listen; /* the first of them are LISTEN_FDS; see sd_listen_fds(3) */
+        const char *map;   /* NULL: none */
+};
+
 struct executor_create {
         const char *id;
         const char *bundle;
@@ -32,6 +40,7 @@ struct executor_create {
         size_t n_mounts;
         bool terminal;
         const int *stdio; /* three descriptors, borrowed; NULL with a terminal */
+        struct executor_passed passed;
         bool no_pivot_root;
         bool no_new_keyring;
         bool systemd_cgroup;
@@ -45,6 +54,7 @@ struct executor_exec {
         size_t process_json_len;
         bool terminal;
         const int *stdio;
+        struct executor_passed passed;
 };
 
 struct cgroup;

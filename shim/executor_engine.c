@@ -55,6 +55,7 @@ static int do_create(void *impl, const struct executor_create *args, executor_cr
                 .n_mounts = args->n_mounts,
                 .terminal = args->terminal,
                 .stdio = args->stdio,
+                .passed = {args->passed.pidfd, args->passed.n_listen, args->passed.map},
                 .no_pivot_root = args->no_pivot_root,
                 .no_new_keyring = args->no_new_keyring,
                 .systemd_cgroup = args->systemd_cgroup,
@@ -122,6 +123,7 @@ static int do_exec(struct executor_container *c, const struct executor_exec *arg
                 .process_json_len = args->process_json_len,
                 .terminal = args->terminal,
                 .stdio = args->stdio,
+                .passed = {args->passed.pidfd, args->passed.n_listen, args->passed.map},
         };
 
         if (!node)

@@ -189,6 +189,11 @@ static int do_exec(struct executor_container *c, const struct executor_exec *arg
                 .stdio = {.terminal = args->terminal, .fds = args->stdio},
         };
 
+        if (args->passed.map) {
+                free(node);
+                return error_set(err, STATUS_UNIMPLEMENTED,
+                                 "exec: descriptors cannot be passed on to a runtime binary");
+        }
         if (!node)
                 return error_set(err, STATUS_RESOURCE_EXHAUSTED, "exec: no memory");
         *node = (struct exec_node){.fn = fn, .userdata = userdata};

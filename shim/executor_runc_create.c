@@ -222,9 +222,13 @@ static struct making *making_new(struct executor_runc *impl, const struct execut
 int executor_runc_create(void *impl, const struct executor_create *args, executor_create_fn fn,
                          void *userdata, struct executor_job **ret, struct error *err)
 {
-        _cleanup_(making_free_p) struct making *making = making_new(impl, args, err);
+        _cleanup_(making_free_p) struct making *making = NULL;
         int r;
 
+        if (args->passed.map)
+                return error_set(err, STATUS_UNIMPLEMENTED,
+                                 "create: descriptors cannot be passed on to a runtime binary");
+        making = making_new(impl, args, err);
         if (!making)
                 return -1;
         making->fn = fn;

@@ -64,6 +64,7 @@ struct process *process_free(struct process *p)
         if (p->impl)
                 p->container->executor->ops->process_free(p->impl);
         task_event_free(p->exit_event);
+        passed_deinit(&p->passed);
         free(p->spec);
         free(p->exec_id);
         free(p->stdin_path);

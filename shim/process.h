@@ -22,6 +22,7 @@
 
 #include "shim/events.h"
 #include "shim/executor.h"
+#include "shim/passed.h"
 #include "shim/process_state.h"
 #include "shim/record.h"
 
@@ -55,6 +56,7 @@ struct process {
         char *stdout_path;
         char *stderr_path;
 
+        struct passed passed;
         char *spec; /* an exec's process as JSON, until it is started */
         size_t spec_len;
 

@@ -61,7 +61,7 @@ static const struct flag flags[N_FLAGS] = {
                                            "send the terminal's master to this socket"),
         [ARG_PID_FILE] = FLAG_STRING("pid-file", 0, pid_file, "FILE", "write its pid to FILE"),
         [ARG_PRESERVE_FDS] = FLAG_STRING("preserve-fds", 0, preserve_fds, "N",
-                                         "further descriptors to pass on (only 0 as yet)"),
+                                         "pass descriptors 3 to N+2 on, and LISTEN_FDS"),
         [ARG_NO_PIVOT] = FLAG_BOOL("no-pivot", 0, no_pivot, "do not use pivot_root"),
         [ARG_NO_NEW_KEYRING] = FLAG_BOOL("no-new-keyring", 0, no_new_keyring,
                                          "do not give it a session keyring of its own"),

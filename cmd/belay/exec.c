@@ -16,6 +16,7 @@
 #include "cmd/belay/container.h"
 #include "cmd/belay/launch.h"
 #include "cmd/belay/out.h"
+#include "cmd/belay/passed.h"
 #include "cmd/belay/session.h"
 #include "cmd/belay/spec.h"
 #include "cmd/belay/stream.h"
@@ -47,7 +48,10 @@ static int add(const struct args *args, const struct container *c, const char *e
         Containerd__Task__V2__ExecProcessRequest request =
                 CONTAINERD__TASK__V2__EXEC_PROCESS_REQUEST__INIT;
         Google__Protobuf__Any spec = GOOGLE__PROTOBUF__ANY__INIT;
+        struct passed_option passed;
 
+        if (passed_option_init(&passed, args, err) < 0)
+                return -1;
         spec.type_url = (char *)PROCESS_TYPE;
         spec.value.data = (uint8_t *)json;
         spec.value.len = strlen(json);
@@ -58,7 +62,7 @@ static int add(const struct args *args, const struct container *c, const char *e
         request.stdin = (char *)io->in;
         request.stdout = (char *)io->out;
         request.stderr = (char *)io->err;
-        return task_call(c->task, "Exec", &request.base, 0, NULL, err);
+        return task_call_with(c->task, "Exec", &request.base, &passed.options, NULL, err);
 }
 
 /* Start; then --pid-file is written. */

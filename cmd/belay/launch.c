@@ -20,6 +20,7 @@
 #include "pkg/base/str.h"
 
 #include "cmd/belay/oci_record.h"
+#include "cmd/belay/passed.h"
 #include "cmd/belay/program.h"
 
 #define OPTIONS_TYPE "containerd.runc.v1.Options"
@@ -72,8 +73,8 @@ const char *launch_stdio_out(const struct launch_stdio *stdio)
 
 int launch_check(const struct args *args, struct error *err)
 {
-        if (args->preserve_fds && !str_equal(args->preserve_fds, "0"))
-                return error_set(err, STATUS_UNIMPLEMENTED, "--preserve-fds is not supported yet");
+        if (passed_check(args, err) < 0)
+                return -1;
         if (args->cgroup_manager && !str_equal(args->cgroup_manager, "cgroupfs"))
                 return error_set(err, STATUS_UNIMPLEMENTED,
                                  "--cgroup-manager '%s' is not supported yet",
@@ -147,10 +148,11 @@ int launch_create(struct container *c, const struct args *args, const struct lau
                 CONTAINERD__TASK__V2__CREATE_TASK_REQUEST__INIT;
         Google__Protobuf__Any options = GOOGLE__PROTOBUF__ANY__INIT;
         ProtobufCMessage *response = NULL;
+        struct passed_option passed;
         uint32_t pid;
         int r;
 
-        if (pack_options(args, &options, err) < 0)
+        if (passed_option_init(&passed, args, err) < 0 || pack_options(args, &options, err) < 0)
                 return -1;
         request.id = (char *)args->id;
         request.bundle = (char *)launch->bundle;
@@ -159,7 +161,7 @@ int launch_create(struct container *c, const struct args *args, const struct lau
         request.stdout = (char *)launch->out;
         request.stderr = (char *)launch->err;
         request.options = &options;
-        r = task_call(c->task, "Create", &request.base, 0, &response, err);
+        r = task_call_with(c->task, "Create", &request.base, &passed.options, &response, err);
         free(options.value.data);
         if (r < 0)
                 return -1;

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/close_range.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -62,6 +63,8 @@ static void shim_exec(const char *const *argv, const char *cwd, int in, int out,
         (void)sigprocmask(SIG_SETMASK, &none, NULL);
         (void)setpgid(0, 0); /* a ^C at the terminal is not for the shim */
         (void)unsetenv("TTRPC_ADDRESS");
+        /* What is to be preserved is the container's alone. */
+        (void)close_range(STDERR_FILENO + 1, ~0U, CLOSE_RANGE_CLOEXEC);
         if (dup2(in, STDIN_FILENO) < 0 || dup2(out, STDOUT_FILENO) < 0 ||
             dup2(err_fd, STDERR_FILENO) < 0 || chdir(cwd) < 0)
                 _exit(126);

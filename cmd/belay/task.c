@@ -119,12 +119,20 @@ static void on_response(const struct error *err, const ProtobufCMessage *respons
 int task_call(struct task *task, const char *method, const ProtobufCMessage *request,
               uint64_t timeout_ns, ProtobufCMessage **ret, struct error *err)
 {
+        const struct ttrpc_call_options options = {.timeout_ns = timeout_ns};
+
+        return task_call_with(task, method, request, &options, ret, err);
+}
+
+int task_call_with(struct task *task, const char *method, const ProtobufCMessage *request,
+                   const struct ttrpc_call_options *options, ProtobufCMessage **ret,
+                   struct error *err)
+{
         struct pending pending = {.loop = task->loop, .err = ERROR_INIT};
-        struct ttrpc_call_options options = {.timeout_ns = timeout_ns};
 
         if (!task->client)
                 return error_set(err, STATUS_UNAVAILABLE, "the shim is gone");
-        if (ttrpc_client_call(task->client, service, method_index(method), request, &options,
+        if (ttrpc_client_call(task->client, service, method_index(method), request, options,
                               on_response, &pending, err) < 0)
                 return -1;
         /* Others quit the loop, too. */

@@ -32,6 +32,11 @@ void task_disconnect(struct task *task);
 int task_call(struct task *task, const char *method, const ProtobufCMessage *request,
               uint64_t timeout_ns, ProtobufCMessage **ret, struct error *err);
 
+/* The same, with metadata of the call. */
+int task_call_with(struct task *task, const char *method, const ProtobufCMessage *request,
+                   const struct ttrpc_call_options *options, ProtobufCMessage **ret,
+                   struct error *err);
+
 /* Does not wait; fn as in ttrpc.h. */
 int task_send(struct task *task, const char *method, const ProtobufCMessage *request,
               ttrpc_response_fn fn, void *userdata, struct error *err);

@@ -50,6 +50,10 @@
 /* /proc/self/mountinfo of a node with thousands of overlay mounts, some KiB a line. */
 #define LIMIT_MOUNTINFO_BYTES (64u << 20)
 
+/* Descriptors that a process gets beyond its standard streams (--preserve-fds). While it is made
+ * they are open twice in a stage, which has 1024 by default. */
+#define LIMIT_PASSED_FDS 256
+
 /* How deep a container may nest cgroups below its own: one descriptor for each level that is
  * walked. */
 #define LIMIT_CGROUP_DEPTH 128

@@ -45,7 +45,8 @@ struct plan_options {
         bool terminal;      /* wins over process.terminal */
         bool no_pivot_root;
         bool no_new_keyring;
-        const char *seccomp_cache; /* a folder (seccomp_cache.h); NULL: none */
+        const struct passed *passed; /* passed.h; NULL: none */
+        const char *seccomp_cache;   /* a folder (seccomp_cache.h); NULL: none */
 
         /* For an exec, which has no spec: the container's own; NULL: none. */
         const struct oci_personality *personality;

@@ -137,6 +137,11 @@ int child_exec(const struct plan *plan, child_hooks_fn hooks, void *userdata,
         if (plan->spec && plan->spec->hooks.start_container.n > 0 && hooks &&
             hooks(&plan->spec->hooks.start_container, userdata, err) < 0)
                 return -1;
+        if (plan->options.passed && passed_release(plan->options.passed, err) < 0)
+                return -1;
+        if (p->listen_pid)
+                (void)snprintf(p->listen_pid, sizeof("LISTEN_PID=2147483647"), LISTEN_PID_FORMAT,
+                               (int)getpid());
         if (before_exec)
                 before_exec(userdata);
         if (!plan_loads_seccomp_early(plan) && child_load_seccomp(plan, NULL, NULL, err) < 0)

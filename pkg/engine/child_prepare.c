@@ -89,11 +89,16 @@ int child_enter_exec(const struct plan *plan, int *ret_terminal, struct error *e
         return 0;
 }
 
-/* Whatever the stage and the plan had open, and whatever leaked into them. */
-static int close_all_but(int keep, struct error *err)
+/* Whatever the stage and the plan had open, and whatever leaked into them; but not what is passed
+ * on, which keep is above of. */
+static int close_all_but(int keep, const struct passed *passed, struct error *err)
 {
-        if ((keep > 3 && close_range(3, (unsigned)keep - 1, 0) < 0) ||
-            close_range(keep < 3 ? 3 : (unsigned)keep + 1, ~0u, 0) < 0)
+        int from = 3 + (passed ? (int)passed->n : 0);
+
+        if (passed && passed_place(passed, err) < 0)
+                return -1;
+        if ((keep > from && close_range((unsigned)from, (unsigned)keep - 1, 0) < 0) ||
+            close_range(keep < from ? (unsigned)from : (unsigned)keep + 1, ~0u, 0) < 0)
                 return error_errno(err, errno, "close descriptors");
         return 0;
 }
@@ -108,7 +113,7 @@ int child_drop(const struct plan *plan, int keep_fd, child_listener_fn on_listen
             child_set_memory_policy(plan, err) < 0 || child_set_personality(plan, err) < 0)
                 return -1;
         /* Before names are looked up: no descriptor of the host can be named by /proc/self/fd. */
-        if (close_all_but(keep_fd, err) < 0)
+        if (close_all_but(keep_fd, plan->options.passed, err) < 0)
                 return -1;
         plan->private_->root_fd = -1;
         if (child_enter_cwd(plan, &in_cwd, err) < 0)

@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "pkg/engine/passed.h"
 #include "pkg/engine/plan_private.h"
 
 /* ---- child_fs.c: paths inside a root that may be hostile ---- */

@@ -293,7 +293,7 @@ int engine_create(struct engine *engine, const struct engine_create *args, engin
 {
         struct create_job *create;
         struct engine_container *c;
-        int keep[5];
+        int keep[6];
         int r;
 
         if (check_args(args, err) < 0)
@@ -315,7 +315,8 @@ int engine_create(struct engine *engine, const struct engine_create *args, engin
         keep[1] = create->init_gate;
         for (int i = 0; i < 3; i++)
                 keep[2 + i] = args->terminal ? -1 : args->stdio[i];
-        r = job_fork(&create->job, keep, 5, true, err);
+        keep[5] = args->passed.map ? args->passed.pidfd : -1;
+        r = job_fork(&create->job, keep, 6, true, err);
         create->init_gate = fd_close(create->init_gate);
         create->args = (struct engine_create){0}; /* was borrowed */
         if (r < 0) {

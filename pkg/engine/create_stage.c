@@ -23,6 +23,7 @@
 #include "pkg/engine/init.h"
 #include "pkg/engine/internal.h"
 #include "pkg/engine/net_devices.h"
+#include "pkg/engine/passed.h"
 #include "pkg/engine/rootfs_mounts.h"
 #include "pkg/engine/scope.h"
 #include "pkg/engine/seccomp_cache.h"
@@ -41,6 +42,7 @@ struct create_stage {
         size_t config_len;
         struct oci_spec *spec;
         struct plan *plan;
+        struct passed passed;
         struct cgroup cgroup;
         char *cgroup_text;
         struct systemd_unit unit; /* if systemd makes the cgroup */
@@ -100,9 +102,13 @@ static int make_plan(struct create_stage *cs, struct error *err)
                 .terminal = args->terminal,
                 .no_pivot_root = args->no_pivot_root,
                 .no_new_keyring = args->no_new_keyring,
+                .passed = &cs->passed,
                 .seccomp_cache = SECCOMP_CACHE_DIR,
         };
 
+        if (passed_take(&args->passed, cs->stage->arena, &cs->passed, err) < 0 ||
+            passed_make_way(&cs->passed, &cs->create->init_gate, err) < 0)
+                return -1;
         return plan_new(&cs->plan, cs->spec, &options, cs->stage->arena, err);
 }
 

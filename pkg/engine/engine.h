@@ -54,6 +54,20 @@ void engine_set_orphans(struct engine *engine);
  * engine. */
 void engine_set_systemd_helper(struct engine *engine, char *path);
 
+/*
+ * Descriptors that a process gets beyond its standard streams, from another process and under the
+ * same numbers: map[i] is '1' when 3 + i is one of them, and '0' for a gap; at most
+ * LIMIT_PASSED_FDS. No other process gets them, not even a hook. The stage copies them
+ * (pidfd_getfd(2)), so they need to be open only until the call's completion. All of it is borrowed
+ * until the call returns. With n_listen > 0 the process finds LISTEN_FDS and its pid as LISTEN_PID
+ * in its environment (sd_listen_fds(3)).
+ */
+struct engine_passed {
+        int pidfd;
+        unsigned n_listen;
+        const char *map; /* NULL: none */
+};
+
 /* ---- Create ---- */
 
 /* A mount of the rootfs, as the Create request lists it (containerd's mount options, not OCI's). */
@@ -75,6 +89,7 @@ struct engine_create {
         size_t n_mounts;
         bool terminal;    /* must agree with config.json's process.terminal: this one wins */
         const int *stdio; /* three descriptors, borrowed; ignored with a terminal */
+        struct engine_passed passed;
         bool no_pivot_root;
         bool no_new_keyring;
         bool systemd_cgroup; /* linux.cgroupsPath is "slice:prefix:name"; systemd makes the scope */
@@ -133,6 +148,7 @@ struct engine_exec {
         size_t process_json_len;
         bool terminal;
         const int *stdio;
+        struct engine_passed passed;
 };
 
 /* process is NULL on failure. Success: execve has succeeded. */

@@ -101,7 +101,7 @@ int engine_exec(struct engine_container *c, const struct engine_exec *args, engi
                 void *userdata, struct engine_job **ret, struct error *err)
 {
         struct exec_job *exec;
-        int keep[6];
+        int keep[7];
         int r;
 
         if (!c->init || c->init->has_exited)
@@ -120,7 +120,8 @@ int engine_exec(struct engine_container *c, const struct engine_exec *args, engi
         keep[5] = c->config_fd;
         for (int i = 0; i < 3; i++)
                 keep[2 + i] = args->terminal ? -1 : args->stdio[i];
-        r = job_fork(&exec->job, keep, 6, true, err);
+        keep[6] = args->passed.map ? args->passed.pidfd : -1;
+        r = job_fork(&exec->job, keep, 7, true, err);
         exec->args = (struct engine_exec){0}; /* was borrowed */
         if (r < 0) {
                 job_deinit(&exec->job);

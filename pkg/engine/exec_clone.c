@@ -10,11 +10,14 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
 #include "pkg/base/cleanup.h"
+#include "pkg/base/limits.h"
 #include "pkg/engine/message.h"
+#include "pkg/engine/passed.h"
 #include "pkg/engine/stage.h"
 
 /*
@@ -35,12 +38,14 @@ static int join_namespaces(const struct init_args *args, struct error *err)
 
 static int prepare(const struct init_args *args, int sock, struct error *err)
 {
-        const int keep[] = {args->gate, args->join_pidfd, args->plan->proc_fd, sock};
+        const struct passed *passed = args->plan->options.passed;
+        int keep[4 + LIMIT_PASSED_FDS] = {args->gate, args->join_pidfd, args->plan->proc_fd, sock};
 
         if (init_join_cgroups(args, err) < 0 || child_set_cpus(args->plan, true, err) < 0 ||
             init_set_stdio(args, err) < 0)
                 return -1;
-        stage_close_others(keep, sizeof(keep) / sizeof(keep[0]));
+        memcpy(keep + 4, passed->fds, passed->n * sizeof(keep[0]));
+        stage_close_others(keep, 4 + passed->n);
         if (join_namespaces(args, err) < 0)
                 return -1;
         fd_close(args->join_pidfd);

@@ -21,6 +21,7 @@
 #include "pkg/engine/exec_clone.h"
 #include "pkg/engine/init.h"
 #include "pkg/engine/internal.h"
+#include "pkg/engine/passed.h"
 #include "pkg/engine/stage_init.h"
 
 enum { INIT_END_TIMEOUT_MS = 2000 };
@@ -31,6 +32,7 @@ struct exec_stage {
         struct stage *stage;
         struct plan *plan;
         struct cgroup cgroup;
+        struct passed passed;
         int init_pidfd;
         int gate;      /* the stage's end */
         int init_gate; /* the process's */
@@ -47,6 +49,7 @@ static int make_plan(struct exec_stage *es, struct error *err)
                 .terminal = es->args->terminal,
                 .personality = &facts->personality,
                 .memory_policy = &facts->memory_policy,
+                .passed = &es->passed,
         };
         struct plan_seccomp seccomp = {.flags = facts->seccomp_flags};
         struct oci_process *process;
@@ -55,6 +58,9 @@ static int make_plan(struct exec_stage *es, struct error *err)
                 return error_set(err, STATUS_UNIMPLEMENTED,
                                  "exec into a container without a mount namespace is not "
                                  "supported");
+        if (passed_take(&es->args->passed, es->stage->arena, &es->passed, err) < 0 ||
+            passed_make_way(&es->passed, &es->init_gate, err) < 0)
+                return -1;
         if (oci_process_parse(es->args->process_json, es->args->process_json_len, es->stage->arena,
                               &process, err) < 0)
                 return -1;

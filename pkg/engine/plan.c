@@ -17,6 +17,7 @@
 #include "pkg/base/error.h"
 #include "pkg/base/limits.h"
 #include "pkg/base/str.h"
+#include "pkg/engine/passed.h"
 #include "pkg/engine/plan_private.h"
 
 #define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -72,17 +73,49 @@ static struct plan *plan_alloc(const struct plan_options *options, struct arena 
         return plan;
 }
 
+/* In the place of one of that name, or behind all. */
+static void set_environment(struct plan_private *p, const char *prefix, char *text)
+{
+        size_t i = 0;
+
+        while (i < p->n_env && !str_has_prefix(p->envp[i], prefix))
+                i++;
+        p->envp[i] = text;
+        if (i == p->n_env)
+                p->n_env++;
+}
+
+/* The pid is known to the process itself only: child_exec(). */
+static int add_listen_environment(struct plan *plan)
+{
+        struct plan_private *p = plan->private_;
+        const struct passed *passed = plan->options.passed;
+        char *fds;
+
+        if (!passed || passed->n_listen == 0)
+                return 0;
+        fds = arena_printf(p->arena, "LISTEN_FDS=%u", passed->n_listen);
+        p->listen_pid = arena_printf(p->arena, LISTEN_PID_FORMAT, INT_MAX);
+        if (!fds || !p->listen_pid)
+                return -1;
+        set_environment(p, "LISTEN_FDS=", fds);
+        set_environment(p, "LISTEN_PID=", p->listen_pid);
+        return 0;
+}
+
 /* The process's environ with a free slot for HOME, and the PATH in it. */
 static int add_environment(struct plan *plan, struct error *err)
 {
         const struct oci_strings *env = &plan->process->env;
         struct plan_private *p = plan->private_;
 
-        p->envp = arena_calloc(p->arena, env->n + 2, sizeof(*p->envp));
+        p->envp = arena_calloc(p->arena, env->n + 4, sizeof(*p->envp));
         if (!p->envp)
                 return plan_no_memory(err);
         p->n_env = plan_unique_env(env, p->envp, p->arena);
         if (p->n_env == SIZE_MAX)
+                return plan_no_memory(err);
+        if (add_listen_environment(plan) < 0)
                 return plan_no_memory(err);
         p->search_path = DEFAULT_PATH;
         p->home_slot = p->n_env;

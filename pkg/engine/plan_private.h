@@ -67,6 +67,8 @@ struct plan_sysctl {
         enum oci_namespace_type type; /* whose it is */
 };
 
+#define LISTEN_PID_FORMAT "LISTEN_PID=%d"
+
 struct plan_private {
         struct arena *arena;
 
@@ -115,10 +117,11 @@ struct plan_private {
         const struct oci_memory_policy *memory_policy;
         bool make_time_namespace; /* before the clone, with offsets */
 
-        char **envp; /* process.env and room for HOME */
+        char **envp; /* process.env and room for HOME, LISTEN_FDS and LISTEN_PID */
         size_t n_env;
         bool has_home; /* HOME is there already */
         size_t home_slot;
+        char *listen_pid;        /* in envp, with room for the number; NULL: not asked for */
         const char *search_path; /* PATH of process.env */
 
         /* child */

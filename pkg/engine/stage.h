@@ -12,9 +12,10 @@
 
 #include "pkg/base/arena.h"
 #include "pkg/base/error.h"
+#include "pkg/base/limits.h"
 #include "pkg/oci/spec.h"
 
-enum { STAGE_KEEP_MAX = 16 };
+enum { STAGE_KEEP_MAX = 16 + LIMIT_PASSED_FDS };
 
 /* What a stage may allocate: config.json of the greatest size, parsed, and its plan. */
 #define STAGE_ARENA_BUDGET ((size_t)128 << 20)

@@ -180,16 +180,18 @@ static int begin_job(struct container *c, struct error *err)
                 .binary = options->binary,
                 .root = options->root,
         };
+        int r;
 
         if (!args.mounts)
                 return error_set(err, STATUS_RESOURCE_EXHAUSTED, "%zu mounts: no memory",
                                  request->n_rootfs);
+        args.passed = passed_for_executor(&c->init->passed);
         c->n_jobs++;
-        if (executor->ops->create(executor->impl, &args, on_created, c, &c->create_job, err) < 0) {
+        r = executor->ops->create(executor->impl, &args, on_created, c, &c->create_job, err);
+        passed_deinit(&c->init->passed);
+        if (r < 0)
                 c->n_jobs--;
-                return -1;
-        }
-        return 0;
+        return r;
 }
 
 static void on_stdio(const struct error *err, struct process *p)
@@ -208,7 +210,8 @@ static int begin(struct container *c, struct error *err)
                                  c->create_options->binary);
         c->io_uid = c->create_options->io_uid;
         c->io_gid = c->create_options->io_gid;
-        if (process_open_stdio(c->init, err) < 0)
+        if (passed_of_call(&c->init->passed, c->create, err) < 0 ||
+            process_open_stdio(c->init, err) < 0)
                 return -1;
         return process_await_stdio(c->init, on_stdio) ? 0 : begin_job(c, err);
 }

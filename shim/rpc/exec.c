@@ -75,6 +75,12 @@ void rpc_exec(struct ttrpc_call *call, const ProtobufCMessage *message, void *us
                 return;
         }
         p->spec_len = request->spec->value.len;
+        if (passed_of_call(&p->passed, call, &err) < 0) {
+                c->n_execs--;
+                process_free(p);
+                ttrpc_call_fail_error(call, &err);
+                return;
+        }
         publisher_publish_take(c->server->publisher, task_event_exec_added(c->id, p->exec_id));
         service_reply_empty(call);
 }

@@ -143,11 +143,13 @@ static void start_exec_job(struct process *p)
                 .process_json_len = p->spec_len,
                 .terminal = p->terminal,
                 .stdio = p->terminal ? NULL : io_stdio_child_fds(p->stdio),
+                .passed = passed_for_executor(&p->passed),
         };
         struct error err = ERROR_INIT;
         int r = c->executor->ops->exec(c->impl, &args, on_exec_started, p, &p->start_job, &err);
 
         free(TAKE_PTR(p->spec));
+        passed_deinit(&p->passed);
         if (r < 0)
                 on_exec_started(&err, NULL, -1, p);
 }
