@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """belay as an OCI runtime's command line: what containerd-shim-runc-v2, conmon and conformance suites call."""
 import array
+import contextlib
+import fcntl
 import json
 import os
 import pathlib
@@ -335,6 +337,76 @@ def test_ps_takes_options_and_a_stopped_container_has_no_processes(oci):
     oci.wait_stopped(c.id)
     assert json.loads(oci("ps", "-f", "json", c.id).stdout) == []
     assert len(oci("ps", c.id).stdout.splitlines()) == 1
+
+
+LIST_FDS = "for f in 0 1 2 3 4 5 6 7 8 9; do test -e /proc/self/fd/$f && printf %s $f; done; echo"
+
+
+@contextlib.contextmanager
+def with_fds(files):
+    """For subprocess: those files at those numbers, from 3 on, and nothing else."""
+    copies = {fd: fcntl.fcntl(file, fcntl.F_DUPFD_CLOEXEC, 200) for fd, file in files.items()}
+
+    def place():
+        for fd in range(3, 10):
+            if fd in copies:
+                os.dup2(copies[fd], fd)
+            else:
+                os.closerange(fd, fd + 1)
+    yield {"preexec_fn": place, "pass_fds": tuple(copies)}
+    for copy in copies.values():
+        os.close(copy)
+
+
+def test_descriptors_are_preserved_for_the_process_alone(oci):
+    names = {fd: oci.lab.new_path(f"fd{fd}") for fd in (3, 5, 9)}
+    for fd, name in names.items():
+        name.write_text(f"{fd}\n")
+    files = {fd: os.open(name, os.O_RDWR | os.O_APPEND) for fd, name in names.items()}
+    out, seen = oci.lab.new_path("out"), oci.lab.new_path("seen")
+    c = oci.container("sh", "-c", LIST_FDS + "; cat <&5; echo written >&3; env | grep LISTEN; exec sleep 1000")
+    hook = {"path": "/bin/sh", "args": ["sh", "-c", "ls -l /proc/$$/fd >> %s" % seen]}
+    c.config["hooks"] = {"createRuntime": [hook], "createContainer": [hook]}
+    with with_fds(files) as more:
+        oci.create(c, "--preserve-fds", 5, output=out, **more)
+    oci("start", c.id)
+    host.wait_for(lambda: out.read_text().count("\n") >= 2, "the container's output")
+    assert out.read_text() == "01235\n5\n"
+    assert names[3].read_text() == "3\nwritten\n"
+    assert "fd3" not in seen.read_text() and "fd5" not in seen.read_text()
+    pid = oci.state(c.id)["pid"]
+    with with_fds(files) as more:
+        assert oci("exec", "--preserve-fds", 1, c.id, "sh", "-c", LIST_FDS, **more).stdout == b"0123\n"
+        assert oci("exec", c.id, "sh", "-c", LIST_FDS, **more).stdout == b"012\n"
+    for process in oci.lab.processes():
+        if process != pid:
+            links = {os.readlink(f"/proc/{process}/fd/{fd}") for fd in os.listdir(f"/proc/{process}/fd")}
+            assert not links & {str(name) for name in names.values()}
+    for fd in files.values():
+        os.close(fd)
+
+
+def test_listening_sockets_are_passed_on(oci):
+    sock = socket.socket(socket.AF_UNIX)
+    sock.bind(str(oci.lab.new_path("sock")))
+    sock.listen()
+    c = oci.container("sleep", "1000")
+    oci.create(c)
+    oci("start", c.id)
+    script = LIST_FDS + "; echo $LISTEN_FDS; test $LISTEN_PID = $$ && echo mine"
+    with with_fds({3: sock.fileno()}) as more:
+        oci.env["LISTEN_FDS"] = "1"
+        assert oci("exec", c.id, "sh", "-c", script, **more).stdout == b"0123\n1\nmine\n"
+        oci.env["LISTEN_PID"] = "1"
+        assert oci("exec", c.id, "sh", "-c", LIST_FDS, **more).stdout == b"012\n"
+    sock.close()
+
+
+@pytest.mark.parametrize("words", [["--preserve-fds", "257"], ["--preserve-fds", "-1"], ["--preserve-fds", "x"]])
+def test_a_bad_number_of_descriptors_is_refused(oci, words):
+    c = oci.container("true")
+    c.bundle.write()
+    assert b"--preserve-fds" in oci("create", "-b", c.bundle.path, *words, c.id, status=2).stderr
 
 
 @pytest.mark.parametrize("words", [["events"], ["events", "--stats"]])
