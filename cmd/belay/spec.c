@@ -414,6 +414,31 @@ static void add_user_namespace(struct json_object *linux_object)
         json_object_object_del(linux_object, "resources");
 }
 
+/* Only one group is mapped, and tty is not it. */
+static void drop_group_of_devpts(struct json_object *config)
+{
+        struct json_object *mounts = NULL;
+        size_t n;
+
+        if (!json_object_object_get_ex(config, "mounts", &mounts))
+                return;
+        n = json_object_array_length(mounts);
+        for (size_t i = 0; i < n; i++) {
+                struct json_object *mount = json_object_array_get_idx(mounts, i);
+                struct json_object *options = NULL;
+                struct json_object *left = json_object_new_array();
+
+                json_object_object_get_ex(mount, "options", &options);
+                for (size_t k = 0; options && k < json_object_array_length(options); k++) {
+                        struct json_object *option = json_object_array_get_idx(options, k);
+
+                        if (!str_has_prefix(json_object_get_string(option), "gid="))
+                                json_object_array_add(left, json_object_get(option));
+                }
+                json_object_object_add(mount, "options", left);
+        }
+}
+
 int spec_template(bool rootless, char **ret_json, struct error *err)
 {
         _cleanup_(json_free_p) struct json_object *config = NULL;
@@ -427,7 +452,9 @@ int spec_template(bool rootless, char **ret_json, struct error *err)
         json_object_object_add(config, "hostname", json_object_new_string("belay"));
         json_object_object_add(root, "path", json_object_new_string("rootfs"));
         json_object_object_add(root, "readonly", json_object_new_boolean(true));
-        if (rootless)
+        if (rootless) {
                 add_user_namespace(linux_object);
+                drop_group_of_devpts(config);
+        }
         return print_json(config, ret_json, err);
 }

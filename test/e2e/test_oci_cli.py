@@ -339,6 +339,18 @@ def test_ps_takes_options_and_a_stopped_container_has_no_processes(oci):
     assert len(oci("ps", c.id).stdout.splitlines()) == 1
 
 
+def test_the_spec_of_a_user_namespace_runs(oci):
+    c = oci.container("true")
+    c.bundle.write()
+    (c.bundle.path / "config.json").unlink()
+    oci("spec", "--rootless", "-b", c.bundle.path)
+    config = json.loads((c.bundle.path / "config.json").read_text())
+    config["process"].update(terminal=False, args=["cat", "/proc/self/uid_map"])
+    (c.bundle.path / "config.json").write_text(json.dumps(config))
+    done = oci("run", "-b", c.bundle.path, c.id)
+    assert done.stdout.split() == [b"0", b"0", b"1"]
+
+
 LIST_FDS = "for f in 0 1 2 3 4 5 6 7 8 9; do test -e /proc/self/fd/$f && printf %s $f; done; echo"
 
 
@@ -370,7 +382,7 @@ def test_descriptors_are_preserved_for_the_process_alone(oci):
     with with_fds(files) as more:
         oci.create(c, "--preserve-fds", 5, output=out, **more)
     oci("start", c.id)
-    host.wait_for(lambda: out.read_text().count("\n") >= 2, "the container's output")
+    host.wait_for(lambda: "written" in names[3].read_text(), "the container to write")
     assert out.read_text() == "01235\n5\n"
     assert names[3].read_text() == "3\nwritten\n"
     assert "fd3" not in seen.read_text() and "fd5" not in seen.read_text()
