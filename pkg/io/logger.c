@@ -375,7 +375,7 @@ int io_logger_new(struct io_logger **ret, const struct io_logger_config *config,
         logger->loop = config->loop;
         logger->reaper = config->reaper;
         logger->events = config->events;
-        logger->must_say_ready = config->uri->target == IO_TARGET_BINARY_V2;
+        logger->must_say_ready = config->uri->target != IO_TARGET_BINARY;
         logger->ready_fd = -1;
         logger->status_fd = -1;
         for (int i = 0; i < IO_LOGGER_STREAMS; i++) {
@@ -405,9 +405,20 @@ bool io_logger_has_ended(const struct io_logger *logger)
         return logger->ended;
 }
 
+struct io_ring *io_logger_ring(const struct io_logger *logger)
+{
+        return logger_program_ring(logger->program);
+}
+
+const struct log_counters *io_logger_counters(const struct io_logger *logger)
+{
+        return logger_program_counters(logger->program);
+}
+
 struct io_logger_status io_logger_status(const struct io_logger *logger)
 {
         return (struct io_logger_status){
+                .pid = logger->pid,
                 .n_restarts = logger->n_restarts,
                 .bytes_dropped = logger->bytes_dropped,
                 .has_all = logger->has_all,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A logging program: a child process that reads a container's stdout and stderr from pipes. No byte
+ * A logging program: a child process that reads a container's stdout and stderr from pipes. It is
+ * somebody's binary, or for log:// a fork of the shim that keeps a log file (pkg/log). No byte
  * passes through the shim, which keeps a reading end of each pipe: so a program that dies costs the
  * container nothing, and its successor goes on where it has stopped reading. What it had read and
  * not yet stored is lost with it.
@@ -16,9 +17,12 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "pkg/base/error.h"
+#include "pkg/io/ring.h"
 #include "pkg/io/uri.h"
+#include "pkg/log/log.h"
 #include "pkg/loop/loop.h"
 #include "pkg/reaper/reaper.h"
 
@@ -41,7 +45,7 @@ struct io_logger_events {
 struct io_logger_config {
         struct loop *loop;
         struct reaper *reaper;
-        const struct io_uri *uri; /* of binary:// or binary-v2:// */
+        const struct io_uri *uri; /* of binary://, binary-v2:// or log:// */
         const char *id;           /* CONTAINER_ID: the container's or the exec's */
         const char *runtime_namespace;
         struct io_logger_events events;
@@ -64,8 +68,14 @@ void io_logger_stop(struct io_logger *logger);
 bool io_logger_has_ended(const struct io_logger *logger);
 
 struct io_logger_status {
+        pid_t pid; /* 0: none at present */
         unsigned n_restarts;
         uint64_t bytes_dropped; /* thrown away after the last restart */
         bool has_all;           /* it has ended, after it had read all output */
 };
 struct io_logger_status io_logger_status(const struct io_logger *logger);
+
+/* Of log://: the last output, and what its writer counts; NULL for a binary. They are the logger's.
+ */
+struct io_ring *io_logger_ring(const struct io_logger *logger);
+const struct log_counters *io_logger_counters(const struct io_logger *logger);

@@ -11,15 +11,24 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "pkg/base/fd.h"
 
-enum { FD_OUT = 3, FD_ERR = 4, FD_READY = 5, FD_FIRST_FREE = 6 };
+enum { FD_OUT = 3, FD_ERR = 4, FD_READY = 5, FD_RING = 6, FD_FIRST_FREE = 7 };
 
 struct logger_program {
+        char *path; /* of the binary, or of the log */
+
+        /* Of a binary. */
         char **argv; /* NULL-terminated, like envp */
         char **envp;
+
+        /* Of log://. */
+        bool is_log;
+        struct log_writer writer;
+        struct io_ring *ring;
 };
 
 static void strings_free(char **strings)
@@ -35,6 +44,9 @@ struct logger_program *logger_program_free(struct logger_program *program)
                 return NULL;
         strings_free(program->argv);
         strings_free(program->envp);
+        log_counters_free(program->writer.counters);
+        io_ring_free(program->ring);
+        free(program->path);
         free(program);
         return NULL;
 }
@@ -76,17 +88,53 @@ static char **make_envp(const char *id, const char *runtime_namespace)
         return NULL;
 }
 
+static void on_output(int stream, uint64_t time_ns, const void *data, size_t len, void *userdata)
+{
+        io_ring_write(userdata, (uint8_t)stream, time_ns, data, len);
+}
+
+static int make_writer(struct logger_program *program, const struct io_uri *uri, struct error *err)
+{
+        struct log_config *config = &program->writer.config;
+        int r;
+
+        log_config_init(config, program->path);
+        for (size_t i = 0; i < uri->n_params; i++) {
+                if (log_config_set(config, uri->params[i].key, uri->params[i].value, err) < 0)
+                        return -1;
+        }
+        r = log_counters_new(&program->writer.counters);
+        if (r < 0)
+                return error_errno(err, -r, "log '%s'", program->path);
+        program->writer.out = FD_OUT;
+        program->writer.err = FD_ERR;
+        if (config->ring_size == 0)
+                return 0;
+        if (io_ring_new(&program->ring, (size_t)config->ring_size, err) < 0)
+                return -1;
+        program->writer.on_output = on_output;
+        program->writer.userdata = program->ring;
+        return 0;
+}
+
 int logger_program_new(struct logger_program **ret, const struct io_uri *uri, const char *id,
                        const char *runtime_namespace, struct error *err)
 {
         _cleanup_(logger_program_free_p) struct logger_program *program =
                 calloc(1, sizeof(*program));
 
-        if (program) {
+        if (!program)
+                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "logging binary: no memory");
+        program->is_log = uri->target == IO_TARGET_LOG;
+        program->path = strdup(uri->path);
+        if (program->path && program->is_log) {
+                if (make_writer(program, uri, err) < 0)
+                        return -1;
+        } else if (program->path) {
                 program->argv = make_argv(uri);
                 program->envp = make_envp(id, runtime_namespace);
         }
-        if (!program || !program->argv || !program->envp)
+        if (!program->path || (!program->is_log && (!program->argv || !program->envp)))
                 return error_set(err, STATUS_RESOURCE_EXHAUSTED, "logging binary: no memory");
         *ret = TAKE_PTR(program);
         return 0;
@@ -94,7 +142,17 @@ int logger_program_new(struct logger_program **ret, const struct io_uri *uri, co
 
 const char *logger_program_name(const struct logger_program *program)
 {
-        return program->argv[0];
+        return program->path;
+}
+
+struct io_ring *logger_program_ring(const struct logger_program *program)
+{
+        return program->ring;
+}
+
+const struct log_counters *logger_program_counters(const struct logger_program *program)
+{
+        return program->writer.counters;
 }
 
 /* ---- In the child ---- */
@@ -127,20 +185,49 @@ static int set_descriptors(const int sources[], int n)
         return 0;
 }
 
-static _Noreturn void child_main(const struct logger_program *program, const int streams[2],
-                                 int ready, int status)
+/* Returns an errno when the log cannot be opened. The fork goes on as the log's writer, with
+ * nothing of the shim's but its memory as it was. */
+static int child_log(struct logger_program *program, int status)
+{
+        struct error err = ERROR_INIT;
+
+        if (status > FD_FIRST_FREE)
+                (void)close_range(FD_FIRST_FREE, (unsigned)status - 1, 0);
+        (void)close_range((unsigned)status + 1, ~0U, 0);
+        if (program->ring)
+                io_ring_set_fd(program->ring, FD_RING);
+        if (log_writer_open(&program->writer, &err) < 0)
+                return err.errnum;
+        fd_close(status);
+        (void)fd_write_all(FD_READY, "", 1);
+        fd_close(FD_READY);
+        _exit(log_writer_run(&program->writer));
+}
+
+static int child_binary(const struct logger_program *program)
+{
+        fd_close(FD_RING);
+        (void)execve(program->argv[0], program->argv, program->envp);
+        return errno;
+}
+
+static _Noreturn void child_main(struct logger_program *program, const int streams[2], int ready,
+                                 int status)
 {
         int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-        const int sources[] = {null, null, null, streams[0], streams[1], ready};
-        int errnum;
+        int ring = program->ring ? io_ring_fd(program->ring) : null;
+        const int sources[] = {null, null, null, streams[0], streams[1], ready, ring};
+        int errnum = 0;
 
         reset_signals();
+        (void)prctl(PR_SET_NAME, "belay-log");
         (void)close_range(FD_OUT, ~0U, CLOSE_RANGE_CLOEXEC);
         status = fcntl(status, F_DUPFD_CLOEXEC, FD_FIRST_FREE);
-        if (null >= 0 && status >= 0 &&
-            set_descriptors(sources, (int)(sizeof(sources) / sizeof(sources[0]))) == 0)
-                (void)execve(program->argv[0], program->argv, program->envp);
-        errnum = errno;
+        if (null < 0 || status < 0 ||
+            set_descriptors(sources, (int)(sizeof(sources) / sizeof(sources[0]))) < 0)
+                errnum = errno;
+        if (errnum == 0)
+                errnum = program->is_log ? child_log(program, status) : child_binary(program);
         (void)fd_write_all(status, &errnum, sizeof(errnum));
         _exit(EXIT_FAILURE);
 }
@@ -158,8 +245,8 @@ static int pipe_new(int *ret_read, int *ret_write)
         return fd_set_nonblock(ends[0], 1);
 }
 
-pid_t logger_program_start(const struct logger_program *program, const int streams[2],
-                           int *ret_ready, int *ret_status, struct error *err)
+pid_t logger_program_start(struct logger_program *program, const int streams[2], int *ret_ready,
+                           int *ret_status, struct error *err)
 {
         _cleanup_close_ int ready = -1;
         _cleanup_close_ int their_ready = -1;
@@ -171,10 +258,10 @@ pid_t logger_program_start(const struct logger_program *program, const int strea
         if (r == 0)
                 r = pipe_new(&status, &their_status);
         if (r < 0)
-                return error_errno(err, -r, "logging binary '%s': pipe", program->argv[0]);
+                return error_errno(err, -r, "logging binary '%s': pipe", program->path);
         pid = fork();
         if (pid < 0)
-                return error_errno(err, errno, "logging binary '%s': fork", program->argv[0]);
+                return error_errno(err, errno, "logging binary '%s': fork", program->path);
         if (pid == 0)
                 child_main(program, streams, their_ready, their_status);
         *ret_ready = TAKE_FD(ready);
@@ -188,5 +275,6 @@ int logger_program_check(const struct logger_program *program, int status_fd, st
 
         if (status_fd < 0 || read(status_fd, &errnum, sizeof(errnum)) != (ssize_t)sizeof(errnum))
                 return 0;
-        return error_errno(err, errnum, "exec logging binary '%s'", program->argv[0]);
+        return error_errno(err, errnum, "%s '%s'",
+                           program->is_log ? "open log" : "exec logging binary", program->path);
 }

@@ -28,6 +28,7 @@
 
 #include "pkg/base/cleanup.h"
 #include "pkg/base/clock.h"
+#include "pkg/log/log.h"
 
 enum {
         CHUNK = 4096,         /* what one read of a pty's master gives at most */
@@ -59,6 +60,7 @@ struct io_relay {
         bool starved;    /* no memory: try again later */
         bool line_begun; /* the input so far does not end with a whole line */
         size_t tail;     /* bytes read since the exit */
+        struct io_ring *ring;
         void (*fn)(void *userdata);
         void *userdata;
 };
@@ -115,6 +117,20 @@ static ssize_t read_chunk(int fd, char *buf)
         return n;
 }
 
+static void ring_add(struct io_relay *relay, size_t n)
+{
+        struct timespec now = clock_realtime();
+
+        io_ring_write(relay->ring, LOG_STDOUT,
+                      (uint64_t)now.tv_sec * NSEC_PER_SEC + (uint64_t)now.tv_nsec,
+                      relay->to_output.data, n);
+}
+
+void io_relay_set_ring(struct io_relay *relay, struct io_ring *ring)
+{
+        relay->ring = ring;
+}
+
 static void end_close(struct loop_io **io, int *fd)
 {
         *io = loop_io_free(*io);
@@ -162,6 +178,8 @@ static bool output_pump(struct io_relay *relay)
                 }
                 relay->hung_up = false;
                 relay->to_output.len = (size_t)n;
+                if (relay->ring)
+                        ring_add(relay, (size_t)n);
                 if (relay->exited)
                         relay->tail += (size_t)n;
         }

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "pkg/base/error.h"
+#include "pkg/io/ring.h"
 #include "pkg/loop/loop.h"
 
 struct io_relay;
@@ -22,6 +23,9 @@ struct io_relay;
 int io_relay_new_take(struct io_relay **ret, struct loop *loop, int master, int input, int output,
                       void (*fn)(void *userdata), void *userdata, struct error *err);
 struct io_relay *io_relay_free(struct io_relay *relay);
+
+/* What is read of the terminal is written there, too; borrowed, and must outlive the relay. */
+void io_relay_set_ring(struct io_relay *relay, struct io_ring *ring);
 
 /* No more input; what the process has written so far is still relayed, and then it is over. */
 void io_relay_process_exited(struct io_relay *relay);

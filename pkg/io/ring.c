@@ -247,3 +247,8 @@ void io_ring_wait(struct io_ring *ring, int change)
 {
         atomic_fetch_add_explicit(&ring->shared->n_waiting, change, memory_order_seq_cst);
 }
+
+void io_ring_set_fd(struct io_ring *ring, int fd)
+{
+        ring->event_fd = fd;
+}

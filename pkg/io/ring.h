@@ -52,4 +52,7 @@ int io_ring_read(const struct io_ring *ring, uint64_t *place, struct io_ring_chu
  * -1.
  */
 int io_ring_fd(const struct io_ring *ring);
+
+/* In a fork that writes, and in which the eventfd has another number. */
+void io_ring_set_fd(struct io_ring *ring, int fd);
 void io_ring_wait(struct io_ring *ring, int change);

@@ -26,7 +26,8 @@
 #include "pkg/io/stream.h"
 #include "pkg/io/uri.h"
 
-enum { STREAMS = 3 };
+/* What is kept of a terminal's output for those who attach: some screens of it. */
+enum { STREAMS = 3, RELAY_RING = 64 << 10 };
 
 #define LATE_PAUSE_MIN_NS (10 * NSEC_PER_MSEC) /* doubled up to the other one */
 #define LATE_PAUSE_MAX_NS (640 * NSEC_PER_MSEC)
@@ -55,6 +56,7 @@ struct io_stdio {
         bool relay_ended;
         char *console; /* the socket that gets the terminal; NULL: we relay */
         struct io_logger *logger;
+        struct io_ring *ring; /* of the relay, without a logger */
         void (*ready_fn)(const struct error *err, void *userdata);
         void *ready_userdata;
         void (*report_fn)(const char *text, void *userdata);
@@ -166,8 +168,9 @@ static int stream_open(struct io_stream *ret, int stream, const struct io_uri *u
                                  "stdio scheme 'console' is for stdout of a terminal");
         case IO_TARGET_BINARY:
         case IO_TARGET_BINARY_V2:
+        case IO_TARGET_LOG:
                 return error_set(err, STATUS_INVALID_ARGUMENT,
-                                 "a logging binary is named by stdout, for both outputs");
+                                 "a log or logging binary is named by stdout, for both outputs");
         }
         return error_set(err, STATUS_INTERNAL, "unknown stdio target");
 }
@@ -213,7 +216,8 @@ static int stdio_open_outputs(struct io_stdio *s, const struct io_stdio_config *
                 s->console = TAKE_PTR(out.path);
                 return 0;
         }
-        if (out.target == IO_TARGET_BINARY || out.target == IO_TARGET_BINARY_V2) {
+        if (out.target == IO_TARGET_BINARY || out.target == IO_TARGET_BINARY_V2 ||
+            out.target == IO_TARGET_LOG) {
                 r = open_logger(s, &out, config, err);
                 return r < 0 ? error_prefix(err, "%s", stream_names[1]) : 0;
         }
@@ -267,6 +271,7 @@ struct io_stdio *io_stdio_free(struct io_stdio *s)
                 io_logger_free(s->logger);
         io_stdio_close_child_fds(s);
         io_relay_free(s->relay);
+        io_ring_free(s->ring);
         free(s->console);
         fd_close(s->relay_input);
         fd_close(s->relay_output);
@@ -368,6 +373,8 @@ int io_stdio_attach_terminal_take(struct io_stdio *s, int master, struct error *
                 return -1;
         s->relay_input = -1;
         s->relay_output = -1;
+        if (!s->logger && io_ring_new(&s->ring, RELAY_RING, NULL) == 0)
+                io_relay_set_ring(s->relay, s->ring);
         if (s->has_size)
                 (void)io_relay_resize(s->relay, s->width, s->height, NULL);
         if (s->exited)
@@ -455,6 +462,8 @@ static const char *target_kind(enum io_target target)
         case IO_TARGET_BINARY:
         case IO_TARGET_BINARY_V2:
                 return "logger";
+        case IO_TARGET_LOG:
+                return "log";
         }
         return "unknown";
 }
@@ -470,8 +479,15 @@ struct io_stdio_status io_stdio_status(const struct io_stdio *s)
                 struct io_logger_status logger = io_logger_status(s->logger);
 
                 status.is_complete = s->drained && logger.has_all;
+                status.logger_pid = logger.pid;
                 status.n_restarts = logger.n_restarts;
                 status.bytes_dropped = logger.bytes_dropped;
+                status.log = io_logger_counters(s->logger);
         }
         return status;
+}
+
+struct io_ring *io_stdio_ring(const struct io_stdio *s)
+{
+        return s->logger ? io_logger_ring(s->logger) : s->ring;
 }

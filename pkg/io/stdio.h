@@ -23,6 +23,8 @@
  *
  * - binary://, binary-v2://, in stdout: a logging program (logger.h) reads both outputs.
  *
+ * - log://, in stdout: both outputs go into a file that the shim's own log writer keeps (pkg/log).
+ *
  * - console:///PATH, in stdout and with a terminal: the pty's master is sent to that socket
  *   (console.h), and the shim relays nothing.
  *
@@ -32,8 +34,11 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "pkg/base/error.h"
+#include "pkg/io/ring.h"
+#include "pkg/log/log.h"
 #include "pkg/loop/loop.h"
 #include "pkg/reaper/reaper.h"
 
@@ -104,9 +109,16 @@ void io_stdio_on_drained(struct io_stdio *s, void (*fn)(void *userdata), void *u
 bool io_stdio_stop(struct io_stdio *s);
 
 struct io_stdio_status {
-        const char *kind;    /* of stdout: "none", "path", "file", "fd", "console", "logger" */
+        const char *kind;    /* of stdout: "none", "path", "file", "fd", "console", "logger",
+                              * "log" */
         bool is_complete;    /* all output is where it should be, as far as the shim knows */
+        pid_t logger_pid;    /* of a logging program; 0: none, or it has ended */
         unsigned n_restarts; /* of a logging program */
         uint64_t bytes_dropped;
+        const struct log_counters *log; /* of log://; else NULL. Valid as long as the stdio. */
 };
 struct io_stdio_status io_stdio_status(const struct io_stdio *s);
+
+/* The last output, for those who look at it: of a terminal that is relayed, and of log://. NULL
+ * without. It is the stdio's. */
+struct io_ring *io_stdio_ring(const struct io_stdio *s);

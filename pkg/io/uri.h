@@ -18,6 +18,7 @@ enum io_target {
         IO_TARGET_CONSOLE,   /* console://: a socket that is sent the terminal's master */
         IO_TARGET_BINARY,    /* binary://: a program that reads the streams, with arguments */
         IO_TARGET_BINARY_V2, /* binary-v2://: the same; it must say when it is ready */
+        IO_TARGET_LOG,       /* log://: a file that the shim's own log writer keeps */
 };
 
 struct io_uri_param {

@@ -403,6 +403,89 @@ static void freeing_kills_it(void **state)
         f->s = io_stdio_free(f->s);
 }
 
+/* ---- log:// ---- */
+
+static void open_log_uri(struct fixture *f, const char *params)
+{
+        snprintf(f->uri, sizeof(f->uri), "log://%s?%s", f->log, params);
+        open_uri(f, f->uri, false);
+        if (f->ready_code != STATUS_OK)
+                fail_msg("%s", f->ready_text);
+        f->out = fcntl(io_stdio_child_fds(f->s)[1], F_DUPFD_CLOEXEC, 0);
+        f->err = fcntl(io_stdio_child_fds(f->s)[2], F_DUPFD_CLOEXEC, 0);
+        io_stdio_close_child_fds(f->s);
+}
+
+static void a_log_is_written_and_counted(void **state)
+{
+        struct fixture *f = *state;
+
+        open_log_uri(f, "format=raw");
+        assert_int_equal(fd_write_all(f->out, "hello", 5), 0);
+        close_container(f);
+        run_until_drained(f);
+        expect_log(f, "hello");
+        assert_true(io_stdio_status(f->s).is_complete);
+        assert_string_equal(io_stdio_status(f->s).kind, "log");
+        assert_int_equal(atomic_load(&io_stdio_status(f->s).log->bytes), 5);
+}
+
+static void the_last_output_of_a_log_can_be_looked_at(void **state)
+{
+        struct fixture *f = *state;
+        struct io_ring_chunk chunk;
+        static char buf[65536];
+        uint64_t place = 0;
+
+        open_log_uri(f, "ring=8k");
+        assert_int_equal(fd_write_all(f->err, "seen", 4), 0);
+        close_container(f);
+        run_until_drained(f);
+        assert_int_equal(io_ring_read(io_stdio_ring(f->s), &place, &chunk, buf), 1);
+        assert_int_equal(chunk.stream, LOG_STDERR);
+        assert_int_equal(chunk.len, 4);
+        assert_memory_equal(buf, "seen", 4);
+}
+
+static void a_writer_of_a_log_has_nothing_of_the_shim_s(void **state)
+{
+        struct fixture *f = *state;
+        int held = open("/dev/null", O_RDONLY | O_CLOEXEC);
+        char path[64];
+        DIR *dir;
+        int n = 0;
+
+        open_log_uri(f, "ring=0");
+        snprintf(path, sizeof(path), "/proc/%d/fd", (int)io_stdio_status(f->s).logger_pid);
+        dir = opendir(path);
+        assert_non_null(dir);
+        for (struct dirent *e = readdir(dir); e; e = readdir(dir))
+                n += e->d_name[0] != '.';
+        closedir(dir);
+        fd_close(held);
+        assert_in_range(n, 5, 7); /* 0 to 4, what stands for the ring, and the log */
+}
+
+static void a_log_that_cannot_be_opened_is_an_error(void **state)
+{
+        struct fixture *f = *state;
+
+        open_uri(f, "log:///proc/nowhere/log", false);
+        assert_string_equal(f->ready_text,
+                            "open log '/proc/nowhere/log': No such file or directory");
+}
+
+static void a_bad_parameter_is_refused_by_name(void **state)
+{
+        struct fixture *f = *state;
+        const struct io_stdio_config config = {
+                .loop = f->loop, .reaper = f->reaper, .out = "log:///tmp/x?polic=drop"};
+        struct error err = ERROR_INIT;
+
+        assert_int_equal(io_stdio_open(&f->s, &config, &err), -1);
+        assert_string_equal(err.msg, "stdout: unknown log parameter 'polic'");
+}
+
 int main(int argc, char **argv)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -417,6 +500,11 @@ int main(int argc, char **argv)
                 T(one_that_does_not_end_is_told_to),
                 T(a_child_that_holds_a_stream_keeps_it_open),
                 T(freeing_kills_it),
+                T(a_log_is_written_and_counted),
+                T(the_last_output_of_a_log_can_be_looked_at),
+                T(a_writer_of_a_log_has_nothing_of_the_shim_s),
+                T(a_log_that_cannot_be_opened_is_an_error),
+                T(a_bad_parameter_is_refused_by_name),
         };
 #undef T
 
