@@ -197,7 +197,9 @@ static int make_parts(struct shim_server *server, const struct shim_server_optio
         if (publisher_new(&server->publisher, &publisher, err) < 0 ||
             ttrpc_server_new(&server->ttrpc, server->loop, &ttrpc, err) < 0)
                 return -1;
-        return service_register(server, err);
+        if (service_register(server, err) < 0)
+                return -1;
+        return service_belay_register(server, err);
 }
 
 int shim_server_new(struct shim_server **ret, const struct shim_server_options *options,

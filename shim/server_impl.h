@@ -27,6 +27,8 @@ struct shim_server {
 
         struct ttrpc_server *ttrpc;
         ttrpc_handler handlers[SERVICE_METHODS_MAX];
+        ttrpc_handler belay_handlers[SERVICE_BELAY_METHODS_MAX];
+        enum ttrpc_kind belay_kinds[SERVICE_BELAY_METHODS_MAX];
         struct publisher *publisher;
 
         struct container *creating;  /* a Create is under way; not seen by clients */

@@ -15,9 +15,12 @@ struct container;
 struct process;
 struct process_exit;
 
-enum { SERVICE_METHODS_MAX = 24 };
+enum { SERVICE_METHODS_MAX = 24, SERVICE_BELAY_METHODS_MAX = 16 };
 
 int service_register(struct shim_server *server, struct error *err);
+
+/* belay's own service (service_belay.c). */
+int service_belay_register(struct shim_server *server, struct error *err);
 
 /* The container or process that a request names. When there is none the call is answered, with
  * NOT_FOUND in containerd's words, and NULL is returned. */

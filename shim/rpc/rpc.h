@@ -30,6 +30,9 @@ void rpc_update(struct ttrpc_call *call, const ProtobufCMessage *message, void *
 /* Stats and Checkpoint. */
 void rpc_unsupported(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata);
 
+/* Of belay.v1.Belay; see proto/belay/v1/belay.proto. */
+void rpc_status(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata);
+
 /* Ends the Create under way early; it is answered with a failure, soon. */
 void rpc_create_abort(struct container *container);
 

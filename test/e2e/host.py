@@ -132,6 +132,10 @@ def hierarchies():
     return [CGROUP_ROOT] if V2 else list(CGROUP_ROOT.iterdir())
 
 
+def mount_tmpfs(path, options):
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", path], check=True)
+
+
 def make_cgroup(name):
     """The same path in every hierarchy."""
     paths = [h / name.lstrip("/") for h in hierarchies()]

@@ -26,6 +26,7 @@ def _generate():
 
 _generate()
 
+belay = importlib.import_module("belay.v1.belay_pb2")
 envelope = importlib.import_module("ttrpc_pb2")
 task = importlib.import_module("containerd.task.v2.task_pb2")
 task_v3 = importlib.import_module("containerd.task.v3.task_pb2")
@@ -39,6 +40,7 @@ runtimeoptions = importlib.import_module("runtimeoptions.v1.options_pb2")
 bootstrap = importlib.import_module("containerd.runtime.bootstrap.v1.bootstrap_pb2")
 any_pb2 = importlib.import_module("google.protobuf.any_pb2")
 
+BELAY = belay.DESCRIPTOR.services_by_name["Belay"]
 TASK_V2 = task.DESCRIPTOR.services_by_name["Task"]
 TASK_V3 = task_v3.DESCRIPTOR.services_by_name["Task"]
 

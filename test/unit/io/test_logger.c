@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "pkg/base/cleanup.h"
@@ -395,12 +396,19 @@ static void a_child_that_holds_a_stream_keeps_it_open(void **state)
         expect_log(f, "late");
 }
 
-static void freeing_kills_it(void **state)
+/* That of a process that still runs goes on: the shim may end before its container. */
+static void freeing_kills_that_of_a_process_that_has_ended(void **state)
 {
         struct fixture *f = *state;
+        int status = 0;
+        pid_t pid;
 
         open_logger(f, "binary-v2", "term");
+        close_container(f);
+        pid = io_stdio_status(f->s).logger_pid;
         f->s = io_stdio_free(f->s);
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
 }
 
 /* ---- log:// ---- */
@@ -499,7 +507,7 @@ int main(int argc, char **argv)
                 T(a_program_that_keeps_dying_is_given_up_and_the_container_goes_on),
                 T(one_that_does_not_end_is_told_to),
                 T(a_child_that_holds_a_stream_keeps_it_open),
-                T(freeing_kills_it),
+                T(freeing_kills_that_of_a_process_that_has_ended),
                 T(a_log_is_written_and_counted),
                 T(the_last_output_of_a_log_can_be_looked_at),
                 T(a_writer_of_a_log_has_nothing_of_the_shim_s),

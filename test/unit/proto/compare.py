@@ -129,7 +129,7 @@ def main():
     ours_files = [os.path.relpath(os.path.join(d, f), root)
                   for d, _, names in os.walk(root) for f in names if f.endswith(".proto")]
     ours = declarations(compile_files([root], ours_files))
-    ours = {name: body for name, body in ours.items() if not name.startswith("google.")}
+    ours = {name: body for name, body in ours.items() if not name.startswith(("google.", "belay."))}
 
     wanted = newer()
     for theirs, includes, _ in FILES:

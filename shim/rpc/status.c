@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Status of belay.v1: how a process is and how it ended, with what State has no room for.
+ */
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "belay/v1/belay.pb-c.h"
+#include "shim/container.h"
+#include "shim/rpc/rpc.h"
+#include "shim/server_impl.h"
+
+static Google__Protobuf__Timestamp timestamp(const struct timespec *ts)
+{
+        Google__Protobuf__Timestamp t = GOOGLE__PROTOBUF__TIMESTAMP__INIT;
+
+        t.seconds = (int64_t)ts->tv_sec;
+        t.nanos = (int32_t)ts->tv_nsec;
+        return t;
+}
+
+/* error: room for a text. */
+static void fill_io(Belay__V1__IOStatus *io, const struct process *p, char *error, size_t size)
+{
+        struct io_stdio_status status = io_stdio_status(p->stdio);
+
+        io->kind = (char *)status.kind;
+        io->drained = status.is_complete;
+        io->bytes_dropped = status.bytes_dropped;
+        io->logger_restarts = status.n_restarts;
+        if (!status.log)
+                return;
+        io->bytes = atomic_load(&status.log->bytes);
+        io->bytes_dropped += atomic_load(&status.log->bytes_dropped);
+        io->bytes_waiting = atomic_load(&status.log->bytes_waiting);
+        io->rotations = atomic_load(&status.log->rotations);
+        io->write_errors = atomic_load(&status.log->write_errors);
+        if (io->write_errors > 0) {
+                (void)snprintf(error, size, "%s",
+                               strerrordesc_np(atomic_load(&status.log->last_errno)));
+                io->last_error = error;
+        }
+}
+
+void rpc_status(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata)
+{
+        const Belay__V1__StatusRequest *request = (const void *)message;
+        struct process *p = service_find_process(userdata, call, request->id, request->exec_id);
+        Belay__V1__StatusResponse response = BELAY__V1__STATUS_RESPONSE__INIT;
+        Belay__V1__IOStatus io = BELAY__V1__IOSTATUS__INIT;
+        Belay__V1__Exit end = BELAY__V1__EXIT__INIT;
+        Google__Protobuf__Timestamp started_at;
+        Google__Protobuf__Timestamp exited_at;
+        char error[128];
+
+        if (!p)
+                return;
+        response.pid = (uint32_t)p->pid;
+        response.state = (char *)process_state_name(p->state);
+        if (p->pid > 0) {
+                started_at = timestamp(&p->started_at);
+                response.started_at = &started_at;
+        }
+        if (p->exit.told) {
+                exited_at = timestamp(&p->exit.at);
+                end.exit_status = p->exit.status;
+                end.exited_at = &exited_at;
+                end.reason = (char *)record_reason_name(p->exit.reason);
+                response.exit = &end;
+        }
+        if (p->stdio) {
+                fill_io(&io, p, error, sizeof(error));
+                response.io = &io;
+        }
+        ttrpc_call_reply(call, &response.base);
+}
