@@ -308,3 +308,13 @@ def test_flags_of_ctr_run(containerd, flags):
     assert uid == ("1000" if "--user" in flags else "0")
     assert cwd == ("/tmp" if "--cwd" in flags else "/")
     assert a == ("b" if "--env" in flags else "")
+
+
+@pytest.mark.skipif(not os.path.isdir("/run/systemd/system"), reason="systemd does not run this machine")
+def test_a_container_in_a_scope_of_systemds(containerd):
+    done = containerd.run("scope", "sh", "-c", "cat /proc/self/cgroup; exit 4",
+                          flags=["--rm", "--runc-systemd-cgroup", "--cgroup", "system.slice:ctr:scope",
+                                 "--memory-limit", str(64 << 20)])
+    assert done.returncode == 4, done
+    assert done.stdout.splitlines()[-1].endswith(":/system.slice/ctr-scope.scope")
+    assert subprocess.run(["systemctl", "is-active", "ctr-scope.scope"], capture_output=True).stdout == b"inactive\n"
