@@ -159,9 +159,13 @@ int plan_write_id_maps(const struct plan *plan, pid_t child, struct error *err);
  */
 int plan_own_stdio(const struct plan *plan, pid_t child, const int *stdio, struct error *err);
 
-/* Applies process.rlimits and oomScoreAdj to a child, from the stage, which holds the host's
- * capabilities. A score that the host's own lack of CAP_SYS_RESOURCE forbids stays as it is. */
+/* Applies process.rlimits to a child (0: to the caller) that has been set up; in a user namespace
+ * from the stage, which holds the host's capabilities. */
 int plan_apply_rlimits(const struct plan *plan, pid_t child, struct error *err);
+
+/* Applies process.oomScoreAdj to a child, from the stage: the child is not dumpable. A score that
+ * the host's own lack of CAP_SYS_RESOURCE forbids stays as it is. */
+int plan_apply_oom_score(const struct plan *plan, pid_t child, struct error *err);
 
 /* Likewise process.scheduler and process.ioPriority; the child is in its cgroup. */
 bool plan_has_scheduling(const struct plan *plan);

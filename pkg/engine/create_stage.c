@@ -303,13 +303,27 @@ static bool has_stage_hooks(const struct create_stage *cs)
 /* The host's side of the set-up between PREPARED and the second GO. */
 static bool has_stage_work(const struct create_stage *cs)
 {
-        return has_stage_hooks(cs) || cs->spec->linux_.n_net_devices > 0;
+        return has_stage_hooks(cs) || cs->spec->linux_.n_net_devices > 0 || cs->keeper.pid > 0;
 }
 
+/* What init cannot do itself between ENTERED and the third GO. A listener's word is waited for in
+ * no other place. */
 static bool has_limits(const struct create_stage *cs)
 {
-        return cs->spec->process.n_rlimits > 0 || cs->spec->process.has_oom_score_adj ||
-               plan_has_scheduling(cs->plan);
+        return (cs->spec->process.n_rlimits > 0 && plan_has_userns(cs->plan)) ||
+               plan_has_scheduling(cs->plan) || plan_has_listener(cs->plan);
+}
+
+static int set_limits(const struct create_stage *cs, struct error *err)
+{
+        if (plan_has_userns(cs->plan) && plan_apply_rlimits(cs->plan, cs->pid, err) < 0)
+                return -1;
+        return plan_apply_scheduling(cs->plan, cs->pid, err);
+}
+
+static int await(const struct create_stage *cs, enum message_type type, struct error *err)
+{
+        return stage_await_mounting(cs->stage, cs->gate, type, cs->plan, err);
 }
 
 static int clone_init(struct create_stage *cs, struct error *err)
@@ -450,25 +464,23 @@ static int converse(struct create_stage *cs, struct error *err)
         if (plan_has_userns(cs->plan) &&
             plan_own_stdio(cs->plan, cs->pid, cs->create->args.stdio, err) < 0)
                 return -1;
-        if (note_init(cs, err) < 0 || stage_send_go(cs->gate, err) < 0)
+        if (plan_apply_oom_score(cs->plan, cs->pid, err) < 0 || note_init(cs, err) < 0 ||
+            stage_send_go(cs->gate, err) < 0)
                 return -1;
         /* While init is busy. */
-        if (engine_state_write(cs->state_fd, &cs->state, cs->stage->arena, err) < 0 ||
-            stage_await_mounting(cs->stage, cs->gate, MESSAGE_PREPARED, cs->plan, err) < 0 ||
-            release_scope(cs, err) < 0)
+        if (engine_state_write(cs->state_fd, &cs->state, cs->stage->arena, err) < 0)
                 return -1;
-        if (has_stage_work(cs) && (move_net_devices(cs, err) < 0 || run_stage_hooks(cs, err) < 0 ||
-                                   stage_send_go(cs->gate, err) < 0))
+        if (has_stage_work(cs) &&
+            (await(cs, MESSAGE_PREPARED, err) < 0 || release_scope(cs, err) < 0 ||
+             move_net_devices(cs, err) < 0 || run_stage_hooks(cs, err) < 0 ||
+             stage_send_go(cs->gate, err) < 0))
                 return -1;
-        if (stage_await(cs->stage, cs->gate, MESSAGE_ENTERED, err) < 0)
-                return -1;
-        if (has_limits(cs) &&
-            (plan_apply_rlimits(cs->plan, cs->pid, err) < 0 ||
-             plan_apply_scheduling(cs->plan, cs->pid, err) < 0 || stage_send_go(cs->gate, err) < 0))
+        if (has_limits(cs) && (await(cs, MESSAGE_ENTERED, err) < 0 || set_limits(cs, err) < 0 ||
+                               stage_send_go(cs->gate, err) < 0))
                 return -1;
         if (plan_has_listener(cs->plan) && hand_listener_over(cs, err) < 0)
                 return -1;
-        return stage_await(cs->stage, cs->gate, MESSAGE_READY, err);
+        return await(cs, MESSAGE_READY, err);
 }
 
 static int create(struct create_stage *cs, struct error *err)

@@ -287,6 +287,7 @@ int exec_stage_run(struct engine_job *job, struct stage *stage, struct error *er
         es.init_gate = socks[1];
         if (make_plan(&es, err) < 0 || clone_process(&es, err) < 0 ||
             stage_await(stage, es.gate, MESSAGE_ENTERED, err) < 0 || own_stdio(&es, err) < 0 ||
+            plan_apply_oom_score(es.plan, es.pid, err) < 0 ||
             plan_apply_rlimits(es.plan, es.pid, err) < 0 ||
             plan_apply_scheduling(es.plan, es.pid, err) < 0 || stage_send_go(es.gate, err) < 0 ||
             hand_listener_over(&es, err) < 0 ||

@@ -221,15 +221,19 @@ _Noreturn void init_main(const struct init_args *args)
         wait_go(&init);
         if (init_set_stdio(args, &err) < 0 || child_prepare(args->plan, get_trees, &init, &err) < 0)
                 fail(&init, &err);
-        say(&init, MESSAGE_PREPARED);
-        if (args->wait_hooks)
+        if (args->wait_hooks) {
+                say(&init, MESSAGE_PREPARED);
                 wait_go(&init);
+        }
         if (child_enter(args->plan, run_hooks, &init, &terminal, &err) < 0)
                 fail(&init, &err);
         send_terminal(&init, terminal);
-        say(&init, MESSAGE_ENTERED);
-        if (args->wait_limits)
+        if (!plan_has_userns(args->plan) && plan_apply_rlimits(args->plan, 0, &err) < 0)
+                fail(&init, &err);
+        if (args->wait_limits) {
+                say(&init, MESSAGE_ENTERED);
                 wait_go(&init);
+        }
         drop(&init);
         say(&init, MESSAGE_READY);
         wait_go(&init);

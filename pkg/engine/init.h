@@ -7,11 +7,11 @@
  *   join cgroups            <- GO            stage: pid is known to the shim, id maps are written
  *   child_prepare           -> TREES         (for each row of binds)
  *                           <- TREES         stage, with descriptors
- *                           -> PREPARED
- *                           <- GO            stage, when it has run its hooks (only with hooks)
+ *                           -> PREPARED      (only if the stage has hooks or network devices)
+ *                           <- GO            stage, when it is done with them
  *   child_enter             -> TERMINAL      (only with a terminal)
- *                           -> ENTERED
- *                           <- GO            stage, when rlimits are in place (only if there are)
+ *                           -> ENTERED       (only with something that the stage must do then)
+ *                           <- GO            stage, when rlimits and scheduling are in place
  * child_drop              -> LISTENER      (only with a seccomp listener; from here on, by write)
  *                           <- GO            stage, when it has handed the listener over
  *                         -> READY         the stage reports to the shim, and is gone
@@ -44,8 +44,8 @@ struct init_args {
         bool orphan; /* see engine_set_orphans() */
 
         /* Only for an init. */
-        bool wait_hooks;
-        bool wait_limits;
+        bool wait_hooks;  /* PREPARED is said, and waited for its GO */
+        bool wait_limits; /* ENTERED, likewise */
 
         /* Only for an exec: the container's init, and what to join of it. */
         int join_pidfd;

@@ -143,7 +143,12 @@ int plan_apply_rlimits(const struct plan *plan, pid_t child, struct error *err)
                         return error_errno(err, errno, "process.rlimits[%zu]: set %s", i,
                                            r->name ? r->name : "a limit");
         }
-        if (process->has_oom_score_adj)
-                return set_oom_score(child, process->oom_score_adj, err);
         return 0;
+}
+
+int plan_apply_oom_score(const struct plan *plan, pid_t child, struct error *err)
+{
+        const struct oci_process *process = plan->process;
+
+        return process->has_oom_score_adj ? set_oom_score(child, process->oom_score_adj, err) : 0;
 }

@@ -305,6 +305,7 @@ static void run_plan(struct plan *plan, const struct box_config *c, struct box_r
         must(pid > 0, "clone");
         (void)close(socks[1]);
         if (plan_write_id_maps(plan, pid, &ret->err) < 0 ||
+            plan_apply_oom_score(plan, pid, &ret->err) < 0 ||
             plan_apply_rlimits(plan, pid, &ret->err) < 0 ||
             plan_apply_scheduling(plan, pid, &ret->err) < 0) {
                 ret->failed_at = "maps";
