@@ -7,7 +7,8 @@
  *   join cgroups            <- GO            stage: pid is known to the shim, id maps are written
  *   child_prepare           -> TREES         (for each row of binds)
  *                           <- TREES         stage, with descriptors
- *                           -> PREPARED      (only if the stage has hooks or network devices)
+ *                           -> PREPARED      (only if the stage has work: hooks, network devices, a
+ * scope)
  *                           <- GO            stage, when it is done with them
  *   child_enter             -> TERMINAL      (only with a terminal)
  *                           -> ENTERED       (only with something that the stage must do then)
