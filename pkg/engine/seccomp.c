@@ -22,6 +22,7 @@
 #include "pkg/base/str.h"
 #include "pkg/engine/child.h"
 #include "pkg/engine/plan_private.h"
+#include "pkg/engine/seccomp_apart.h"
 #include "pkg/engine/seccomp_cache.h"
 #include "pkg/engine/seccomp_join.h"
 #include "pkg/engine/seccomp_stub.h"
@@ -353,7 +354,7 @@ static int make_filter(const struct seccomp_input *input, const char *cache_dir,
 
         if (has_key && seccomp_cache_find(cache, &key, arena, ret))
                 return 0;
-        if (compile_input(input, arena, ret, err) < 0)
+        if (seccomp_apart(compile_input, input, arena, ret, err) < 0)
                 return -1;
         if (has_key)
                 seccomp_cache_keep(cache, &key, ret);

@@ -13,56 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "pkg/base/arena.h"
-#include "pkg/engine/child.h"
-
-#include "test/unit/unit.h"
-
-enum { BUDGET = 16 << 20 };
-
-/* A profile in the shape of those that containerd and Docker use. */
-#define ARCHES "\"architectures\":[\"SCMP_ARCH_X86_64\",\"SCMP_ARCH_X86\",\"SCMP_ARCH_X32\"],"
-#define RULES                                                                                     \
-        "\"syscalls\":["                                                                          \
-        "{\"names\":[\"accept\",\"access\",\"brk\",\"chdir\",\"chmod\",\"close\",\"clone3\","     \
-        "\"dup\",\"epoll_wait\",\"execve\",\"exit\",\"exit_group\",\"faccessat2\",\"fcntl\","     \
-        "\"fstat\",\"futex\",\"getcwd\",\"getpid\",\"ioctl\",\"mmap\",\"mmap2\",\"mkdir\","       \
-        "\"openat\",\"openat2\",\"poll\",\"read\",\"recv\",\"recvfrom\",\"sendto\","              \
-        "\"rt_sigreturn\",\"sigreturn\",\"socketcall\",\"connect\",\"stat\",\"stat64\","          \
-        "\"wait4\",\"waitid\",\"write\",\"no_such_call_exists\"],\"action\":\"SCMP_ACT_ALLOW\"}," \
-        "{\"names\":[\"personality\"],\"action\":\"SCMP_ACT_ALLOW\",\"args\":["                   \
-        "{\"index\":0,\"value\":0,\"op\":\"SCMP_CMP_EQ\"},"                                       \
-        "{\"index\":0,\"value\":8,\"op\":\"SCMP_CMP_EQ\"},"                                       \
-        "{\"index\":0,\"value\":4294967295,\"op\":\"SCMP_CMP_EQ\"}]},"                            \
-        "{\"names\":[\"clone\"],\"action\":\"SCMP_ACT_ALLOW\",\"args\":["                         \
-        "{\"index\":0,\"value\":2114060288,\"valueTwo\":0,\"op\":\"SCMP_CMP_MASKED_EQ\"}]},"      \
-        "{\"names\":[\"socket\"],\"action\":\"SCMP_ACT_ALLOW\",\"args\":["                        \
-        "{\"index\":0,\"value\":40,\"op\":\"SCMP_CMP_NE\"}]},"                                    \
-        "{\"names\":[\"prctl\"],\"action\":\"SCMP_ACT_TRAP\",\"args\":["                          \
-        "{\"index\":1,\"value\":18446744073709551615,\"op\":\"SCMP_CMP_LT\"},"                    \
-        "{\"index\":2,\"value\":7,\"op\":\"SCMP_CMP_GT\"}]},"                                     \
-        "{\"names\":[\"setns\",\"unshare\"],\"action\":\"SCMP_ACT_ERRNO\",\"errnoRet\":1},"       \
-        "{\"names\":[\"ptrace\"],\"action\":\"SCMP_ACT_KILL_PROCESS\"},"                          \
-        "{\"names\":[\"mount\"],\"action\":\"SCMP_ACT_LOG\"},"                                    \
-        "{\"names\":[\"swapon\"],\"action\":\"SCMP_ACT_TRACE\",\"errnoRet\":5},"                  \
-        "{\"names\":[\"reboot\"],\"action\":\"SCMP_ACT_ERRNO\",\"errnoRet\":38}]"
-
-static int compile(struct arena *arena, const char *seccomp, struct plan_seccomp *ret,
-                   struct error *err)
-{
-        static const char format[] =
-                "{\"ociVersion\":\"1.0.2\",\"root\":{\"path\":\"rootfs\"},\"process\":{\"cwd\":"
-                "\"/\",\"args\":[\"x\"],\"user\":{\"uid\":0,\"gid\":0}},"
-                "\"linux\":{\"seccomp\":%s}}";
-        struct oci_spec *spec = NULL;
-        char *json = NULL;
-        int r;
-
-        assert_true(asprintf(&json, format, seccomp) > 0);
-        r = oci_spec_parse(json, strlen(json), arena, &spec, err);
-        free(json);
-        return r < 0 ? r : seccomp_compile(spec->linux_.seccomp, NULL, arena, ret, err);
-}
+#include "test/unit/engine/seccomp_profile.h"
 
 /* What the kernel would say: the classic BPF that seccomp(2) takes, and no more of it than occurs.
  */
@@ -278,106 +229,6 @@ static void a_default_that_lets_pass_lets_newer_calls_pass(void **state)
         }
 }
 
-/* Runs fn behind the filter; the wait status. */
-static int run_behind(const struct plan_seccomp *s, int (*fn)(void))
-{
-        int status = 0;
-        pid_t pid;
-
-        (void)fflush(NULL);
-        pid = fork();
-        if (pid == 0) {
-                if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
-                    syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, s->flags, &s->prog) != 0)
-                        _exit(99);
-                _exit(fn());
-        }
-        assert_int_equal(waitpid(pid, &status, 0), pid);
-        return status;
-}
-
-static int errno_of_mkdir(void)
-{
-        return mkdir("", 0) < 0 ? errno : 0;
-}
-
-static int errno_of_personality_8(void)
-{
-        return syscall(SYS_personality, 0x0008UL) < 0 ? errno : 0;
-}
-
-static int errno_of_personality_4(void)
-{
-        return syscall(SYS_personality, 0x0004UL) < 0 ? errno : 0;
-}
-
-static void a_rule_returns_its_errno(void **state)
-{
-        struct arena *arena = arena_new(BUDGET);
-        struct plan_seccomp s = {0};
-        struct error err = ERROR_INIT;
-
-        assert_int_equal(compile(arena,
-                                 "{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"syscalls\":[{\"names\":"
-                                 "[\"mkdir\"],\"action\":\"SCMP_ACT_ERRNO\",\"errnoRet\":42}]}",
-                                 &s, &err),
-                         0);
-        assert_int_equal(run_behind(&s, errno_of_mkdir), 42 << 8);
-        arena_free(arena);
-}
-
-static void an_errno_rule_without_a_number_is_eperm(void **state)
-{
-        struct arena *arena = arena_new(BUDGET);
-        struct plan_seccomp s = {0};
-        struct error err = ERROR_INIT;
-
-        assert_int_equal(compile(arena,
-                                 "{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"syscalls\":[{\"names\":"
-                                 "[\"mkdir\"],\"action\":\"SCMP_ACT_ERRNO\"}]}",
-                                 &s, &err),
-                         0);
-        assert_int_equal(run_behind(&s, errno_of_mkdir), EPERM << 8);
-        arena_free(arena);
-}
-
-static void a_killing_rule_kills_with_sigsys(void **state)
-{
-        struct arena *arena = arena_new(BUDGET);
-        struct plan_seccomp s = {0};
-        struct error err = ERROR_INIT;
-        int status;
-
-        assert_int_equal(compile(arena,
-                                 "{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"syscalls\":[{\"names\":"
-                                 "[\"mkdir\"],\"action\":\"SCMP_ACT_KILL_PROCESS\"}]}",
-                                 &s, &err),
-                         0);
-        status = run_behind(&s, errno_of_mkdir);
-        assert_true(WIFSIGNALED(status));
-        assert_int_equal(WTERMSIG(status), SIGSYS);
-        arena_free(arena);
-}
-
-static void one_argument_twice_means_either(void **state)
-{
-        struct arena *arena = arena_new(BUDGET);
-        struct plan_seccomp s = {0};
-        struct error err = ERROR_INIT;
-
-        assert_int_equal(
-                compile(arena,
-                        "{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"syscalls\":[{\"names\":["
-                        "\"personality\"],\"action\":\"SCMP_ACT_ERRNO\",\"errnoRet\":43,\"args\":"
-                        "[{\"index\":0,\"value\":8,\"op\":\"SCMP_CMP_EQ\"},{\"index\":0,\"value\":"
-                        "16,\"op\":\"SCMP_CMP_EQ\"}]}]}",
-                        &s, &err),
-                0);
-        assert_int_equal(run_behind(&s, errno_of_personality_8), 43 << 8);
-        assert_int_equal(run_behind(&s, errno_of_personality_4), 0);
-        arena_free(arena);
-}
-
 static void a_listener_is_asked_for_only_if_there_is_something_to_hear(void **state)
 {
         static const char format[] =
@@ -402,27 +253,6 @@ static void a_listener_is_asked_for_only_if_there_is_something_to_hear(void **st
 }
 
 #ifdef __x86_64__
-static long call_32(long nr)
-{
-        long r;
-
-        __asm__ volatile("int $0x80" : "=a"(r) : "a"(nr), "b"(0L), "c"(0L) : "memory");
-        return r;
-}
-
-/* i386: getpid is 20, mkdir is 39 */
-static int errno_of_mkdir_32(void)
-{
-        long r = (int)call_32(39);
-
-        return r < 0 ? (int)-r : 0;
-}
-
-static int getpid_32(void)
-{
-        return call_32(20) == getpid() ? 0 : 1;
-}
-
 /* What large_profile says about a call, by its number on x86-64. */
 static uint32_t large_verdict(int nr)
 {
@@ -502,25 +332,6 @@ static void a_large_profile_means_what_it_says(void **state)
         arena_free(arena);
 }
 
-static void programs_of_the_second_architecture_are_filtered_too(void **state)
-{
-        static const char profile[] = "{\"defaultAction\":\"SCMP_ACT_ALLOW\"," ARCHES
-                                      "\"syscalls\":[{\"names\":[\"mkdir\"],\"action\":"
-                                      "\"SCMP_ACT_ERRNO\",\"errnoRet\":44}]}";
-        static const char native_only[] = "{\"defaultAction\":\"SCMP_ACT_ALLOW\"}";
-        struct arena *arena = arena_new(BUDGET);
-        struct plan_seccomp s = {0};
-        struct error err = ERROR_INIT;
-
-        assert_int_equal(compile(arena, profile, &s, &err), 0);
-        if (run_behind(&s, getpid_32) != 0)
-                skip(); /* no 32-bit emulation here */
-        assert_int_equal(run_behind(&s, errno_of_mkdir_32), 44 << 8);
-        assert_int_equal(run_behind(&s, errno_of_mkdir), 44 << 8);
-        assert_int_equal(compile(arena, native_only, &s, &err), 0);
-        assert_true(WIFSIGNALED(run_behind(&s, getpid_32)));
-        arena_free(arena);
-}
 #endif
 
 static void assert_refused(const char *seccomp, int code, const char *text)
@@ -593,13 +404,8 @@ int main(void)
                 cmocka_unit_test(a_large_profile_means_what_it_says),
                 cmocka_unit_test(calls_that_are_newer_than_the_profile_do_not_exist),
                 cmocka_unit_test(a_default_that_lets_pass_lets_newer_calls_pass),
-                cmocka_unit_test(programs_of_the_second_architecture_are_filtered_too),
 #endif
                 cmocka_unit_test(a_listener_is_asked_for_only_if_there_is_something_to_hear),
-                cmocka_unit_test(a_rule_returns_its_errno),
-                cmocka_unit_test(an_errno_rule_without_a_number_is_eperm),
-                cmocka_unit_test(a_killing_rule_kills_with_sigsys),
-                cmocka_unit_test(one_argument_twice_means_either),
                 cmocka_unit_test(what_is_not_supported_or_unknown_is_named),
                 cmocka_unit_test(flags_become_the_kernels),
                 cmocka_unit_test(no_profile_is_no_filter),
