@@ -370,6 +370,30 @@ static void what_is_not_supported_or_unknown_is_named(void **state)
                        STATUS_INVALID_ARGUMENT, "syscalls[0].args[0]");
 }
 
+/* Found by fuzz_seccomp; libseccomp 2.5.4. Later ones may finish it. */
+static void a_profile_that_libseccomp_does_not_finish_is_refused_in_time(void **state)
+{
+        static const char profile[] =
+                "{\"defaultAction\":\"SCMP_ACT_ERRNO\",\"syscalls\":["
+                "{\"names\":[\"clone3\"],\"action\":\"SCMP_ACT_TRAP\",\"args\":["
+                "{\"index\":3,\"value\":2147483648,\"op\":\"SCMP_CMP_NE\"},"
+                "{\"index\":0,\"value\":0,\"op\":\"SCMP_CMP_NE\"}]},"
+                "{\"names\":[\"clone3\"],\"action\":\"SCMP_ACT_KILL_PROCESS\",\"args\":["
+                "{\"index\":4,\"value\":2114060288,\"op\":\"SCMP_CMP_NE\"},"
+                "{\"index\":0,\"value\":0,\"op\":\"SCMP_CMP_NE\"}]}]}";
+        struct arena *arena = arena_new(BUDGET);
+        struct plan_seccomp s = {0};
+        struct error err = ERROR_INIT;
+
+        if (compile(arena, profile, &s, &err) < 0) {
+                assert_int_equal(err.code, STATUS_INVALID_ARGUMENT);
+                assert_non_null(strstr(err.msg, "libseccomp has not come to an end"));
+        } else {
+                assert_true(s.prog.len > 0);
+        }
+        arena_free(arena);
+}
+
 static void flags_become_the_kernels(void **state)
 {
         struct arena *arena = arena_new(BUDGET);
@@ -407,6 +431,7 @@ int main(void)
 #endif
                 cmocka_unit_test(a_listener_is_asked_for_only_if_there_is_something_to_hear),
                 cmocka_unit_test(what_is_not_supported_or_unknown_is_named),
+                cmocka_unit_test(a_profile_that_libseccomp_does_not_finish_is_refused_in_time),
                 cmocka_unit_test(flags_become_the_kernels),
                 cmocka_unit_test(no_profile_is_no_filter),
         };
