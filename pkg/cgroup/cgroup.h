@@ -93,9 +93,9 @@ int cgroup_foresee(struct cgroup *cg, struct error *err);
 
 /*
  * Writes the limits. resources may be NULL: then only the default device rules. A limit whose
- * controller or file the host lacks fails with the name of the field; memory.kernel, kernelTCP and
- * useHierarchy are accepted and ignored, since no kernel heeds them. When something fails, limits
- * that were changed are set back.
+ * controller or file the host lacks fails with the name of the field; memory.kernel, useHierarchy
+ * and, on v2, kernelTCP are accepted and ignored, since no kernel heeds them. When something fails,
+ * limits that were changed are set back; what could not be set back is in the error's text.
  *
  * Device rules: everything is denied first, then the document's rules in their order, then what
  * every container may do, as runc has it: mknod of any device, and null, zero, full, random,
@@ -103,7 +103,8 @@ int cgroup_foresee(struct cgroup *cg, struct error *err);
  */
 int cgroup_apply(const struct cgroup *cg, const struct oci_resources *resources, struct error *err);
 
-/* The same for a container that runs: device rules are left as they are. */
+/* The same for a container that runs: what is not given is left as it is, device rules, too; given,
+ * they replace the old ones as a whole. */
 int cgroup_update(const struct cgroup *cg, const struct oci_resources *resources,
                   struct error *err);
 

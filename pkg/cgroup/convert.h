@@ -16,6 +16,9 @@
  */
 uint64_t cgroup_v2_weight(uint64_t shares);
 
+/* blkio.weight (10 to 1000) to io.weight (1 to 10000), in a straight line. */
+uint64_t cgroup_v2_io_weight(uint64_t weight);
+
 /* memory.swap.max, which v1 counts together with memory: *ret is -1 for "max", *ret_has false if
  * nothing is to be written. */
 int cgroup_v2_swap(const struct oci_memory *m, bool *ret_has, int64_t *ret, struct error *err);

@@ -1,13 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The device rules in force, and the v1 way to set them: see devices.h.
+ * The device rules in force: see devices.h.
  */
 #include "pkg/cgroup/devices.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
-#include <stdio.h>
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -35,6 +32,8 @@ static const struct oci_device_rule default_rules[] = {
 };
 
 enum { N_DEFAULT_RULES = sizeof(default_rules) / sizeof(default_rules[0]) };
+
+static_assert((int)N_DEFAULT_RULES == (int)DEVICES_DEFAULT_RULES, "see devices.h");
 
 static int rule_check(const struct oci_device_rule *rule, size_t index, struct error *err)
 {
@@ -77,86 +76,20 @@ bool device_rule_is_everything(const struct oci_device_rule *rule)
                rule->write && rule->mknod;
 }
 
-static void number_format(int64_t number, char text[24])
+bool device_rule_is_default(const struct oci_device_rule *rule)
 {
-        if (number < 0)
-                (void)snprintf(text, 24, "*");
-        else
-                (void)snprintf(text, 24, "%lld", (long long)number);
-}
+        for (size_t i = 0; i < N_DEFAULT_RULES; i++) {
+                const struct oci_device_rule *one = &default_rules[i];
 
-void device_rule_format(const struct oci_device_rule *rule, char type,
-                        char text[DEVICE_RULE_TEXT_MAX])
-{
-        char major[24];
-        char minor[24];
-
-        number_format(rule->major, major);
-        number_format(rule->minor, minor);
-        (void)snprintf(text, DEVICE_RULE_TEXT_MAX, "%c %s:%s %s%s%s", type, major, minor,
-                       rule->read ? "r" : "", rule->write ? "w" : "", rule->mknod ? "m" : "");
-}
-
-/* The kernel takes 'a' for everything, whatever else stands there: such a rule with numbers or
- * less than all access is written as one for 'b' and one for 'c'. */
-static int v1_write_rule(int fd, const struct oci_device_rule *rule,
-                         char text[DEVICE_RULE_TEXT_MAX])
-{
-        const char one[] = {rule->type, '\0'};
-        const char *types = one;
-
-        if (!rule->read && !rule->write && !rule->mknod)
-                return 0;
-        if (rule->type == 'a' && !device_rule_is_everything(rule))
-                types = "bc";
-        for (; *types; types++) {
-                int r;
-
-                device_rule_format(rule, *types, text);
-                r = fd_write_all(fd, text, strlen(text));
-                if (r < 0)
-                        return r;
+                if (one->type == rule->type && one->major == rule->major &&
+                    one->minor == rule->minor)
+                        return true;
         }
-        return 0;
+        return false;
 }
 
-static int v1_open(const struct cgroup_dir *dir, const char *file, struct error *err)
-{
-        char path[PATH_MAX];
-        int fd;
-
-        (void)snprintf(path, sizeof(path), "%s/%s", dir->path, file);
-        fd = open(path, O_WRONLY | O_NOFOLLOW | O_NOCTTY | O_CLOEXEC);
-        return fd < 0 ? error_errno(err, errno, "open '%s'", path) : fd;
-}
-
-static int v1_write(const struct cgroup_dir *dir, const struct oci_device_rule *rules, size_t n,
-                    struct error *err)
-{
-        _cleanup_close_ int allow = v1_open(dir, "devices.allow", err);
-        _cleanup_close_ int deny = allow < 0 ? -1 : v1_open(dir, "devices.deny", err);
-        size_t n_fixed = n - N_DEFAULT_RULES;
-
-        if (deny < 0)
-                return -1;
-        for (size_t i = 0; i < n; i++) {
-                char text[DEVICE_RULE_TEXT_MAX];
-                int r = v1_write_rule(rules[i].allow ? allow : deny, &rules[i], text);
-
-                /* A cgroup above that allows less keeps us from giving more: not asked for. */
-                if (r == 0 || (r == -EPERM && i >= n_fixed))
-                        continue;
-                if (i == 0 || i >= n_fixed)
-                        return error_errno(err, -r, "default device rules: write '%s' to '%s'",
-                                           text, dir->path);
-                return error_errno(err, -r, "linux.resources.devices[%zu]: %s '%s' in '%s'", i - 1,
-                                   rules[i].allow ? "allow" : "deny", text, dir->path);
-        }
-        return 0;
-}
-
-int devices_write(const struct cgroup *cg, const struct oci_device_rule *user, size_t n_user,
-                  struct error *err)
+static int devices_set(const struct cgroup *cg, bool is_update, const struct oci_device_rule *user,
+                       size_t n_user, struct error *err)
 {
         const struct cgroup_dir *v1 = cgroup_find_v1(cg, "devices");
         const struct cgroup_dir *v2 = cgroup_find_v2(cg);
@@ -166,9 +99,22 @@ int devices_write(const struct cgroup *cg, const struct oci_device_rule *user, s
         if (devices_rules(user, n_user, &rules, &n, err) < 0)
                 return -1;
         if (v1)
-                return v1_write(v1, rules, n, err);
+                return is_update ? devices_v1_update(v1, rules, n, err)
+                                 : devices_v1_write(v1, rules, n, err);
         if (v2)
                 return devices_bpf_attach(v2->path, rules, n, err);
         return error_set(err, STATUS_FAILED_PRECONDITION,
                          "linux.resources.devices: this host has no devices controller");
+}
+
+int devices_write(const struct cgroup *cg, const struct oci_device_rule *user, size_t n_user,
+                  struct error *err)
+{
+        return devices_set(cg, false, user, n_user, err);
+}
+
+int devices_update(const struct cgroup *cg, const struct oci_device_rule *user, size_t n_user,
+                   struct error *err)
+{
+        return devices_set(cg, true, user, n_user, err);
 }

@@ -10,6 +10,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -22,7 +23,8 @@
 
 enum {
         ACCESS_ALL = BPF_DEVCG_ACC_MKNOD | BPF_DEVCG_ACC_READ | BPF_DEVCG_ACC_WRITE,
-        CHECKS_MAX = 3, /* type, major, minor */
+        CHECKS_MAX = 3,    /* type, major, minor */
+        PROGRAMS_MAX = 64, /* the kernel's own bound for one cgroup */
 };
 
 struct program {
@@ -135,6 +137,9 @@ size_t devices_bpf_generate(const struct oci_device_rule *rules, size_t n, struc
         return p.n;
 }
 
+/* By this name the program is found again. */
+static const char program_name[] = "belay_devices";
+
 static int program_load_once(const struct bpf_insn *insns, size_t n)
 {
         union bpf_attr attr;
@@ -145,6 +150,7 @@ static int program_load_once(const struct bpf_insn *insns, size_t n)
         attr.insns = (uint64_t)(uintptr_t)insns;
         attr.insn_cnt = (uint32_t)n;
         attr.license = (uint64_t)(uintptr_t) "Apache-2.0";
+        (void)snprintf(attr.prog_name, sizeof(attr.prog_name), "%s", program_name);
         fd = sys_bpf(BPF_PROG_LOAD, &attr, sizeof(attr));
         return fd < 0 ? -errno : fd;
 }
@@ -165,12 +171,54 @@ static int program_load(const struct bpf_insn *insns, size_t n)
         return fd;
 }
 
+static bool program_is_ours(int fd)
+{
+        struct bpf_prog_info info;
+        union bpf_attr attr;
+
+        memset(&info, 0, sizeof(info));
+        memset(&attr, 0, sizeof(attr));
+        attr.info.bpf_fd = (uint32_t)fd;
+        attr.info.info_len = sizeof(info);
+        attr.info.info = (uint64_t)(uintptr_t)&info;
+        return sys_bpf(BPF_OBJ_GET_INFO_BY_FD, &attr, sizeof(attr)) == 0 &&
+               strcmp(info.name, program_name) == 0;
+}
+
+/* The program that an earlier call has attached to the directory; -1 if there is none. */
+static int program_find(int dir)
+{
+        uint32_t ids[PROGRAMS_MAX] = {0};
+        union bpf_attr attr;
+        size_t n;
+
+        memset(&attr, 0, sizeof(attr));
+        attr.query.target_fd = (uint32_t)dir;
+        attr.query.attach_type = BPF_CGROUP_DEVICE;
+        attr.query.prog_ids = (uint64_t)(uintptr_t)ids;
+        attr.query.prog_cnt = PROGRAMS_MAX;
+        if (sys_bpf(BPF_PROG_QUERY, &attr, sizeof(attr)) < 0)
+                return -1;
+        n = attr.query.prog_cnt;
+        for (size_t i = 0; i < n; i++) {
+                _cleanup_close_ int fd = -1;
+
+                memset(&attr, 0, sizeof(attr));
+                attr.prog_id = ids[i];
+                fd = sys_bpf(BPF_PROG_GET_FD_BY_ID, &attr, sizeof(attr));
+                if (fd >= 0 && program_is_ours(fd))
+                        return TAKE_FD(fd);
+        }
+        return -1;
+}
+
 int devices_bpf_attach(const char *path, const struct oci_device_rule *rules, size_t n,
                        struct error *err)
 {
         _cleanup_free_ struct bpf_insn *insns = calloc(DEVICE_BPF_INSNS_MAX(n), sizeof(*insns));
         _cleanup_close_ int dir = dir_open(AT_FDCWD, path);
         _cleanup_close_ int prog = -1;
+        _cleanup_close_ int old = -1;
         union bpf_attr attr;
 
         if (!insns)
@@ -180,11 +228,16 @@ int devices_bpf_attach(const char *path, const struct oci_device_rule *rules, si
         prog = program_load(insns, devices_bpf_generate(rules, n, insns));
         if (prog < 0)
                 return error_errno(err, -prog, "linux.resources.devices: load BPF program");
+        old = program_find(dir);
         memset(&attr, 0, sizeof(attr));
         attr.target_fd = (uint32_t)dir;
         attr.attach_bpf_fd = (uint32_t)prog;
         attr.attach_type = BPF_CGROUP_DEVICE;
         attr.attach_flags = BPF_F_ALLOW_MULTI;
+        if (old >= 0) {
+                attr.attach_flags |= BPF_F_REPLACE;
+                attr.replace_bpf_fd = (uint32_t)old;
+        }
         if (sys_bpf(BPF_PROG_ATTACH, &attr, sizeof(attr)) < 0)
                 return error_errno(err, errno,
                                    "linux.resources.devices: attach BPF program to "

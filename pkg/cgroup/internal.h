@@ -72,27 +72,35 @@ void freezer_thaw_tree(const struct cgroup *cg);
 
 /* ---- limits ---- */
 
-enum { LIMIT_VALUE_MAX = 64, LIMIT_GROUP_MAX = 4, LIMIT_JOURNAL_MAX = 32 };
+enum { LIMIT_VALUE_MAX = 64, LIMIT_GROUP_MAX = 4 };
 
 /* One value for one file. */
 struct limit {
         const char *field; /* below linux.resources, for messages */
         const char *file;
         char value[LIMIT_VALUE_MAX];
-        bool optional; /* a missing file is no error */
+        const char *text; /* in the place of value, for what has no bound */
+        bool optional;    /* a missing file is no error */
+
+        /* Of a file with a line for each device, see entries.h. */
+        const char *entry;
+        const char *key;
+        const char *unset; /* the value of an entry that is not listed */
+        bool only_listed;  /* the entry is there to be read; only the value is written */
 };
 
 /* What a file held before, for the way back. */
 struct limit_undo {
         const struct cgroup_dir *dir;
-        char file[LIMIT_VALUE_MAX];
-        char value[LIMIT_VALUE_MAX];
+        char *file;
+        char *text; /* NULL: it could not be read */
 };
 
 struct limits {
         const struct cgroup *cg;
-        struct limit_undo journal[LIMIT_JOURNAL_MAX];
+        struct limit_undo *journal;
         size_t n_journal;
+        size_t room;
 };
 
 /* The directory in which a controller's files are, or an error that names the field. */
@@ -106,15 +114,22 @@ const struct cgroup_dir *limits_dir(struct limits *limits, const char *controlle
 int limits_write(struct limits *limits, const struct cgroup_dir *dir, const struct limit *items,
                  size_t n, struct error *err);
 
-/* Sets back what was changed, newest first. */
-void limits_undo(struct limits *limits);
+/* One value alone; `controller` as for limits_dir(). */
+int limits_write_one(struct limits *limits, const char *controller, const struct limit *item,
+                     struct error *err);
+
+/* Sets back what was changed, newest first; what cannot be is added to the text of err. */
+void limits_undo(struct limits *limits, struct error *err);
+
+void limits_free(struct limits *limits);
 
 struct limit limit_i64(const char *field, const char *file, int64_t value);
 struct limit limit_u64(const char *field, const char *file, uint64_t value);
 struct limit limit_max(const char *field, const char *file, int64_t value); /* negative: "max" */
 
-/* Puts what a file holds now into the journal, if it is one short line. */
-void limits_remember(struct limits *limits, const struct cgroup_dir *dir, int fd, const char *file);
+/* Puts what a file holds now into the journal; 0, also where there is no such file, or -ENOMEM. */
+int limits_remember(struct limits *limits, const struct cgroup_dir *dir, int fd,
+                    const struct limit *item);
 
 int resources_write_v1(struct limits *limits, const struct oci_resources *r, struct error *err);
 int resources_write_v2(struct limits *limits, const struct oci_resources *r, struct error *err);
@@ -123,8 +138,20 @@ int resources_write_v2(struct limits *limits, const struct oci_resources *r, str
 const char *memory_first_field(const struct oci_memory *m);
 int memory_check_before_update(const struct cgroup_dir *dir, const char *usage_file, int64_t limit,
                                struct error *err);
+/* An idle cgroup forgets its weight, which is in weight_file: it is remembered first. */
+int idle_write(struct limits *limits, const struct oci_cpu *c, const char *weight_file,
+               struct error *err);
 int cpuset_write(struct limits *limits, const struct oci_cpu *c, struct error *err);
 int pids_write(struct limits *limits, const struct oci_resources *r, struct error *err);
+int rdma_write(struct limits *limits, const struct oci_resources *r, struct error *err);
+
+/* resources_io.c, resources_net.c */
+int block_io_write_v1(struct limits *limits, const struct oci_block_io *b, struct error *err);
+int block_io_write_v2(struct limits *limits, const struct oci_block_io *b, struct error *err);
+int network_write_v1(struct limits *limits, const struct oci_network *n, struct error *err);
+
+/* "linux.resources.FIELD: cgroup v2 has no such limit" */
+int v2_lacks(const char *field, struct error *err);
 
 /* The page size of linux.resources.hugepageLimits[index] becomes a part of file names. */
 int hugepage_size_check(const char *size, size_t index, struct error *err);

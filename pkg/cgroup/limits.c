@@ -6,10 +6,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "pkg/base/cleanup.h"
+#include "pkg/base/fd.h"
 #include "pkg/base/str.h"
+#include "pkg/cgroup/entries.h"
 #include "pkg/cgroup/internal.h"
 
 struct limit limit_i64(const char *field, const char *file, int64_t value)
@@ -51,43 +54,160 @@ const struct cgroup_dir *limits_dir(struct limits *limits, const char *controlle
         return dir;
 }
 
-void limits_remember(struct limits *limits, const struct cgroup_dir *dir, int fd, const char *file)
+int limits_write_one(struct limits *limits, const char *controller, const struct limit *item,
+                     struct error *err)
 {
-        _cleanup_free_ char *text = NULL;
-        struct limit_undo *undo = &limits->journal[limits->n_journal];
+        const struct cgroup_dir *dir = limits_dir(limits, controller, item->field, err);
 
-        if (limits->n_journal == LIMIT_JOURNAL_MAX || dir_read(fd, file, &text) < 0)
-                return;
-        if (strchr(text, '\n') || strlen(text) >= sizeof(undo->value) ||
-            strlen(file) >= sizeof(undo->file))
-                return;
-        undo->dir = dir;
-        (void)snprintf(undo->file, sizeof(undo->file), "%s", file);
-        (void)snprintf(undo->value, sizeof(undo->value), "%s", text);
-        limits->n_journal++;
+        return dir ? limits_write(limits, dir, item, 1, err) : -1;
 }
 
-void limits_undo(struct limits *limits)
-{
-        while (limits->n_journal > 0) {
-                const struct limit_undo *undo = &limits->journal[--limits->n_journal];
-                _cleanup_close_ int fd = dir_open(AT_FDCWD, undo->dir->path);
+/* ---- the way back ---- */
 
-                if (fd >= 0)
-                        (void)file_write(fd, undo->file, undo->value);
+static const char *limit_text(const struct limit *item)
+{
+        return item->text ? item->text : item->value;
+}
+
+/* What to write so that the entry has this value; on the heap. */
+static char *entry_format(const struct limit *item, const char *value, size_t len)
+{
+        int n = (int)len;
+
+        if (item->only_listed)
+                return str_printf("%.*s", n, value);
+        if (item->key)
+                return str_printf("%s %s=%.*s", item->entry, item->key, n, value);
+        return str_printf("%s %.*s", item->entry, n, value);
+}
+
+static char *undo_text(const struct limit *item, const char *present)
+{
+        const char *value = item->unset;
+        size_t len = value ? strlen(value) : 0;
+
+        if (!item->entry)
+                return strdup(present);
+        if (!entry_find(present, item->entry, item->key, &value, &len) && !value)
+                value = "";
+        return entry_format(item, value, len);
+}
+
+int limits_remember(struct limits *limits, const struct cgroup_dir *dir, int fd,
+                    const struct limit *item)
+{
+        _cleanup_free_ char *present = NULL;
+        struct limit_undo *undo;
+        int r = dir_read(fd, item->file, &present);
+
+        if (r == -ENOENT || r == -ENOMEM)
+                return r == -ENOENT ? 0 : r;
+        if (limits->n_journal == limits->room) {
+                size_t room = limits->room ? 2 * limits->room : 16;
+                struct limit_undo *bigger = reallocarray(limits->journal, room, sizeof(*bigger));
+
+                if (!bigger)
+                        return -ENOMEM;
+                limits->journal = bigger;
+                limits->room = room;
+        }
+        undo = &limits->journal[limits->n_journal];
+        *undo = (struct limit_undo){.dir = dir, .file = strdup(item->file)};
+        if (r == 0)
+                undo->text = undo_text(item, present);
+        if (!undo->file || (r == 0 && !undo->text)) {
+                free(undo->file);
+                free(undo->text);
+                return -ENOMEM;
+        }
+        limits->n_journal++;
+        return 0;
+}
+
+static void undo_drop(struct limits *limits)
+{
+        struct limit_undo *undo = &limits->journal[--limits->n_journal];
+
+        free(undo->file);
+        free(undo->text);
+}
+
+/* Line by line, as the kernel takes them; an empty list is an empty line. */
+static int lines_write(int fd, const char *file, const char *text)
+{
+        int r = 0;
+
+        do {
+                size_t len = strcspn(text, "\n");
+                _cleanup_free_ char *line = str_printf("%.*s\n", (int)len, text);
+
+                r = line ? file_write(fd, file, line) : -ENOMEM;
+                text += len + (text[len] == '\n');
+        } while (r == 0 && *text);
+        return r;
+}
+
+static int undo_write(const struct limit_undo *undo)
+{
+        _cleanup_close_ int fd = dir_open(AT_FDCWD, undo->dir->path);
+        _cleanup_free_ char *present = NULL;
+
+        if (fd < 0)
+                return fd;
+        if (!undo->text)
+                return -EOPNOTSUPP;
+        /* Not everything that can be read can be written: the weight of an idle cgroup. */
+        if (dir_read(fd, undo->file, &present) == 0 && str_equal(present, undo->text))
+                return 0;
+        return lines_write(fd, undo->file, undo->text);
+}
+
+void limits_undo(struct limits *limits, struct error *err)
+{
+        for (; limits->n_journal > 0; undo_drop(limits)) {
+                const struct limit_undo *undo = &limits->journal[limits->n_journal - 1];
+                int r = undo_write(undo);
+                struct error before;
+
+                if (r == 0 || !err)
+                        continue;
+                before = *err;
+                (void)error_set(err, before.code, "%s; and '%s/%s' could not be set back: %s",
+                                before.msg, undo->dir->path, undo->file, strerror(-r));
+                err->errnum = before.errnum;
         }
 }
+
+void limits_free(struct limits *limits)
+{
+        while (limits->n_journal > 0)
+                undo_drop(limits);
+        free(limits->journal);
+        limits->journal = NULL;
+        limits->room = 0;
+}
+
+/* ---- writing ---- */
 
 static int limit_write(struct limits *limits, const struct cgroup_dir *dir, int fd,
                        const struct limit *item)
 {
+        _cleanup_free_ char *line = NULL;
+        const char *text = limit_text(item);
         size_t n = limits->n_journal;
         int r;
 
-        limits_remember(limits, dir, fd, item->file);
-        r = file_write(fd, item->file, item->value);
-        if (r < 0)
-                limits->n_journal = n;
+        if (item->entry) {
+                line = entry_format(item, text, strlen(text));
+                if (!line)
+                        return -ENOMEM;
+                text = line;
+        }
+        r = limits_remember(limits, dir, fd, item);
+        if (r == 0)
+                r = file_write(fd, item->file, text);
+        if (r < 0 && limits->n_journal > n)
+                undo_drop(limits);
         return r == -ENOENT && item->optional ? 0 : r;
 }
 
@@ -98,8 +218,10 @@ static int limit_error(const struct cgroup_dir *dir, const struct limit *item, i
                 return error_set(err, STATUS_FAILED_PRECONDITION,
                                  "linux.resources.%s: this host has no '%s'", item->field,
                                  item->file);
-        return error_errno(err, -r, "linux.resources.%s: write '%s' to '%s/%s'", item->field,
-                           item->value, dir->path, item->file);
+        return error_errno(err, -r, "linux.resources.%s: write '%s%s%s%s%.64s' to '%s/%s'",
+                           item->field, item->entry && !item->only_listed ? item->entry : "",
+                           item->entry && !item->only_listed ? " " : "", item->key ? item->key : "",
+                           item->key ? "=" : "", limit_text(item), dir->path, item->file);
 }
 
 int limits_write(struct limits *limits, const struct cgroup_dir *dir, const struct limit *items,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * linux.resources: what v1 and v2 have in common, and the order. Devices come last: they are what
- * cannot be taken back.
+ * linux.resources: what v1 and v2 have in common, and the order. Devices come last: their
+ * rules are replaced as a whole or not at all.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -42,30 +42,12 @@ int memory_check_before_update(const struct cgroup_dir *dir, const char *usage_f
         return 0;
 }
 
-/* Lists of cpus and nodes have no bound that fits into a struct limit. */
 static int cpuset_write_one(struct limits *limits, const char *field, const char *file,
                             const char *value, struct error *err)
 {
-        const struct cgroup_dir *dir;
-        _cleanup_close_ int fd = -1;
-        int r;
+        const struct limit item = {.field = field, .file = file, .text = value};
 
-        if (str_is_empty(value))
-                return 0;
-        dir = limits_dir(limits, "cpuset", field, err);
-        if (!dir)
-                return -1;
-        fd = dir_open(AT_FDCWD, dir->path);
-        if (fd >= 0)
-                limits_remember(limits, dir, fd, file);
-        r = fd < 0 ? fd : file_write(fd, file, value);
-        if (r == -ENOENT)
-                return error_set(err, STATUS_FAILED_PRECONDITION,
-                                 "linux.resources.%s: this host has no '%s'", field, file);
-        if (r < 0)
-                return error_errno(err, -r, "linux.resources.%s: write '%.64s' to '%s/%s'", field,
-                                   value, dir->path, file);
-        return 0;
+        return str_is_empty(value) ? 0 : limits_write_one(limits, "cpuset", &item, err);
 }
 
 int cpuset_write(struct limits *limits, const struct oci_cpu *c, struct error *err)
@@ -75,18 +57,61 @@ int cpuset_write(struct limits *limits, const struct oci_cpu *c, struct error *e
         return cpuset_write_one(limits, "cpu.mems", "cpuset.mems", c->mems, err);
 }
 
+int idle_write(struct limits *limits, const struct oci_cpu *c, const char *weight_file,
+               struct error *err)
+{
+        const struct limit item = limit_i64("cpu.idle", "cpu.idle", c->idle);
+        const struct limit weight = {.file = weight_file};
+        const struct cgroup_dir *dir;
+        _cleanup_close_ int fd = -1;
+        int r;
+
+        if (!c->has_idle)
+                return 0;
+        dir = limits_dir(limits, "cpu", item.field, err);
+        if (!dir)
+                return -1;
+        fd = dir_open(AT_FDCWD, dir->path);
+        r = fd < 0 ? fd : limits_remember(limits, dir, fd, &weight);
+        if (r < 0)
+                return error_errno(err, -r, "read '%s/%s'", dir->path, weight_file);
+        return limits_write(limits, dir, &item, 1, err);
+}
+
 /* 0 becomes 1: the kernel would refuse to clone the container's init into the cgroup, and that one
  * process is all that a limit of 0 leaves anyway. */
 int pids_write(struct limits *limits, const struct oci_resources *r, struct error *err)
 {
         struct limit item =
                 limit_max("pids.limit", "pids.max", r->pids_limit == 0 ? 1 : r->pids_limit);
-        const struct cgroup_dir *dir;
 
-        if (!r->has_pids)
-                return 0;
-        dir = limits_dir(limits, "pids", item.field, err);
-        return dir ? limits_write(limits, dir, &item, 1, err) : -1;
+        return r->has_pids ? limits_write_one(limits, "pids", &item, err) : 0;
+}
+
+static int rdma_write_one(struct limits *limits, const struct oci_rdma *rdma, const char *field,
+                          const char *key, uint32_t value, struct error *err)
+{
+        struct limit item = limit_u64(field, "rdma.max", value);
+
+        item.entry = rdma->device;
+        item.key = key;
+        item.unset = "max";
+        return limits_write_one(limits, "rdma", &item, err);
+}
+
+int rdma_write(struct limits *limits, const struct oci_resources *r, struct error *err)
+{
+        for (size_t i = 0; i < r->n_rdma; i++) {
+                const struct oci_rdma *rdma = &r->rdma[i];
+
+                if (rdma->has_handles && rdma_write_one(limits, rdma, "rdma.hcaHandles",
+                                                        "hca_handle", rdma->handles, err) < 0)
+                        return -1;
+                if (rdma->has_objects && rdma_write_one(limits, rdma, "rdma.hcaObjects",
+                                                        "hca_object", rdma->objects, err) < 0)
+                        return -1;
+        }
+        return 0;
 }
 
 static int resources_write(struct limits *limits, const struct oci_resources *r, struct error *err)
@@ -98,23 +123,26 @@ static int resources_write(struct limits *limits, const struct oci_resources *r,
 int cgroup_update(const struct cgroup *cg, const struct oci_resources *resources, struct error *err)
 {
         struct limits limits = {.cg = cg};
+        int r = resources_write(&limits, resources, err);
 
-        if (resources_write(&limits, resources, err) < 0) {
-                limits_undo(&limits);
-                return -1;
-        }
-        return 0;
+        if (r == 0 && resources->has_devices)
+                r = devices_update(cg, resources->devices, resources->n_devices, err);
+        if (r < 0)
+                limits_undo(&limits, err);
+        limits_free(&limits);
+        return r;
 }
 
 int cgroup_apply(const struct cgroup *cg, const struct oci_resources *resources, struct error *err)
 {
         struct limits limits = {.cg = cg};
+        int r = resources ? resources_write(&limits, resources, err) : 0;
 
-        if ((resources && resources_write(&limits, resources, err) < 0) ||
-            devices_write(cg, resources ? resources->devices : NULL,
-                          resources ? resources->n_devices : 0, err) < 0) {
-                limits_undo(&limits);
-                return -1;
-        }
-        return 0;
+        if (r == 0)
+                r = devices_write(cg, resources ? resources->devices : NULL,
+                                  resources ? resources->n_devices : 0, err);
+        if (r < 0)
+                limits_undo(&limits, err);
+        limits_free(&limits);
+        return r;
 }

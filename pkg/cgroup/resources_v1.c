@@ -2,7 +2,7 @@
  *
  * linux.resources on cgroup v1: each field has its file, and its number goes there as it is. Zero
  * for shares, quota, period, swap and realtime values means "not set", as callers of runc are used
- * to. Devices are in devices.c.
+ * to. Devices are in devices*.c.
  */
 #include <stdio.h>
 #include <string.h>
@@ -18,6 +18,13 @@ static int memory_check_usage(const struct cgroup_dir *dir, const struct oci_mem
                        : 0;
 }
 
+/* That it is not disabled needs no word, and so no controller, unless one is there to be told. */
+static bool oom_killer_is_meant(const struct limits *limits, const struct oci_memory *m)
+{
+        return m->has_disable_oom_killer &&
+               (m->disable_oom_killer || cgroup_find_v1(limits->cg, "memory"));
+}
+
 /* limit <= memsw holds at every moment; limits_write() finds the order. */
 static int memory_write(struct limits *limits, const struct oci_memory *m, struct error *err)
 {
@@ -28,7 +35,7 @@ static int memory_write(struct limits *limits, const struct oci_memory *m, struc
         bool has_swap = m->has_swap && m->swap != 0;
 
         if (!m->has_limit && !has_swap && !m->has_reservation && !m->has_swappiness &&
-            !(m->has_disable_oom_killer && m->disable_oom_killer))
+            !m->has_kernel_tcp && !oom_killer_is_meant(limits, m))
                 return 0;
         dir = limits_dir(limits, "memory", memory_first_field(m), err);
         if (!dir || memory_check_usage(dir, m, err) < 0)
@@ -55,12 +62,18 @@ static int memory_write(struct limits *limits, const struct oci_memory *m, struc
                 if (limits_write(limits, dir, &item, 1, err) < 0)
                         return -1;
         }
-        if (m->has_disable_oom_killer && m->disable_oom_killer) {
-                item = limit_i64("memory.disableOOMKiller", "memory.oom_control", 1);
+        if (m->has_kernel_tcp) {
+                item = limit_i64("memory.kernelTCP", "memory.kmem.tcp.limit_in_bytes",
+                                 m->kernel_tcp);
                 if (limits_write(limits, dir, &item, 1, err) < 0)
                         return -1;
         }
-        return 0;
+        if (!oom_killer_is_meant(limits, m))
+                return 0;
+        item = limit_i64("memory.disableOOMKiller", "memory.oom_control", m->disable_oom_killer);
+        item.entry = "oom_kill_disable";
+        item.only_listed = true;
+        return limits_write(limits, dir, &item, 1, err);
 }
 
 static int cpu_write_bandwidth(struct limits *limits, const struct oci_cpu *c, struct error *err)
@@ -99,23 +112,18 @@ static int cpu_write_realtime(struct limits *limits, const struct oci_cpu *c, st
 
 static int cpu_write(struct limits *limits, const struct oci_cpu *c, struct error *err)
 {
-        const struct cgroup_dir *dir;
-        struct limit item;
+        struct limit shares = limit_u64("cpu.shares", "cpu.shares", c->shares);
 
-        if (c->has_shares && c->shares != 0) {
-                item = limit_u64("cpu.shares", "cpu.shares", c->shares);
-                dir = limits_dir(limits, "cpu", item.field, err);
-                if (!dir || limits_write(limits, dir, &item, 1, err) < 0)
-                        return -1;
-        }
+        /* An idle cgroup takes no shares: when it is to be idle no longer, that comes first. */
+        if (c->has_idle && c->idle == 0 && idle_write(limits, c, "cpu.shares", err) < 0)
+                return -1;
+        if (c->has_shares && c->shares != 0 && !(c->has_idle && c->idle == 1) &&
+            limits_write_one(limits, "cpu", &shares, err) < 0)
+                return -1;
         if (cpu_write_bandwidth(limits, c, err) < 0 || cpu_write_realtime(limits, c, err) < 0)
                 return -1;
-        if (c->has_idle) {
-                item = limit_i64("cpu.idle", "cpu.idle", c->idle);
-                dir = limits_dir(limits, "cpu", item.field, err);
-                if (!dir || limits_write(limits, dir, &item, 1, err) < 0)
-                        return -1;
-        }
+        if (c->idle == 1 && idle_write(limits, c, "cpu.shares", err) < 0)
+                return -1;
         return cpuset_write(limits, c, err);
 }
 
@@ -152,7 +160,9 @@ int resources_write_v1(struct limits *limits, const struct oci_resources *r, str
                 return -1;
         if (r->has_cpu && cpu_write(limits, &r->cpu, err) < 0)
                 return -1;
-        if (pids_write(limits, r, err) < 0)
+        if (pids_write(limits, r, err) < 0 || hugepages_write(limits, r, err) < 0 ||
+            block_io_write_v1(limits, &r->block_io, err) < 0 ||
+            network_write_v1(limits, &r->network, err) < 0)
                 return -1;
-        return hugepages_write(limits, r, err);
+        return rdma_write(limits, r, err);
 }

@@ -54,7 +54,7 @@ int cgroup_v2_swap(const struct oci_memory *m, bool *ret_has, int64_t *ret, stru
         return 0;
 }
 
-static int v2_lacks(const char *field, struct error *err)
+int v2_lacks(const char *field, struct error *err)
 {
         return error_set(err, STATUS_FAILED_PRECONDITION,
                          "linux.resources.%s: cgroup v2 has no such limit", field);
@@ -128,8 +128,8 @@ static int cpu_write(struct limits *limits, const struct oci_cpu *c, struct erro
                 return v2_lacks("cpu.realtimeRuntime", err);
         if (c->has_rt_period && c->rt_period != 0)
                 return v2_lacks("cpu.realtimePeriod", err);
-        if (c->has_idle)
-                items[n++] = limit_i64("cpu.idle", "cpu.idle", c->idle);
+        if (idle_write(limits, c, "cpu.weight", err) < 0)
+                return -1;
         /* An idle cgroup has a weight of its own, and takes no other. */
         if (c->has_shares && c->shares != 0 && !(c->has_idle && c->idle == 1))
                 items[n++] = limit_u64("cpu.shares", "cpu.weight", cgroup_v2_weight(c->shares));
@@ -165,27 +165,25 @@ static int hugepages_write(struct limits *limits, const struct oci_resources *r,
         return 0;
 }
 
-/* Verbatim, and so without a bound for the value but the kernel's. */
+/* Verbatim. Of a file with a line for each device the line that is about to change is kept. */
 static int unified_write(struct limits *limits, const struct oci_unified *u, struct error *err)
 {
-        const struct cgroup_dir *dir = cgroup_find_v2(limits->cg);
-        _cleanup_close_ int fd = dir_open(AT_FDCWD, dir->path);
-        int r;
+        char field[80];
+        struct limit item = {.field = field, .file = u->file, .text = u->value};
 
         if (str_is_empty(u->file) || strchr(u->file, '/') || u->file[0] == '.')
                 return error_set(err, STATUS_INVALID_ARGUMENT,
                                  "linux.resources.unified: '%.64s' is no file name of a cgroup",
                                  u->file ? u->file : "");
-        if (fd >= 0)
-                limits_remember(limits, dir, fd, u->file);
-        r = fd < 0 ? fd : file_write(fd, u->file, u->value);
-        if (r == -ENOENT)
-                return error_set(err, STATUS_FAILED_PRECONDITION,
-                                 "linux.resources.unified: this host has no '%s'", u->file);
-        if (r < 0)
-                return error_errno(err, -r, "linux.resources.unified: write '%.64s' to '%s/%s'",
-                                   u->value, dir->path, u->file);
-        return 0;
+        (void)snprintf(field, sizeof(field), "unified['%.64s']", u->file);
+        return limits_write(limits, cgroup_find_v2(limits->cg), &item, 1, err);
+}
+
+static int network_refuse(const struct oci_network *n, struct error *err)
+{
+        if (n->has_class_id)
+                return v2_lacks("network.classID", err);
+        return n->n_priorities > 0 ? v2_lacks("network.priorities", err) : 0;
 }
 
 int resources_write_v2(struct limits *limits, const struct oci_resources *r, struct error *err)
@@ -194,7 +192,9 @@ int resources_write_v2(struct limits *limits, const struct oci_resources *r, str
                 return -1;
         if (r->has_cpu && cpu_write(limits, &r->cpu, err) < 0)
                 return -1;
-        if (pids_write(limits, r, err) < 0 || hugepages_write(limits, r, err) < 0)
+        if (pids_write(limits, r, err) < 0 || hugepages_write(limits, r, err) < 0 ||
+            block_io_write_v2(limits, &r->block_io, err) < 0 ||
+            network_refuse(&r->network, err) < 0 || rdma_write(limits, r, err) < 0)
                 return -1;
         for (size_t i = 0; i < r->n_unified; i++) {
                 if (unified_write(limits, &r->unified[i], err) < 0)

@@ -160,7 +160,7 @@ static void add_cgroup(struct builder *b, struct json_object *linux_)
         add_bool(b, cgroup, "v2", true);
         add_bool(b, cgroup, "systemd", true);
         add_bool(b, cgroup, "systemdUser", false);
-        add_bool(b, cgroup, "rdma", false);
+        add_bool(b, cgroup, "rdma", true);
 }
 
 static void add_memory_policy(struct builder *b, struct json_object *linux_)

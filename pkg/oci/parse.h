@@ -42,5 +42,10 @@ int parse_net_devices(const struct json_at *at, struct oci_linux *ret);
 /* resources.c: `at` is the resources object itself. */
 int parse_resources(const struct json_at *at, struct oci_resources *ret);
 
+/* resources_io.c: blockIO, network and rdma of the resources object. */
+int parse_block_io(const struct json_at *resources, struct oci_block_io *ret);
+int parse_network(const struct json_at *resources, struct oci_network *ret);
+int parse_rdma(const struct json_at *resources, struct oci_resources *ret);
+
 /* seccomp.c: `at` is the seccomp object itself, which exists. */
 int parse_seccomp(const struct json_at *at, struct oci_seccomp *ret);

@@ -62,6 +62,7 @@ static int parse_rules(const struct json_at *resources, struct oci_resources *re
                         return -1;
         }
         ret->n_devices = n;
+        ret->has_devices = list.value != NULL;
         return 0;
 }
 
@@ -101,7 +102,7 @@ static int parse_memory(const struct json_at *resources, struct oci_resources *r
             get_limit(&at, "reservation", &m->has_reservation, &m->reservation) < 0 ||
             get_limit(&at, "swap", &m->has_swap, &m->swap) < 0 ||
             get_limit(&at, "kernel", &m->has_kernel, &ignored) < 0 ||
-            get_limit(&at, "kernelTCP", &m->has_kernel_tcp, &ignored) < 0 ||
+            get_limit(&at, "kernelTCP", &m->has_kernel_tcp, &m->kernel_tcp) < 0 ||
             json_get_u64(&at, "swappiness", 100, &m->has_swappiness, &m->swappiness) < 0 ||
             json_get_bool(&at, "disableOOMKiller", &m->disable_oom_killer) < 0 ||
             json_get_bool(&at, "useHierarchy", &m->use_hierarchy) < 0 ||
@@ -204,11 +205,10 @@ static int parse_unified(const struct json_at *resources, struct oci_resources *
 
 int parse_resources(const struct json_at *at, struct oci_resources *ret)
 {
-        if (json_refuse(at, "blockIO") < 0 || json_refuse(at, "network") < 0 ||
-            json_refuse(at, "rdma") < 0)
-                return -1;
         if (parse_rules(at, ret) < 0 || parse_memory(at, ret) < 0 || parse_cpu(at, ret) < 0 ||
-            parse_pids(at, ret) < 0 || parse_hugepage_limits(at, ret) < 0)
+            parse_pids(at, ret) < 0 || parse_hugepage_limits(at, ret) < 0 ||
+            parse_block_io(at, &ret->block_io) < 0 || parse_network(at, &ret->network) < 0 ||
+            parse_rdma(at, ret) < 0)
                 return -1;
         return parse_unified(at, ret);
 }

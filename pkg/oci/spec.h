@@ -196,8 +196,9 @@ struct oci_device_rule {
  * update sends zeros for what is to stay as it is. */
 struct oci_memory {
         bool has_limit, has_reservation, has_swap, has_swappiness, has_disable_oom_killer;
-        bool has_kernel, has_kernel_tcp;  /* accepted without effect, as yet */
-        int64_t limit, reservation, swap; /* bytes; -1: unlimited */
+        bool has_kernel; /* accepted without effect: no kernel heeds it */
+        bool has_kernel_tcp;
+        int64_t limit, reservation, swap, kernel_tcp; /* bytes; -1: unlimited */
         uint64_t swappiness;
         bool disable_oom_killer;
         bool has_use_hierarchy, use_hierarchy;
@@ -224,7 +225,61 @@ struct oci_hugepage_limit {
         uint64_t limit;
 };
 
+/* A block device's share. A weight of 0 is read as absent. */
+struct oci_weight_device {
+        uint32_t major;
+        uint32_t minor;
+        uint32_t weight;
+        uint32_t leaf_weight;
+};
+
+struct oci_throttle_device {
+        uint32_t major;
+        uint32_t minor;
+        uint64_t rate; /* bytes or operations a second; 0: no limit */
+};
+
+enum oci_throttle {
+        OCI_THROTTLE_READ_BPS,
+        OCI_THROTTLE_WRITE_BPS,
+        OCI_THROTTLE_READ_IOPS,
+        OCI_THROTTLE_WRITE_IOPS,
+        _OCI_THROTTLE_MAX,
+};
+
+struct oci_throttle_list {
+        struct oci_throttle_device *items;
+        size_t n;
+};
+
+struct oci_block_io {
+        uint32_t weight; /* 10 to 1000, as cgroup v1 has it; 0: absent */
+        uint32_t leaf_weight;
+        struct oci_weight_device *weight_devices;
+        size_t n_weight_devices;
+        struct oci_throttle_list throttle[_OCI_THROTTLE_MAX];
+};
+
+struct oci_net_priority {
+        char *name; /* of an interface on the host */
+        uint32_t priority;
+};
+
+struct oci_network {
+        bool has_class_id;
+        uint32_t class_id;
+        struct oci_net_priority *priorities;
+        size_t n_priorities;
+};
+
+struct oci_rdma {
+        char *device; /* "mlx5_1" */
+        bool has_handles, has_objects;
+        uint32_t handles, objects;
+};
+
 struct oci_resources {
+        bool has_devices; /* the list is there, be it empty */
         struct oci_device_rule *devices;
         size_t n_devices;
         bool has_memory, has_cpu, has_pids;
@@ -235,6 +290,10 @@ struct oci_resources {
         size_t n_unified;
         struct oci_hugepage_limit *hugepage_limits;
         size_t n_hugepage_limits;
+        struct oci_block_io block_io;
+        struct oci_network network;
+        struct oci_rdma *rdma;
+        size_t n_rdma;
 };
 
 /* ---- seccomp: names as in the document; pkg/engine gives them meaning ---- */

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -39,6 +40,22 @@ void harness_create(struct cgroup *cg)
 
         if (cgroup_create(cg, &err) < 0)
                 fail_msg("%s", err.msg);
+}
+
+bool harness_has_v1(void)
+{
+        static const char *const needed[] = {"cpu",  "cpuset",  "memory",
+                                             "pids", "devices", "freezer"};
+        struct arena *arena = arena_new(1 << 20);
+        struct cgroup_layout layout;
+        struct cgroup cg;
+        bool has = geteuid() == 0 && arena && cgroup_layout_read(arena, &layout, NULL) == 0 &&
+                   cgroup_plan(&layout, "/x", "x", arena, &cg, NULL) == 0;
+
+        for (size_t i = 0; has && i < UNIT_COUNT(needed); i++)
+                has = cgroup_find_v1(&cg, needed[i]) != NULL;
+        arena_free(arena);
+        return has;
 }
 
 int harness_set_up(void **state)
@@ -178,4 +195,26 @@ char *harness_read(const struct cgroup *cg, const char *controller, const char *
 bool harness_exists(const char *path)
 {
         return access(path, F_OK) == 0;
+}
+
+void harness_set_memory(struct harness *h, int64_t limit, int64_t swap)
+{
+        struct error err;
+        struct oci_resources r = {
+                .has_memory = true,
+                .memory = {.has_limit = true, .limit = limit, .has_swap = swap != 0, .swap = swap}};
+
+        assert_ok(cgroup_update(&h->cg, &r, &err), err);
+}
+
+int harness_touch_memory(void *userdata)
+{
+        size_t size = *(size_t *)userdata;
+        char *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+        if (p == MAP_FAILED)
+                return 1;
+        for (size_t i = 0; i < size; i += 4096)
+                p[i] = 1;
+        return 0;
 }

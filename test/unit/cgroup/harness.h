@@ -22,6 +22,9 @@ struct harness {
         size_t n_children;
 };
 
+/* True for root on a host that has its controllers on v1. */
+bool harness_has_v1(void);
+
 int harness_set_up(void **state); /* plans and creates h->cg */
 int harness_tear_down(void **state);
 
@@ -43,6 +46,12 @@ bool harness_is_alive(pid_t pid);
 char *harness_read(const struct cgroup *cg, const char *controller, const char *file);
 const char *harness_dir(const struct cgroup *cg, const char *controller);
 bool harness_exists(const char *path);
+
+/* Updates the limits of h->cg; swap may be 0 for none. */
+void harness_set_memory(struct harness *h, int64_t limit, int64_t swap);
+
+/* For harness_child(): userdata is a size_t, and as much memory is used. */
+int harness_touch_memory(void *userdata);
 
 /* The error of a call that failed has the text in it. */
 #define assert_error(call, err, text)                                       \

@@ -305,17 +305,30 @@ static const struct bad bad_machines[] = {
          "linux.timeOffsets.monotonic.nanosecs: number out of range"},
         {"{$,'linux':{'timeOffsets':{'realtime':{'secs':1}}}}",
          "linux.timeOffsets: only monotonic and boottime have an offset"},
+        {"{$,'linux':{'resources':{'blockIO':{'weight':9}}}}",
+         "linux.resources.blockIO.weight: number out of range"},
+        {"{$,'linux':{'resources':{'blockIO':{'leafWeight':1001}}}}",
+         "linux.resources.blockIO.leafWeight: number out of range"},
+        {"{$,'linux':{'resources':{'blockIO':{'weightDevice':[{'major':8,'weight':10}]}}}}",
+         "linux.resources.blockIO.weightDevice[0].minor: missing"},
+        {"{$,'linux':{'resources':{'blockIO':{'throttleReadBpsDevice':[{'major':8,'minor':0}]}}}}",
+         "linux.resources.blockIO.throttleReadBpsDevice[0].rate: missing"},
+        {"{$,'linux':{'resources':{'blockIO':{'throttleWriteIOPSDevice':"
+         "[{'major':4096,'minor':0,'rate':1}]}}}}",
+         "linux.resources.blockIO.throttleWriteIOPSDevice[0].major: number out of range"},
+        {"{$,'linux':{'resources':{'network':{'classID':4294967296}}}}",
+         "linux.resources.network.classID: number out of range"},
+        {"{$,'linux':{'resources':{'network':{'priorities':[{'name':'a 1','priority':0}]}}}}",
+         "linux.resources.network.priorities[0].name: unknown value 'a 1'"},
+        {"{$,'linux':{'resources':{'rdma':{'a b':{'hcaHandles':3}}}}}",
+         "linux.resources.rdma['a b']: not the name of a device"},
+        {"{$,'linux':{'resources':{'rdma':{'mlx5_1':{'hcaHandles':-1}}}}}",
+         "linux.resources.rdma.mlx5_1.hcaHandles: number out of range"},
 };
 
 static const struct bad unsupported_in_specs[] = {
         {"{$,'linux':{'personality':{'domain':'LINUX','flags':['X']}}}",
          "linux.personality.flags is not supported"},
-        {"{$,'linux':{'resources':{'blockIO':{'weight':10}}}}",
-         "linux.resources.blockIO is not supported"},
-        {"{$,'linux':{'resources':{'network':{'priorities':[{'name':'eth0','priority':0}]}}}}",
-         "linux.resources.network is not supported"},
-        {"{$,'linux':{'resources':{'rdma':{'mlx5_1':{'hcaHandles':3}}}}}",
-         "linux.resources.rdma is not supported"},
 };
 
 static const struct bad harmless_in_specs[] = {

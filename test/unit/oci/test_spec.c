@@ -274,6 +274,46 @@ static void zeros_of_an_update_change_nothing(void **state)
         assert_true(r->has_pids && r->pids_limit == -1);
 }
 
+static void limits_of_block_devices_networks_and_rdma_are_read(void **state)
+{
+        static const char text[] =
+                "{\"blockIO\":{\"weight\":500,\"leafWeight\":10,\"weightDevice\":[{\"major\":8,"
+                "\"minor\":16,\"weight\":1000}],\"throttleReadBpsDevice\":[{\"major\":254,"
+                "\"minor\":0,\"rate\":18446744073709551615}],\"throttleWriteIOPSDevice\":"
+                "[{\"major\":1,\"minor\":2,\"rate\":3},{\"major\":1,\"minor\":3,\"rate\":0}]},"
+                "\"network\":{\"classID\":1048577,\"priorities\":[{\"name\":\"eth0\","
+                "\"priority\":5}]},"
+                "\"rdma\":{\"mlx5_1\":{\"hcaHandles\":3},\"mlx4_0\":{\"hcaObjects\":0}},"
+                "\"devices\":[]}";
+        struct oci_resources *r = NULL;
+        struct error err = ERROR_INIT;
+        const struct oci_throttle_list *t;
+
+        assert_int_equal(oci_resources_parse(text, sizeof(text) - 1, arena, &r, &err), 0);
+        assert_int_equal(r->block_io.weight, 500);
+        assert_int_equal(r->block_io.leaf_weight, 10);
+        assert_int_equal(r->block_io.n_weight_devices, 1);
+        assert_int_equal(r->block_io.weight_devices[0].minor, 16);
+        assert_int_equal(r->block_io.weight_devices[0].weight, 1000);
+        assert_int_equal(r->block_io.weight_devices[0].leaf_weight, 0);
+        t = r->block_io.throttle;
+        assert_int_equal(t[OCI_THROTTLE_READ_BPS].n, 1);
+        assert_int_equal(t[OCI_THROTTLE_READ_BPS].items[0].major, 254);
+        assert_true(t[OCI_THROTTLE_READ_BPS].items[0].rate == UINT64_MAX);
+        assert_int_equal(t[OCI_THROTTLE_WRITE_BPS].n, 0);
+        assert_int_equal(t[OCI_THROTTLE_WRITE_IOPS].n, 2);
+        assert_int_equal(t[OCI_THROTTLE_WRITE_IOPS].items[0].rate, 3);
+        assert_true(r->network.has_class_id && r->network.class_id == 1048577);
+        assert_string_equal(r->network.priorities[0].name, "eth0");
+        assert_int_equal(r->network.priorities[0].priority, 5);
+        assert_int_equal(r->n_rdma, 2);
+        assert_string_equal(r->rdma[0].device, "mlx5_1");
+        assert_true(r->rdma[0].has_handles && r->rdma[0].handles == 3);
+        assert_false(r->rdma[0].has_objects);
+        assert_true(r->rdma[1].has_objects && r->rdma[1].objects == 0);
+        assert_true(r->has_devices && r->n_devices == 0);
+}
+
 static void annotations_are_read_without_the_rest(void **state)
 {
         static const char some[] = "{\"annotations\":{\"a\":\"b\"},\"process\":7}";
@@ -347,6 +387,7 @@ int main(void)
                 TEST(an_exec_brings_a_lone_process),
                 TEST(every_capability_has_its_number),
                 TEST(zeros_of_an_update_change_nothing),
+                TEST(limits_of_block_devices_networks_and_rdma_are_read),
                 TEST(annotations_are_read_without_the_rest),
                 TEST(an_arena_that_is_too_small_is_an_error_at_every_step),
                 TEST(a_document_that_is_cut_short_is_an_error),
