@@ -109,6 +109,13 @@ int cgroup_update(const struct cgroup *cg, const struct oci_resources *resources
                   struct error *err);
 
 /*
+ * On v2: gives the directory and the files in it that the kernel lists as fit for that to a user,
+ * so that the container can make cgroups below its own. On v1, where that would not be safe, it
+ * does nothing.
+ */
+int cgroup_delegate(const struct cgroup *cg, uid_t uid, struct error *err);
+
+/*
  * Descriptors for a child to join with: on v1 each hierarchy's `tasks`, opened O_WRONLY, into which
  * the single-threaded child writes "0"; the v2 directory for CLONE_INTO_CGROUP in *ret_v2_dir (-1
  * if none). Writing `cgroup.procs` instead costs 11 to 15 ms when cold. fds must have

@@ -139,6 +139,10 @@ int child_join(const struct plan *plan, struct error *err);
  */
 void plan_set_cgroup(struct plan *plan, const struct cgroup *cg);
 
+/* True if the container is to own its cgroup: it has a cgroup and a user namespace of its own and
+ * may write to a mount of type cgroup. *ret: the host's id of the process's user. */
+bool plan_owns_cgroup(const struct plan *plan, uid_t *ret);
+
 /*
  * The stage's part of child_prepare(): detached clones of what mounts[first] and those right behind
  * it bind, or of the hierarchies of a cgroup mount. They are made when the child comes to them and

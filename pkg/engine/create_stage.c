@@ -266,6 +266,7 @@ static int release_scope(struct create_stage *cs, struct error *err)
 
 static int make_cgroup(struct create_stage *cs, struct error *err)
 {
+        uid_t owner;
         char *text;
 
         if (place_cgroup(cs, err) < 0 || announce_cgroup(cs, err) < 0)
@@ -288,6 +289,8 @@ static int make_cgroup(struct create_stage *cs, struct error *err)
                         return -1;
         }
         if (apply_limits(cs, err) < 0)
+                return -1;
+        if (plan_owns_cgroup(cs->plan, &owner) && cgroup_delegate(&cs->cgroup, owner, err) < 0)
                 return -1;
         plan_set_cgroup(cs->plan, &cs->cgroup);
         return 0;

@@ -6,6 +6,7 @@
  * its /proc/self/cgroup names paths of that tree. (Privileged pods are made so.)
  */
 #include <string.h>
+#include <sys/mount.h>
 
 #include "pkg/base/str.h"
 #include "pkg/engine/plan_private.h"
@@ -41,4 +42,34 @@ void plan_set_cgroup(struct plan *plan, const struct cgroup *cg)
          * memory_recursiveprot. */
         if (p->cgroup_is_unified && !p->has_cgroup_namespace && !p->has_user_namespace)
                 p->cgroup_dirs[0].path = "/sys/fs/cgroup";
+}
+
+static bool has_writable_cgroup(const struct plan_private *p)
+{
+        for (size_t i = 0; i < p->n_mounts; i++) {
+                if (p->mounts[i].kind == PLAN_MOUNT_CGROUP &&
+                    !(p->mounts[i].attr_set & MOUNT_ATTR_RDONLY))
+                        return true;
+        }
+        return false;
+}
+
+bool plan_owns_cgroup(const struct plan *plan, uid_t *ret)
+{
+        const struct oci_linux *l = &plan->spec->linux_;
+        const struct oci_namespace *ns = &l->namespaces[OCI_NS_CGROUP];
+        uint32_t uid = plan->spec->process.user.uid;
+
+        if (!plan_has_new_userns(plan) || !ns->present || ns->path ||
+            !has_writable_cgroup(plan->private_))
+                return false;
+        for (size_t i = 0; i < l->n_uid_mappings; i++) {
+                const struct oci_id_mapping *m = &l->uid_mappings[i];
+
+                if (uid >= m->container_id && uid - m->container_id < m->size) {
+                        *ret = m->host_id + (uid - m->container_id);
+                        return true;
+                }
+        }
+        return false;
 }

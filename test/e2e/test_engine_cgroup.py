@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """cgroupsPath and resources, on v1 (with the empty v2 hierarchy beside it) and on v2 alone: whichever the machine has."""
+import json
 import os
 import pathlib
 
 import pytest
 
 import host
+import protos
 import ttrpc
 from checks import fails
 
@@ -147,6 +149,83 @@ def test_devices_are_denied_unless_allowed(lab):
     assert out[0] == "made" and out[-3:] == ["null", "1", "full"]
     r = c.exec("sh", "-c", "mknod /tmp/kmsg c 1 11; head -c 1 /tmp/kmsg").run()
     assert "not permitted" in r.err
+
+
+def block_device():
+    """A disk of the machine, as a cgroup's files name it."""
+    for line in host.read("/proc/partitions").decode().splitlines()[2:]:
+        major, minor, _, name = line.split()
+        if pathlib.Path("/sys/block", name).exists() and not name.startswith(("ram", "loop")):
+            return int(major), int(minor)
+    pytest.skip("no disk here")
+
+
+def test_block_devices_are_throttled(lab):
+    major, minor = block_device()
+    device = {"major": major, "minor": minor}
+    c = running(lab, resources(blockIO={"throttleReadBpsDevice": [{**device, "rate": 1 << 20}],
+                                        "throttleWriteBpsDevice": [{**device, "rate": 2 << 20}],
+                                        "throttleReadIOPSDevice": [{**device, "rate": 100}],
+                                        "throttleWriteIOPSDevice": [{**device, "rate": 200}]}))
+    if host.V2:
+        assert limit(c, "io", None, "io.max") == f"{major}:{minor} rbps=1048576 wbps=2097152 riops=100 wiops=200"
+        return
+    for name, rate in (("read_bps", 1 << 20), ("write_bps", 2 << 20), ("read_iops", 100), ("write_iops", 200)):
+        assert limit(c, "blkio", f"blkio.throttle.{name}_device", None) == f"{major}:{minor} {rate}"
+
+
+@pytest.mark.parametrize("limits, text", [
+    ({"blockIO": {"throttleReadBpsDevice": [{"major": 4000, "minor": 1, "rate": 1}]}}, "blockIO.throttleReadBpsDevice"),
+    ({"network": {"classID": 7}}, "network.classID"),
+    ({"network": {"priorities": [{"name": "lo", "priority": 1}]}}, "network.priorities"),
+    ({"rdma": {"nosuch_0": {"hcaHandles": 3}}}, "rdma.hcaHandles"),
+    ({"blockIO": {"leafWeight": 10}}, "blockIO.leafWeight"),
+])
+def test_what_the_host_lacks_is_refused_by_name(lab, limits, text):
+    if lab.stock or lab.runc_binary:
+        pytest.skip("runc ignores it, or says something else")
+    c = lab.container("true")
+    resources(**limits)(c)
+    with fails(ttrpc.FAILED_PRECONDITION, f"linux.resources.{text}", also=[ttrpc.UNKNOWN]):
+        c.create()
+    c.deleted = True
+
+
+def test_an_update_that_lists_devices_replaces_them_and_no_other_touches_them(lab):
+    if lab.stock or lab.runc_binary:
+        pytest.skip("runc's update leaves devices alone")
+
+    def update(**limits):
+        c.task.Update(resources=protos.any_pb2.Any(value=json.dumps(limits).encode()))
+
+    kmsg = {"allow": True, "type": "c", "major": 1, "minor": 11, "access": "rw"}
+    read = ("sh", "-c", "test -e /tmp/kmsg || mknod /tmp/kmsg c 1 11; : >/tmp/kmsg && echo open")
+    c = lab.container("sleep", "100")
+    c.config["linux"]["resources"]["devices"] = [{"allow": False, "access": "rwm"}]
+    c.run()
+    assert "not permitted" in c.exec(*read).run().err
+    update(devices=[{"allow": False, "access": "rwm"}, kmsg])
+    assert c.exec(*read).run().out == "open\n"
+    update(pids={"limit": 50})
+    assert c.exec(*read).run().out == "open\n"
+    update(devices=[{"allow": False, "access": "rwm"}])
+    r = c.exec(*read).run()
+    assert "not permitted" in r.err and c.exec("sh", "-c", ": </dev/null && echo null").run().out == "null\n"
+
+
+def test_an_update_that_fails_changes_nothing(lab):
+    if lab.stock or lab.runc_binary:
+        pytest.skip("runc takes back less")
+    c = running(lab, resources(memory={"limit": 64 << 20}, pids={"limit": 30}, cpu={"shares": 512}))
+    before = [limit(c, k, a, b) for k, a, b in (("memory", "memory.limit_in_bytes", "memory.max"),
+                                               ("cpu", "cpu.shares", "cpu.weight"), ("pids", "pids.max", "pids.max"))]
+    document = {"memory": {"limit": 32 << 20}, "cpu": {"shares": 100}, "pids": {"limit": 20},
+                "network": {"classID": 7}}
+    with fails(ttrpc.FAILED_PRECONDITION, "linux.resources.network.classID"):
+        c.task.Update(resources=protos.any_pb2.Any(value=json.dumps(document).encode()))
+    assert before == [limit(c, k, a, b) for k, a, b in (
+        ("memory", "memory.limit_in_bytes", "memory.max"), ("cpu", "cpu.shares", "cpu.weight"),
+        ("pids", "pids.max", "pids.max"))]
 
 
 def test_unlimited_values_as_oci_writes_them(lab):

@@ -45,6 +45,13 @@ static void walk_resources(const struct oci_resources *r)
                 require(r->unified[i].value && !strchr(r->unified[i].file, '/'));
         for (size_t i = 0; i < r->n_hugepage_limits; i++)
                 require(r->hugepage_limits[i].page_size != NULL);
+        for (size_t i = 0; i < r->block_io.n_weight_devices; i++)
+                require(r->block_io.weight_devices[i].weight <= 1000);
+        for (size_t i = 0; i < r->network.n_priorities; i++)
+                require(!strpbrk(r->network.priorities[i].name, " \n"));
+        for (size_t i = 0; i < r->n_rdma; i++)
+                require(r->rdma[i].device[0] && !strpbrk(r->rdma[i].device, " \n"));
+        require(r->block_io.weight <= 1000 && r->block_io.leaf_weight <= 1000);
         require(r->pids_limit >= -1 && r->memory.limit >= -1 && r->memory.swappiness <= 100);
 }
 

@@ -65,6 +65,9 @@ check pids_limit 16 in_cgroup limits pids.max
 check cpu_quota "50000 100000" in_cgroup limits cpu.max
 check cpu_weight_of_1024_shares_is_the_default 100 in_cgroup limits cpu.weight
 check cpuset 0 in_cgroup limits cpuset.cpus
+check cpu_burst 10000 in_cgroup limits cpu.max.burst
+check huge_pages "4194304 4194304" in_cgroup limits hugetlb.2MB.max hugetlb.2MB.rsvd.max
+check every_controller_is_there same sh -c '[ "$(cat /sys/fs/cgroup/cgroup.controllers)" = "$(cat /sys/fs/cgroup/vm/limits/cgroup.controllers)" ] && echo same'
 check unified 1048576 in_cgroup limits memory.high
 check its_own_view_of_the_cgroup 0::/ belay exec limits cat /proc/self/cgroup
 check an_exec_is_in_the_cgroup 2 sh -c '/belay/belay --root /run/belay exec -d limits sleep 1000 >/dev/null; wc -l </sys/fs/cgroup/vm/limits/cgroup.procs'
@@ -83,6 +86,8 @@ check whose_limit own oom_level oom
 belay delete oom
 
 check a_user_namespace_on_v2 "0 100000 65536" belay run --rm --bundle /bundles/userns userns
+check cpu_idle 1 belay run --rm --bundle /bundles/idle idle
+check a_user_namespace_owns_its_cgroup_but_not_its_limits "0::/a sh: can't create /sys/fs/cgroup/memory.max: Permission denied" belay run --rm --bundle /bundles/owner owner
 check a_cgroup_mount_is_its_own "cgroup.procs" belay run --rm --bundle /bundles/mount mount
 
 # Debian's cloud kernel has none: then start must fail, and say so.

@@ -39,7 +39,8 @@ def specs():
     limits["linux"]["resources"] = {
         "devices": [{"allow": False, "access": "rwm"}],
         "memory": {"limit": 64 << 20, "reservation": 32 << 20, "swap": 64 << 20},
-        "cpu": {"shares": 1024, "quota": 50000, "period": 100000, "cpus": "0"},
+        "cpu": {"shares": 1024, "quota": 50000, "period": 100000, "burst": 10000, "cpus": "0"},
+        "hugepageLimits": [{"pageSize": "2MB", "limit": 4 << 20}],
         "pids": {"limit": 16}, "unified": {"memory.high": "1048576"},
     }
     oom = spec("oom", ["dd", "if=/dev/zero", "of=/dev/shm/x", "bs=1M", "count=48"])
@@ -51,7 +52,14 @@ def specs():
     mount = spec("mount", ["sh", "-c", "cd /sys/fs/cgroup && ls -d cgroup.procs"])
     mount["mounts"].append({"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup",
                             "options": ["ro", "nosuid", "noexec", "nodev"]})
-    return {"status": status, "limits": limits, "oom": oom, "userns": userns, "mount": mount}
+    idle = spec("idle", ["sh", "-c", "cat /sys/fs/cgroup/cpu.idle"])
+    idle["linux"]["resources"]["cpu"] = {"idle": 1}
+    idle["mounts"].append(mount["mounts"][-1])
+    owner = json.loads(json.dumps(userns).replace("/vm/userns", "/vm/owner"))
+    owner["process"]["args"] = ["sh", "-c", "mkdir /sys/fs/cgroup/a && echo $$ >/sys/fs/cgroup/a/cgroup.procs && "
+                                "cat /proc/self/cgroup; : >/sys/fs/cgroup/memory.max"]
+    owner["mounts"].append({"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup"})
+    return {"idle": idle, "owner": owner, "status": status, "limits": limits, "oom": oom, "userns": userns, "mount": mount}
 
 
 def make_root(root):

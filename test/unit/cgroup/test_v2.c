@@ -284,6 +284,44 @@ static void makers_and_removers_of_a_parent_do_not_disturb_each_other(void **sta
         assert_true(n > 10);
 }
 
+static void a_user_gets_what_is_fit_to_be_given_and_no_more(void **state)
+{
+        struct harness *h = *state;
+        const char *dir = h->cg.dirs[0].path;
+        struct stat st;
+        struct error err;
+
+        assert_ok(cgroup_delegate(&h->cg, 12345, &err), err);
+        assert_int_equal(stat(dir, &st), 0);
+        assert_int_equal(st.st_uid, 12345);
+        assert_int_equal(st.st_gid, 0);
+        assert_int_equal(stat(arena_printf(h->arena, "%s/cgroup.procs", dir), &st), 0);
+        assert_int_equal(st.st_uid, 12345);
+        assert_int_equal(stat(arena_printf(h->arena, "%s/cgroup.max.depth", dir), &st), 0);
+        assert_int_equal(st.st_uid, 0);
+}
+
+static void an_update_replaces_the_device_program(void **state)
+{
+        struct harness *h = *state;
+        struct oci_device_rule rule = {
+                .allow = true, .type = 'c', .major = 1, .minor = 11, .read = true, .write = true};
+        struct oci_resources r = {.has_devices = true, .devices = &rule, .n_devices = 1};
+        struct error err;
+
+        assert_ok(cgroup_apply(&h->cg, NULL, &err), err);
+        assert_int_equal(harness_wait(h, harness_child(h, &h->cg, use_devices, &(int){EPERM})), 0);
+        assert_ok(cgroup_update(&h->cg, &r, &err), err);
+        assert_int_equal(harness_wait(h, harness_child(h, &h->cg, use_devices, &(int){0})), 0);
+        r.has_devices = false;
+        assert_ok(cgroup_update(&h->cg, &r, &err), err); /* not given: not touched */
+        assert_int_equal(harness_wait(h, harness_child(h, &h->cg, use_devices, &(int){0})), 0);
+        r.has_devices = true;
+        r.n_devices = 0;
+        assert_ok(cgroup_update(&h->cg, &r, &err), err);
+        assert_int_equal(harness_wait(h, harness_child(h, &h->cg, use_devices, &(int){EPERM})), 0);
+}
+
 static void without_memory_controller_no_oom_kill_is_counted(void **state)
 {
         struct harness *h = *state;
@@ -393,6 +431,8 @@ int main(void)
                 CASE(unified_values_are_written_verbatim_and_set_back_on_failure),
                 CASE(controllers_are_handed_down_to_the_container),
                 CASE(cgroups_nested_beyond_path_max_are_removed),
+                CASE(a_user_gets_what_is_fit_to_be_given_and_no_more),
+                CASE(an_update_replaces_the_device_program),
                 CASE(makers_and_removers_of_a_parent_do_not_disturb_each_other),
                 CASE(without_memory_controller_no_oom_kill_is_counted),
                 CASE(beside_v1_a_read_only_v2_tree_is_done_without),
