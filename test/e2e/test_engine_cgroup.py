@@ -96,6 +96,8 @@ def test_pids_limit(lab):
     assert limit(c, "pids", "pids.max", "pids.max") == "30"
     r = c.exec("sh", "-c", "for i in $(seq 40); do sleep 1 & done; wait").run()
     assert "fork" in r.err or "temporarily" in r.err
+    if host.V2 and (lab.stock or lab.runc_binary):
+        return  # zombies keep it full: on v2 runc's exec finds no room for its own threads
     assert host.wait_for(lambda: c.exec("true").run().status == 0, "room again")
 
 

@@ -107,7 +107,7 @@ def test_kill_without_all_reaches_init_only(lab):
 
 def test_without_a_pid_namespace_the_end_of_init_ends_all(lab):
     """R38: the kernel does not do it there, so the shim must, and only then is init's exit told."""
-    c = lab.container("sh", "-c", "sleep 1000 & setsid sleep 1001 & echo $!; exec sleep 0.2").pipes()
+    c = lab.container("sh", "-c", f"sleep 1000 & setsid sleep 1001 & echo $!; exec sleep {0.2 * host.SLOWNESS}").pipes()
     c.bundle.without_namespace("pid")
     c.run()
     c.stdout.read_until(b"\n")
