@@ -75,6 +75,12 @@ static void the_other_verbs_name_the_container(void **state)
         (void)state;
         args_start(&args, &runtime);
         assert_line(&args, GLOBAL "start c1");
+        args_pause(&args, &runtime);
+        assert_line(&args, GLOBAL "pause c1");
+        args_resume(&args, &runtime);
+        assert_line(&args, GLOBAL "resume c1");
+        args_update(&args, &runtime);
+        assert_line(&args, GLOBAL "update --resources - c1");
         args_kill_all(&args, &runtime, "9");
         assert_line(&args, GLOBAL "kill --all c1 9");
         args_delete(&args, &runtime, false);

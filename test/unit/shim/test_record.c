@@ -69,6 +69,7 @@ static void assert_same(const struct shim_record *a, const struct shim_record *b
         assert_int_equal(a->start_ticks, b->start_ticks);
         assert_int_equal(a->started_at.tv_sec, b->started_at.tv_sec);
         assert_int_equal(a->started_at.tv_nsec, b->started_at.tv_nsec);
+        assert_int_equal(a->paused, b->paused);
         assert_int_equal(a->exited, b->exited);
         assert_int_equal(a->exit_status, b->exit_status);
         assert_int_equal(a->signal, b->signal);
@@ -131,6 +132,25 @@ static void a_running_process_has_no_exit_in_its_record(void **state)
         assert_same(&a, &b);
         assert_int_equal(file_read(p->fd, "init.json", 4096, &text, NULL), 0);
         assert_null(strstr(text, "exit_status"));
+}
+
+static void a_paused_init_says_so_in_its_record(void **state)
+{
+        const struct place *p = *state;
+        struct shim_record a = {.id = "c1", .pid = 7, .started_at = {.tv_sec = 5}, .paused = true};
+        struct shim_record b = {.pid = 0};
+
+        assert_int_equal(shim_record_write(p->fd, &a, NULL), 0);
+        assert_int_equal(shim_record_read(p->fd, NULL, &b, NULL), 0);
+        assert_same(&a, &b);
+        a.paused = false;
+        assert_int_equal(shim_record_write(p->fd, &a, NULL), 0);
+        assert_int_equal(shim_record_read(p->fd, NULL, &b, NULL), 0);
+        assert_same(&a, &b);
+        a = ended();
+        a.paused = true; /* which the shim never writes */
+        assert_int_equal(shim_record_write(p->fd, &a, NULL), 0);
+        assert_int_equal(shim_record_read(p->fd, a.exec_id, &b, NULL), -1);
 }
 
 static void the_longest_ids_and_numbers_fit(void **state)
@@ -328,6 +348,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 TEST(what_is_written_is_read_again),
                 TEST(a_running_process_has_no_exit_in_its_record),
+                TEST(a_paused_init_says_so_in_its_record),
                 TEST(the_longest_ids_and_numbers_fit),
                 TEST(strings_are_escaped_both_ways),
                 TEST(a_missing_record_is_not_found),
