@@ -87,6 +87,30 @@ static void call_exec(struct run *r, const char *exec_id)
         call(r, "Exec", &m.base);
 }
 
+static void call_container(struct run *r)
+{
+        Containerd__Task__V2__UpdateTaskRequest m = CONTAINERD__TASK__V2__UPDATE_TASK_REQUEST__INIT;
+        Google__Protobuf__Any resources = GOOGLE__PROTOBUF__ANY__INIT;
+
+        switch (pick(r, 5)) {
+        case 0:
+        case 1:
+                r->calls[r->n_calls++] = rpc_begin(r->h, "Pause", NULL);
+                break;
+        case 2:
+        case 3:
+                r->calls[r->n_calls++] = rpc_begin(r->h, "Resume", NULL);
+                break;
+        default:
+                resources.value.data = (uint8_t *)"{}";
+                resources.value.len = 2;
+                m.id = (char *)"c1";
+                m.resources = &resources;
+                call(r, "Update", &m.base);
+                break;
+        }
+}
+
 static void end_one(struct run *r)
 {
         struct fake_process *p = fake_live(&r->h->fake, pick(r, EXECS + 1));
@@ -106,7 +130,7 @@ static void step(struct run *r)
         struct fake *fake = &r->h->fake;
         unsigned job = pick(r, _FAKE_JOB_MAX);
 
-        switch (pick(r, 20)) {
+        switch (pick(r, 22)) {
         case 0:
         case 1:
                 r->h->terminal = pick(r, 4) == 0;
@@ -156,6 +180,10 @@ static void step(struct run *r)
         case 18:
                 r->calls[r->n_calls++] = rpc_begin(r->h, pick(r, 2) ? "Pids" : "Connect", NULL);
                 break;
+        case 19:
+        case 20:
+                call_container(r);
+                break;
         default:
                 harness_settle(r->h);
                 break;
@@ -190,6 +218,7 @@ static void check_order(const struct run *r)
         const struct events_server *s = &r->h->events;
         bool exists = false;
         bool ended = false;
+        bool paused = false;
         int live_execs = 0;
 
         for (size_t i = 0; i < s->n; i++) {
@@ -200,6 +229,7 @@ static void check_order(const struct run *r)
                         assert_false(exists);
                         exists = true;
                         ended = false;
+                        paused = false;
                         live_execs = 0;
                 } else if (strcmp(topic, "delete") == 0) {
                         assert_true(exists && ended);
@@ -217,6 +247,13 @@ static void check_order(const struct run *r)
                                 live_execs--;
                         }
                         containerd__events__task_exit__free_unpacked(e, NULL);
+                } else if (strcmp(topic, "paused") == 0) {
+                        /* What ends, or is killed, is let go without an event. */
+                        assert_true(exists && !ended);
+                        paused = true;
+                } else if (strcmp(topic, "resumed") == 0) {
+                        assert_true(exists && !ended && paused);
+                        paused = false;
                 } else {
                         assert_true(exists);
                         live_execs += strcmp(topic, "exec-started") == 0;
