@@ -217,7 +217,8 @@ int systemd_request_update(const struct cgroup *cg, const struct oci_resources *
                 return no_memory(err);
         (void)fprintf(f, "set %s\n", cg->unit);
         head = ftell(f);
-        if (systemd_put_resources(f, cgroup_is_on_v2(cg), r, err) < 0) {
+        if (systemd_put_resources(f, cgroup_is_on_v2(cg), r, err) < 0 ||
+            (r->has_devices && systemd_put_devices(f, r->devices, r->n_devices, err) < 0)) {
                 (void)fclose(f);
                 return -1;
         }

@@ -61,7 +61,8 @@ struct systemd_start {
 int systemd_request_start(const struct systemd_start *start, struct arena *arena, char **ret,
                           struct error *err);
 
-/* To set the limits that r has; *ret is NULL if systemd has none of them. Device rules stay. */
+/* To set the limits that r has, and the device rules if it has any; *ret is NULL if systemd has
+ * none of them. */
 int systemd_request_update(const struct cgroup *cg, const struct oci_resources *r,
                            struct arena *arena, char **ret, struct error *err);
 

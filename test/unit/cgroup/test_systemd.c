@@ -366,10 +366,14 @@ static void everything_allowed_is_the_policy_of_auto(void **state)
         assert_null(strstr(text, "/dev/char"));
 }
 
-static void an_update_has_the_limits_given_and_no_devices(void **state)
+static void an_update_has_what_is_given(void **state)
 {
         const struct oci_resources r = {.has_pids = true, .pids_limit = 7};
         const struct oci_resources none = {0};
+        struct oci_device_rule rule = {
+                .allow = true, .type = 'c', .major = 10, .minor = 200, .read = true};
+        const struct oci_resources devices = {
+                .has_devices = true, .devices = &rule, .n_devices = 1};
         struct systemd_unit unit;
         struct cgroup cg;
         struct error err = ERROR_INIT;
@@ -379,6 +383,8 @@ static void an_update_has_the_limits_given_and_no_devices(void **state)
                          0);
         assert_int_equal(systemd_request_update(&cg, &r, *state, &text, &err), 0);
         assert_string_equal(text, "set p-n.scope\nt TasksMax 7\n");
+        assert_int_equal(systemd_request_update(&cg, &devices, *state, &text, &err), 0);
+        assert_line(text, "a(ss) DeviceAllow /dev/char/10:200 r");
         assert_int_equal(systemd_request_update(&cg, &none, *state, &text, &err), 0);
         assert_null(text);
         assert_int_equal(systemd_request_stop(&cg, *state, &text, &err), 0);
@@ -470,7 +476,7 @@ int main(void)
                 CASE(a_bad_set_of_cpus_is_refused_by_name),
                 CASE(devices_are_the_defaults_and_what_is_allowed),
                 CASE(everything_allowed_is_the_policy_of_auto),
-                CASE(an_update_has_the_limits_given_and_no_devices),
+                CASE(an_update_has_what_is_given),
                 CASE(annotations_become_properties),
                 CASE(annotations_that_are_no_properties_are_refused_by_name),
                 CASE(other_annotations_are_of_no_matter),
