@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "pkg/base/cleanup.h"
+#include "pkg/cgroup/stats.h"
 
 #include "shim/exits.h"
 #include "shim/oom.h"
@@ -66,6 +67,7 @@ struct container *container_free(struct container *c)
                 process_free(list_first(&c->execs, struct process, node));
         process_free(c->init);
         c->oom = oom_free(c->oom);
+        cgroup_stats_reader_free(c->stats);
         if (c->impl && c->n_jobs == 0)
                 c->executor->ops->container_free(c->impl);
         loop_timer_free(c->execs_wait);

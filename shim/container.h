@@ -38,6 +38,8 @@ struct container {
         struct loop_timer *execs_wait;
         struct oom *oom; /* NULL: OOM kills are not seen */
 
+        struct cgroup_stats_reader *stats; /* made by the first Stats */
+
         size_t n_jobs; /* calls of the executor that have not completed */
 
         /* A Pause or a Resume under way. */

@@ -35,7 +35,7 @@ static const struct {
         {"CloseIO", rpc_close_io},
         {"Update", rpc_update},
         {"Wait", rpc_wait},
-        {"Stats", rpc_unsupported},
+        {"Stats", rpc_stats},
         {"Connect", rpc_connect},
         {"Shutdown", rpc_shutdown},
 };

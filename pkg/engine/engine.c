@@ -132,17 +132,6 @@ int container_cgroup(const struct engine_container *c, struct arena **ret_arena,
         return 0;
 }
 
-int engine_pids(const struct engine_container *c, pid_t **ret_pids, size_t *ret_n,
-                struct error *err)
-{
-        _cleanup_(arena_free_p) struct arena *arena = NULL;
-        struct cgroup cg;
-
-        if (container_cgroup(c, &arena, &cg, err) < 0)
-                return -1;
-        return cgroup_pids(&cg, ret_pids, ret_n, err);
-}
-
 void container_keep_cgroup(struct engine_container *c)
 {
         struct error err = ERROR_INIT;
@@ -154,6 +143,16 @@ void container_keep_cgroup(struct engine_container *c)
 const struct cgroup *engine_cgroup(const struct engine_container *c)
 {
         return c->cgroup_arena ? &c->cgroup_parsed : NULL;
+}
+
+int engine_pids(const struct engine_container *c, pid_t **ret_pids, size_t *ret_n,
+                struct error *err)
+{
+        const struct cgroup *cg = engine_cgroup(c);
+
+        if (!cg)
+                return error_set(err, STATUS_UNKNOWN, "the cgroup is not known");
+        return cgroup_pids(cg, ret_pids, ret_n, err);
 }
 
 static int kill_stage_run(struct engine_job *job, struct stage *stage, struct error *err)

@@ -25,9 +25,10 @@ void rpc_shutdown(struct ttrpc_call *call, const ProtobufCMessage *message, void
 
 void rpc_pause(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata);
 void rpc_resume(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata);
+void rpc_stats(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata);
 void rpc_update(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata);
 
-/* Stats and Checkpoint. */
+/* Checkpoint. */
 void rpc_unsupported(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata);
 
 /* Of belay.v1.Belay; see proto/belay/v1/belay.proto. */

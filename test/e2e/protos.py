@@ -5,6 +5,7 @@ Nothing generated is kept in the tree. A test writes `from protos import task, e
 """
 import atexit
 import importlib
+import importlib.util
 import pathlib
 import shutil
 import subprocess
@@ -22,9 +23,19 @@ def _generate():
     subprocess.run(["protoc", f"-I{PROTO}", f"-I{HERE}", f"--python_out={out}", *files, "ttrpc.proto"],
                    check=True)
     sys.path.insert(0, out)
+    return pathlib.Path(out)
 
 
-_generate()
+OUT = _generate()
+
+
+def _load_file(path):
+    """A module of package io, which Python has one of its own of."""
+    spec = importlib.util.spec_from_file_location(path.replace("/", "_").removesuffix(".py"), OUT / path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
 
 belay = importlib.import_module("belay.v1.belay_pb2")
 envelope = importlib.import_module("ttrpc_pb2")
@@ -37,6 +48,8 @@ introspection = importlib.import_module("containerd.types.introspection_pb2")
 status = importlib.import_module("containerd.v1.types.task_pb2")
 runc = importlib.import_module("containerd.runc.v1.options_pb2")
 runtimeoptions = importlib.import_module("runtimeoptions.v1.options_pb2")
+metrics_v1 = _load_file("io/containerd/cgroups/v1/metrics_pb2.py")
+metrics_v2 = _load_file("io/containerd/cgroups/v2/metrics_pb2.py")
 bootstrap = importlib.import_module("containerd.runtime.bootstrap.v1.bootstrap_pb2")
 any_pb2 = importlib.import_module("google.protobuf.any_pb2")
 

@@ -19,6 +19,7 @@ except ImportError:
 
 GOCODE = "/usr/share/gocode/src"
 CONTAINERD = "github.com/containerd/containerd/"
+CGROUPS = "github.com/containerd/cgroups/"
 GOGO = GOCODE + "/github.com/gogo/protobuf"
 
 # theirs, include paths, ours
@@ -32,6 +33,8 @@ FILES = [
     ("api/services/ttrpc/events/v1/events.proto", [GOGO],
      "containerd/services/events/ttrpc/v1/events.proto"),
     ("pkg/runtimeoptions/v1/api.proto", [], "runtimeoptions/v1/options.proto"),
+    (CGROUPS + "stats/v1/metrics.proto", [GOGO], "io/containerd/cgroups/v1/metrics.proto"),
+    (CGROUPS + "v2/stats/metrics.proto", [GOGO], "io/containerd/cgroups/v2/metrics.proto"),
 ]
 
 # Moved to another package after 1.6; a message's name is not on the wire.
@@ -60,6 +63,22 @@ containerd.runtime.bootstrap.v1.BootstrapParams: instance_id=1 string, namespace
 containerd.runtime.bootstrap.v1.BootstrapResult: version=1 int32, address=2 string, \
  protocol=3 string, capabilities=4 repeated containerd.runtime.bootstrap.v1.Capability, \
  metadata=5 map
+io.containerd.cgroups.v2.Metrics: network=9 repeated io.containerd.cgroups.v2.NetworkStat
+io.containerd.cgroups.v2.PSIData: avg10=1 double, avg60=2 double, avg300=3 double, total=4 uint64
+io.containerd.cgroups.v2.PSIStats: some=1 io.containerd.cgroups.v2.PSIData, \
+ full=2 io.containerd.cgroups.v2.PSIData
+io.containerd.cgroups.v2.CPUStat: psi=7 io.containerd.cgroups.v2.PSIStats, nr_bursts=8 uint64, \
+ burst_usec=9 uint64
+io.containerd.cgroups.v2.MemoryStat: max_usage=36 uint64, swap_max_usage=37 uint64, \
+ psi=38 io.containerd.cgroups.v2.PSIStats, workingset_refault_anon=39 uint64, \
+ workingset_refault_file=40 uint64, workingset_activate_anon=41 uint64, \
+ workingset_activate_file=42 uint64
+io.containerd.cgroups.v2.MemoryEvents: oom_group_kill=6 uint64
+io.containerd.cgroups.v2.IOStat: psi=2 io.containerd.cgroups.v2.PSIStats
+io.containerd.cgroups.v2.HugeTlbStat: failcnt=4 uint64
+io.containerd.cgroups.v2.NetworkStat: name=1 string, rx_bytes=2 uint64, rx_packets=3 uint64, \
+ rx_errors=4 uint64, rx_dropped=5 uint64, tx_bytes=6 uint64, tx_packets=7 uint64, \
+ tx_errors=8 uint64, tx_dropped=9 uint64
 """
 
 
@@ -133,7 +152,7 @@ def main():
 
     wanted = newer()
     for theirs, includes, _ in FILES:
-        path = CONTAINERD + theirs
+        path = theirs if theirs.startswith(CGROUPS) else CONTAINERD + theirs
         for name, body in declarations(
                 compile_files([GOCODE, *includes], [path]), only=path).items():
             if name not in UNUSED:

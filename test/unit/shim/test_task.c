@@ -125,7 +125,7 @@ static void an_unknown_exec_is_not_found_in_containerds_words(void **state)
 
 static void what_is_not_supported_is_refused_by_name(void **state)
 {
-        static const char *const methods[] = {"Stats", "Checkpoint"};
+        static const char *const methods[] = {"Checkpoint"};
         struct harness *h = *state;
 
         for (size_t i = 0; i < UNIT_COUNT(methods); i++) {

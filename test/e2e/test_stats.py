@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stats: what it says beside what the cgroup's files say, read by the test itself."""
+import os
+import pathlib
+
+import host
+import protos
+import ttrpc
+from checks import fails
+
+UNLIMITED = 2 ** 64 - 1
+MIB = 1 << 20
+
+
+def stats(c):
+    """The message, by its type_url."""
+    answer = c.task.Stats().stats
+    version = "v2" if host.V2 else "v1"
+    assert answer.type_url == f"io.containerd.cgroups.{version}.Metrics"
+    module = protos.metrics_v2 if host.V2 else protos.metrics_v1
+    return module.Metrics.FromString(answer.value)
+
+
+def in_file(c, controller, name):
+    return host.cgroup_file(c.pid(), controller, name).read_text()
+
+
+def keys(text):
+    return {k: int(v) for k, v in (line.split() for line in text.splitlines())}
+
+
+def about(a, b, slack=4 * MIB):
+    assert abs(a - b) <= slack, (a, b)
+
+
+def busy(lab):
+    c = lab.container("sh", "-c", "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; echo done; exec sleep 100")
+    c.pipes("stdout")
+    c.config["linux"]["resources"].update(memory={"limit": 64 * MIB}, pids={"limit": 50},
+                                          cpu={"quota": 50000, "period": 100000})
+    c.run()
+    c.stdout.read_until(b"done\n")
+    return c
+
+
+def test_memory_is_what_the_files_say(lab):
+    c = busy(lab)
+    m = stats(c).memory
+    if host.V2:
+        assert m.usage_limit == 64 * MIB
+        about(m.usage, int(in_file(c, "memory", "memory.current")))
+        now = keys(in_file(c, "memory", "memory.stat"))
+        about(m.anon, now["anon"])
+        about(m.file, now["file"])
+        assert m.pgfault > 0
+    else:
+        assert m.usage.limit == 64 * MIB
+        assert m.hierarchical_memory_limit == 64 * MIB
+        about(m.usage.usage, int(in_file(c, "memory", "memory.usage_in_bytes")))
+        assert m.usage.max >= m.usage.usage - 4 * MIB > -4 * MIB
+        now = keys(in_file(c, "memory", "memory.stat"))
+        about(m.total_rss, now["total_rss"])
+        assert m.pg_fault > 0 and m.total_pg_fault >= m.pg_fault
+        assert m.kernel.usage > 0
+
+
+def test_cpu_time_only_grows_and_is_that_of_the_files(lab):
+    c = busy(lab)
+    first = stats(c).cpu
+    if host.V2:
+        assert 0 < first.usage_usec <= keys(in_file(c, "cpu", "cpu.stat"))["usage_usec"]
+        assert first.user_usec + first.system_usec <= first.usage_usec + 1000
+        assert first.nr_periods > 0
+        return
+    usage = first.usage
+    assert 0 < usage.total <= int(in_file(c, "cpuacct", "cpuacct.usage"))
+    assert len(usage.per_cpu) == len(in_file(c, "cpuacct", "cpuacct.usage_percpu").split())
+    assert sum(usage.per_cpu) <= usage.total + 10 ** 9
+    assert usage.user + usage.kernel <= usage.total + 10 ** 9
+    assert first.throttling.periods > 0
+    assert stats(c).cpu.usage.total >= usage.total
+
+
+def test_pids_are_counted_and_limited(lab):
+    c = busy(lab)
+    assert stats(c).pids.limit == 50
+    assert stats(c).pids.current == 1
+    e = c.exec("sleep", "100").add()
+    e.start()
+    assert stats(c).pids.current == 2
+
+
+def test_no_limit_of_pids_is_said_as_the_version_says_it(lab):
+    c = lab.container("sleep", "100").run()
+    assert stats(c).pids.limit == (UNLIMITED if host.V2 else 0)
+
+
+def test_oom_kills_can_be_read_after_init_has_ended(lab):
+    """CRI asks when it sees status 137, before it deletes."""
+    c = lab.container("sh", "-c", "exec tail /dev/zero")
+    c.config["linux"]["resources"]["memory"] = {"limit": 16 * MIB, "swap": 16 * MIB}
+    c.run()
+    assert c.wait().status == 137
+    m = stats(c)
+    assert (m.memory_events if host.V2 else m.memory_oom_control).oom_kill >= 1
+    c.delete()
+    with fails(ttrpc.NOT_FOUND):
+        c.task.Stats()
+
+
+def test_a_container_whose_cgroup_is_gone_has_no_stats(lab, stock):
+    c = lab.container("true").run()
+    c.wait()
+    stats(c)
+    host.remove_cgroups(host.CGROUP)
+    if stock:  # it answers with an empty message on v1
+        return
+    with fails(ttrpc.NOT_FOUND, "cgroup does not exist"):
+        c.task.Stats()
+
+
+def test_stats_costs_neither_memory_nor_descriptors_from_call_to_call(lab, stock):
+    def anonymous():
+        text = pathlib.Path(f"/proc/{c.shim.pid}/smaps_rollup").read_text()
+        return keys("\n".join(" ".join(line.split()[:2]).replace(":", "") for line in text.splitlines()[1:]))["Anonymous"]
+
+    c = lab.container("sleep", "100").run()
+    stats(c)
+    for _ in range(200):
+        c.task.Stats()
+    fds, memory = len(c.shim.fds()), anonymous()
+    for _ in range(2000):
+        c.task.Stats()
+    assert len(c.shim.fds()) == fds
+    if not stock:
+        assert anonymous() <= memory + 8
+
+
+def test_open_files_of_the_cgroup_do_not_reach_the_containers_processes(lab):
+    c = lab.container("sleep", "100").run()
+    stats(c)
+    e = c.exec("ls", "-l", "/proc/self/fd").run()
+    assert e.status == 0
+    assert "memory" not in e.out and "cpu" not in e.out
+    c.kill()
+    c.wait()
+    c.delete()
+    assert not [path for path in c.shim.fds().values() if "memory.stat" in str(path)]
