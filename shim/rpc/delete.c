@@ -12,6 +12,7 @@
 #include "pkg/base/cleanup.h"
 #include "pkg/base/clock.h"
 #include "pkg/cgroup/cgroup.h"
+#include "pkg/cgroup/stats.h"
 
 #include "containerd/task/v2/task.pb-c.h"
 #include "shim/container.h"
@@ -171,6 +172,7 @@ static void advance_init(struct process *p)
                 return;
         end_drain(p);
         c->n_jobs++;
+        c->stats = cgroup_stats_reader_free(c->stats);
         if (c->executor->ops->remove(c->impl, on_removed, c, &err) < 0)
                 on_removed(&err, c);
 }

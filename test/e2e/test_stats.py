@@ -35,7 +35,7 @@ def about(a, b, slack=4 * MIB):
 
 def busy(lab):
     c = lab.container("sh", "-c", "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; echo done; exec sleep 100")
-    c.pipes("stdout")
+    c.pipes()
     c.config["linux"]["resources"].update(memory={"limit": 64 * MIB}, pids={"limit": 50},
                                           cpu={"quota": 50000, "period": 100000})
     c.run()
