@@ -4,9 +4,9 @@
  * up.
  *
  *   bench life SHIM BUNDLE ID          the whole life of a container whose program is `payload
- * stamp` bench busy SHIM BUNDLE ID N        a container that waits: memory, N execs, State latency
- * and rate, memory again bench stdout SHIM BUNDLE ID MIB    bytes per second through stdout, and
- * the shim's CPU
+ * stamp` bench busy SHIM BUNDLE ID N        a container that waits: memory, N execs, latency of
+ * State, Stats and Pids, State rate, memory again bench stdout SHIM BUNDLE ID MIB    bytes per
+ * second through stdout, and the shim's CPU
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -24,7 +24,13 @@
 #include "containerd/task/v2/task.pb-c.h"
 #include "test/bench/client.h"
 
-enum { STATE_CALLS = 2000, STATE_RATE_CALLS = 20000, STATE_RATE_WINDOW = 32 };
+enum {
+        STATE_CALLS = 2000,
+        STATS_CALLS = 3000,
+        PIDS_CALLS = 100,
+        STATE_RATE_CALLS = 20000,
+        STATE_RATE_WINDOW = 32
+};
 
 static double us(uint64_t from, uint64_t to)
 {
@@ -212,6 +218,32 @@ static void bench_state(struct client *c)
         printf("\"state_per_s\":%.0f,", STATE_RATE_CALLS * 1e6 / us(start, clock_monotonic_ns()));
 }
 
+/* Latency of the calls that read the cgroup, and what a Stats costs the shim. */
+static void bench_cgroup(struct client *c, uint32_t shim)
+{
+        Containerd__Task__V2__StatsRequest stats = CONTAINERD__TASK__V2__STATS_REQUEST__INIT;
+        Containerd__Task__V2__PidsRequest pids = CONTAINERD__TASK__V2__PIDS_REQUEST__INIT;
+        static double samples[STATS_CALLS];
+        double cpu = cpu_ms(shim);
+        uint64_t start;
+
+        stats.id = (char *)c->id;
+        pids.id = (char *)c->id;
+        for (size_t i = 0; i < STATS_CALLS; i++) {
+                start = clock_monotonic_ns();
+                (void)client_call(c, METHOD_STATS, &stats.base);
+                samples[i] = us(start, clock_monotonic_ns());
+        }
+        printf("\"stats_cpu\":%.1f,", (cpu_ms(shim) - cpu) * 1000.0 / STATS_CALLS);
+        print_quantiles("stats", samples, STATS_CALLS);
+        for (size_t i = 0; i < PIDS_CALLS; i++) {
+                start = clock_monotonic_ns();
+                (void)client_call(c, METHOD_PIDS, &pids.base);
+                samples[i] = us(start, clock_monotonic_ns());
+        }
+        print_quantiles("pids", samples, PIDS_CALLS);
+}
+
 static void bench_execs(struct client *c, int n)
 {
         static const char process[] =
@@ -294,6 +326,7 @@ static void bench_busy(struct client *c, int n_execs)
         print_memory(shim, "after");
         printf("\"threads\":%ld,", n_threads(shim));
         bench_state(c);
+        bench_cgroup(c, shim);
         printf("\"n_execs\":%d}\n", n_execs);
         end_container(c);
 }
