@@ -318,3 +318,13 @@ def test_a_container_in_a_scope_of_systemds(containerd):
     assert done.returncode == 4, done
     assert done.stdout.splitlines()[-1].endswith(":/system.slice/ctr-scope.scope")
     assert subprocess.run(["systemctl", "is-active", "ctr-scope.scope"], capture_output=True).stdout == b"inactive\n"
+
+
+def test_metrics_are_decoded_by_containerd_and_ctr(containerd):
+    containerd.run_detached("metrics", "sleep", "100")
+    text = containerd.ctr("task", "metrics", "metrics", check=True).stdout
+    lines = dict(line.split()[:2] for line in text.splitlines() if len(line.split()) >= 2)
+    key = "memory.usage" if host.V2 else "memory.usage_in_bytes"
+    assert int(lines[key]) > 0, text
+    assert int(lines["cpu.usage_usec" if host.V2 else "cpuacct.usage"]) > 0, text
+    containerd.remove("metrics")

@@ -498,6 +498,39 @@ static void pids_never_fails_and_never_is_empty(void **state)
         assert_int_equal(list.pids[0], fake_pid(h->fake.init));
 }
 
+static void stats_without_a_cgroup_are_not_found(void **state)
+{
+        struct harness *h = *state;
+        struct answer a = rpc_do(h, "Stats", NULL);
+
+        assert_int_equal(a.code, STATUS_NOT_FOUND);
+        harness_run(h);
+        a = rpc_do(h, "Stats", NULL);
+        assert_int_equal(a.code, STATUS_NOT_FOUND);
+        assert_string_equal(a.text, "cgroup does not exist");
+}
+
+static void stats_are_those_of_the_executors_cgroup(void **state)
+{
+        Containerd__Task__V2__StatsRequest m = CONTAINERD__TASK__V2__STATS_REQUEST__INIT;
+        const Containerd__Task__V2__StatsResponse *got;
+        struct harness *h = *state;
+        struct reply *r;
+
+        fake_cgroup(&h->fake, h->dir);
+        fake_oom(&h->fake, 3, 2);
+        harness_run(h);
+        m.id = (char *)"c1";
+        r = call_begin(h, h->client, &containerd__task__v2__task__descriptor, "Stats", &m.base, 0);
+        harness_run_until(h, &r->done);
+        assert_int_equal(r->err.code, 0);
+        got = r->message;
+        assert_string_equal(got->stats->type_url, "io.containerd.cgroups.v2.Metrics");
+        assert_true(got->stats->value.len > 0);
+        reply_free(r);
+        assert_int_equal(rpc_do(h, "Stats", NULL).code, 0);
+}
+
 static struct winsize size_of_terminal(const struct harness *h)
 {
         struct winsize size = {0};
@@ -578,6 +611,8 @@ int main(void)
                 TEST(a_wait_ends_with_its_deadline_or_its_connection),
                 TEST(waits_that_nobody_reads_any_more_leave_room_for_a_kill),
                 TEST(pids_never_fails_and_never_is_empty),
+                TEST(stats_without_a_cgroup_are_not_found),
+                TEST(stats_are_those_of_the_executors_cgroup),
                 TEST(a_terminal_is_resized_also_before_it_is_there),
                 TEST(without_a_terminal_a_resize_does_nothing),
                 TEST(close_io_may_come_at_any_time_and_twice),
