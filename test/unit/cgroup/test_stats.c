@@ -176,7 +176,7 @@ static void write_file(const char *dir, const char *name, const char *text)
 
 static int dir_set_up(void **state)
 {
-        memcpy(root + strlen(root) - 6, "XXXXXX", 6);
+        (void)snprintf(root, sizeof(root), "/tmp/belay-stats-XXXXXX");
         return mkdtemp(root) ? set_up(state) : -1;
 }
 
