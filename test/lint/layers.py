@@ -49,7 +49,7 @@ PUBLIC = {
     'pkg/log': ('log.h',),
     'pkg/io': ('stdio.h', 'ring.h'),
     'pkg/oci': ('spec.h', 'mount_options.h'),
-    'pkg/cgroup': ('cgroup.h', 'oom.h', 'systemd.h'),
+    'pkg/cgroup': ('cgroup.h', 'stats.h', 'oom.h', 'systemd.h'),
     'pkg/engine': ('engine.h',),
     'pkg/runc': ('runc.h',),
 }
