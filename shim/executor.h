@@ -50,6 +50,7 @@ struct executor_create {
 
 struct executor_exec {
         const char *exec_id;
+        bool own_child; /* its end is awaited through this shim, also when others are orphans */
         const char *process_json;
         size_t process_json_len;
         bool terminal;

@@ -119,6 +119,7 @@ static int do_exec(struct executor_container *c, const struct executor_exec *arg
         struct engine_job *job = NULL;
         const struct engine_exec exec = {
                 .exec_id = args->exec_id,
+                .own_child = args->own_child,
                 .process_json = args->process_json,
                 .process_json_len = args->process_json_len,
                 .terminal = args->terminal,

@@ -57,7 +57,8 @@ struct process {
         char *stderr_path;
 
         struct passed passed;
-        char *spec; /* an exec's process as JSON, until it is started */
+        bool own_child; /* of an exec: as executor_exec has it */
+        char *spec;     /* an exec's process as JSON, until it is started */
         size_t spec_len;
 
         struct executor_process *impl;                                /* NULL before it exists */

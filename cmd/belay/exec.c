@@ -21,6 +21,7 @@
 #include "cmd/belay/spec.h"
 #include "cmd/belay/stream.h"
 #include "cmd/belay/verbs.h"
+#include "shim/passed.h"
 
 #define PROCESS_TYPE "types.containerd.io/opencontainers/runtime-spec/1/Process"
 
@@ -49,9 +50,17 @@ static int add(const struct args *args, const struct container *c, const char *e
                 CONTAINERD__TASK__V2__EXEC_PROCESS_REQUEST__INIT;
         Google__Protobuf__Any spec = GOOGLE__PROTOBUF__ANY__INIT;
         struct passed_option passed;
+        struct ttrpc_metadata metadata[2];
+        struct ttrpc_call_options options = {.metadata = metadata};
 
         if (passed_option_init(&passed, args, err) < 0)
                 return -1;
+        if (passed.options.n_metadata > 0)
+                metadata[options.n_metadata++] = passed.metadata;
+        /* Of what we wait for the shim must learn the end first. */
+        if (!args->detach)
+                metadata[options.n_metadata++] =
+                        (struct ttrpc_metadata){.key = OWN_CHILD_KEY, .value = "1"};
         spec.type_url = (char *)PROCESS_TYPE;
         spec.value.data = (uint8_t *)json;
         spec.value.len = strlen(json);
@@ -62,7 +71,7 @@ static int add(const struct args *args, const struct container *c, const char *e
         request.stdin = (char *)io->in;
         request.stdout = (char *)io->out;
         request.stderr = (char *)io->err;
-        return task_call_with(c->task, "Exec", &request.base, &passed.options, NULL, err);
+        return task_call_with(c->task, "Exec", &request.base, &options, NULL, err);
 }
 
 /* Start; then --pid-file is written. */

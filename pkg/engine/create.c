@@ -76,7 +76,7 @@ static int set_init(struct engine_container *c, pid_t pid, int *fds, size_t n_fd
 {
         if (n_fds != 1 || c->init)
                 return -EBADMSG;
-        c->init = process_new_consume(c->engine, pid, TAKE_FD(fds[0]));
+        c->init = process_new_consume(c->engine, pid, TAKE_FD(fds[0]), c->engine->orphans);
         if (!c->init)
                 return -ENOMEM;
         c->init->container = c;

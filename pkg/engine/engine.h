@@ -144,6 +144,7 @@ int engine_start(struct engine_container *c, engine_done_fn fn, void *userdata,
 
 struct engine_exec {
         const char *exec_id;
+        bool own_child;           /* not an orphan, whatever engine_set_orphans() says */
         const char *process_json; /* an OCI process; borrowed until engine_exec() returns */
         size_t process_json_len;
         bool terminal;

@@ -20,7 +20,8 @@ static void on_message(struct engine_job *job, const struct message *msg, int *f
         struct error err = ERROR_INIT;
 
         if (msg->type == MESSAGE_CLONED && n_fds == 1 && !exec->process) {
-                exec->process = process_new_consume(job->engine, msg->value, TAKE_FD(fds[0]));
+                exec->process = process_new_consume(job->engine, msg->value, TAKE_FD(fds[0]),
+                                                    exec->is_orphan);
                 if (exec->process)
                         return;
                 (void)error_set(&err, STATUS_RESOURCE_EXHAUSTED, "exec: no memory");
@@ -111,6 +112,7 @@ int engine_exec(struct engine_container *c, const struct engine_exec *args, engi
         if (!exec)
                 return error_set(err, STATUS_RESOURCE_EXHAUSTED, "exec: no memory");
         exec->args = *args;
+        exec->is_orphan = c->engine->orphans && !args->own_child;
         exec->fn = fn;
         exec->userdata = userdata;
         exec->terminal_fd = -1;

@@ -202,7 +202,7 @@ static int clone_process(struct exec_stage *es, struct error *err)
                 .tasks = tasks,
                 .join_pidfd = es->init_pidfd,
                 .join_flags = (int)es->container->facts.namespaces,
-                .orphan = es->container->engine->orphans,
+                .orphan = es->container->engine->orphans && !es->args->own_child,
         };
 
         if (!es->args->terminal) {

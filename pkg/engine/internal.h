@@ -54,7 +54,8 @@ struct engine_process {
 
 /* Takes pidfd in any case. Held once: the completion that announces it releases it. NULL without
  * memory (then the process is killed). */
-struct engine_process *process_new_consume(struct engine *engine, pid_t pid, int pidfd);
+struct engine_process *process_new_consume(struct engine *engine, pid_t pid, int pidfd,
+                                           bool orphan);
 void process_hold(struct engine_process *p);
 void process_release(struct engine_process *p);
 void process_kill(const struct engine_process *p);
@@ -233,6 +234,7 @@ int create_stage_run(struct engine_job *job, struct stage *stage, struct error *
 struct exec_job {
         struct engine_job job;
         struct engine_exec args; /* borrowed; for the stage only */
+        bool is_orphan;
         engine_exec_fn fn;
         void *userdata;
         struct engine_process *process;

@@ -68,9 +68,10 @@ static void on_orphan_end(struct loop_io *io, int fd, int what, void *userdata)
 }
 
 /* 0, or -1 without memory. */
-static int watch_process(struct engine *engine, struct engine_process *p, pid_t pid, int pidfd)
+static int watch_process(struct engine *engine, struct engine_process *p, pid_t pid, int pidfd,
+                         bool orphan)
 {
-        if (!engine->orphans) {
+        if (!orphan) {
                 p->watch = reaper_watch_new(engine->reaper, pid, on_reaped, p);
                 return p->watch ? 0 : -1;
         }
@@ -81,12 +82,12 @@ static int watch_process(struct engine *engine, struct engine_process *p, pid_t 
         return -1;
 }
 
-struct engine_process *process_new_consume(struct engine *engine, pid_t pid, int pidfd)
+struct engine_process *process_new_consume(struct engine *engine, pid_t pid, int pidfd, bool orphan)
 {
         _cleanup_close_ int fd = pidfd;
         _cleanup_free_ struct engine_process *p = calloc(1, sizeof(*p));
 
-        if (!p || watch_process(engine, p, pid, fd) < 0) {
+        if (!p || watch_process(engine, p, pid, fd, orphan) < 0) {
                 (void)pidfd_send_signal(fd, SIGKILL, NULL, 0);
                 return NULL;
         }

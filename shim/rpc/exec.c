@@ -75,6 +75,7 @@ void rpc_exec(struct ttrpc_call *call, const ProtobufCMessage *message, void *us
                 return;
         }
         p->spec_len = request->spec->value.len;
+        p->own_child = ttrpc_call_metadata(call, OWN_CHILD_KEY) != NULL;
         if (passed_of_call(&p->passed, call, &err) < 0) {
                 c->n_execs--;
                 process_free(p);

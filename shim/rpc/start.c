@@ -143,6 +143,7 @@ static void start_exec_job(struct process *p)
                 .process_json_len = p->spec_len,
                 .terminal = p->terminal,
                 .stdio = p->terminal ? NULL : io_stdio_child_fds(p->stdio),
+                .own_child = p->own_child,
                 .passed = passed_for_executor(&p->passed),
         };
         struct error err = ERROR_INIT;
