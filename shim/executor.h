@@ -56,6 +56,8 @@ struct executor_exec {
         bool terminal;
         const int *stdio;
         struct executor_passed passed;
+        const char *cgroup; /* as in exec_options.h; NULL: the container's own */
+        bool ignore_paused; /* the container may be paused: the exec gets stuck until it is not */
 };
 
 struct cgroup;

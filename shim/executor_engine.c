@@ -125,6 +125,7 @@ static int do_exec(struct executor_container *c, const struct executor_exec *arg
                 .terminal = args->terminal,
                 .stdio = args->stdio,
                 .passed = {args->passed.pidfd, args->passed.n_listen, args->passed.map},
+                .cgroup = args->cgroup,
         };
 
         if (!node)

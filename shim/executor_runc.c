@@ -187,6 +187,8 @@ static int do_exec(struct executor_container *c, const struct executor_exec *arg
                 .process_json = args->process_json,
                 .process_json_len = args->process_json_len,
                 .stdio = {.terminal = args->terminal, .fds = args->stdio},
+                .cgroup = args->cgroup,
+                .ignore_paused = args->ignore_paused,
         };
 
         if (args->passed.map) {

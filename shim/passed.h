@@ -18,9 +18,6 @@
 
 #define PASSED_KEY "belay-descriptors"
 
-/* Of an Exec, with any value: the caller awaits its end by Wait, and not as a parent of its own. */
-#define OWN_CHILD_KEY "belay-own-child"
-
 struct passed {
         int pidfd;
         unsigned n_listen;

@@ -65,6 +65,7 @@ struct process *process_free(struct process *p)
                 p->container->executor->ops->process_free(p->impl);
         task_event_free(p->exit_event);
         passed_deinit(&p->passed);
+        exec_options_deinit(&p->options);
         free(p->spec);
         free(p->exec_id);
         free(p->stdin_path);

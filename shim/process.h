@@ -21,6 +21,7 @@
 #include "pkg/ttrpc/ttrpc.h"
 
 #include "shim/events.h"
+#include "shim/exec_options.h"
 #include "shim/executor.h"
 #include "shim/passed.h"
 #include "shim/process_state.h"
@@ -57,8 +58,8 @@ struct process {
         char *stderr_path;
 
         struct passed passed;
-        bool own_child; /* of an exec: as executor_exec has it */
-        char *spec;     /* an exec's process as JSON, until it is started */
+        struct exec_options options; /* an exec's */
+        char *spec;                  /* an exec's process as JSON, until it is started */
         size_t spec_len;
 
         struct executor_process *impl;                                /* NULL before it exists */

@@ -29,8 +29,9 @@ enum process_verb {
         /* Asked by clients. */
         VERB_START,
         VERB_KILL,
-        VERB_KILL_ALL, /* init only */
-        VERB_EXEC,     /* init only: add or start an exec beside it */
+        VERB_KILL_ALL,    /* init only */
+        VERB_EXEC,        /* init only: add or start an exec beside it */
+        VERB_EXEC_PAUSED, /* the same, whether init stands still or not */
         VERB_RESIZE,
         VERB_CLOSE_IO,
         VERB_DELETE,

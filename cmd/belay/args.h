@@ -14,7 +14,7 @@
 #define BELAY_ROOT_DEFAULT      "/run/belay"
 #define BELAY_NAMESPACE_DEFAULT "belay"
 
-enum { ARGS_ENV_MAX = 128, ARGS_CAPS_MAX = 48, ARGS_GIDS_MAX = 48 };
+enum { ARGS_ENV_MAX = 128, ARGS_CAPS_MAX = 48, ARGS_GIDS_MAX = 48, ARGS_CGROUPS_MAX = 16 };
 
 /* Bits, for the set of options that a verb takes. */
 enum arg_flag {
@@ -110,7 +110,6 @@ struct args {
         const char *process;
         const char *apparmor;
         const char *process_label;
-        const char *cgroup;
         const char *format;
         const char *resources;
         const char *limits[_ARG_LIMIT_MAX];
@@ -125,6 +124,8 @@ struct args {
         size_t n_caps;
         const char *gids[ARGS_GIDS_MAX];
         size_t n_gids;
+        const char *cgroups[ARGS_CGROUPS_MAX];
+        size_t n_cgroups;
         bool rm;
         bool detach;
         bool terminal;
@@ -138,6 +139,7 @@ struct args {
         bool quiet;
         bool stats;
         bool rootless;
+        bool ignore_paused;
         bool debug;
         bool systemd_cgroup;
         bool json;

@@ -21,7 +21,7 @@
 #include "cmd/belay/spec.h"
 #include "cmd/belay/stream.h"
 #include "cmd/belay/verbs.h"
-#include "shim/passed.h"
+#include "shim/exec_options.h"
 
 #define PROCESS_TYPE "types.containerd.io/opencontainers/runtime-spec/1/Process"
 
@@ -37,9 +37,61 @@ int verb_exec_check(const struct args *args, struct error *err)
 {
         if (args->n_words == 0 && !args->process)
                 return error_set(err, STATUS_INVALID_ARGUMENT, "exec: what is to be executed?");
-        if (args->cgroup)
-                return error_set(err, STATUS_UNIMPLEMENTED, "--cgroup is not supported yet");
+        for (size_t i = 0; i < args->n_cgroups; i++) {
+                if (!*args->cgroups[i] || strchr(args->cgroups[i], '\n'))
+                        return error_set(err, STATUS_INVALID_ARGUMENT,
+                                         "--cgroup: '%s' is not a cgroup", args->cgroups[i]);
+        }
         return launch_check(args, err);
+}
+
+/* What Exec is asked for in metadata: shim/passed.h, shim/exec_options.h. */
+struct extras {
+        struct passed_option passed;
+        char *cgroups;
+        struct ttrpc_metadata metadata[4];
+        struct ttrpc_call_options options;
+};
+
+static void extras_deinit(struct extras *extras)
+{
+        free(extras->cgroups);
+}
+
+static char *cgroup_lines(const struct args *args)
+{
+        char *lines = strdup(args->cgroups[0]);
+
+        for (size_t i = 1; lines && i < args->n_cgroups; i++) {
+                char *longer = str_printf("%s\n%s", lines, args->cgroups[i]);
+
+                free(lines);
+                lines = longer;
+        }
+        return lines;
+}
+
+static int extras_init(struct extras *ret, const struct args *args, struct error *err)
+{
+        size_t n = 0;
+
+        if (passed_option_init(&ret->passed, args, err) < 0)
+                return -1;
+        for (size_t i = 0; i < ret->passed.options.n_metadata; i++)
+                ret->metadata[n++] = ret->passed.options.metadata[i];
+        if (args->n_cgroups > 0) {
+                ret->cgroups = cgroup_lines(args);
+                if (!ret->cgroups)
+                        return error_errno(err, ENOMEM, "--cgroup");
+                ret->metadata[n++] = (struct ttrpc_metadata){EXEC_CGROUP_KEY, ret->cgroups};
+        }
+        if (args->ignore_paused)
+                ret->metadata[n++] = (struct ttrpc_metadata){EXEC_IGNORE_PAUSED_KEY, "1"};
+        /* Of what we wait for the shim must learn the end first. */
+        if (!args->detach)
+                ret->metadata[n++] = (struct ttrpc_metadata){EXEC_OWN_CHILD_KEY, "1"};
+        ret->options = (struct ttrpc_call_options){.metadata = ret->metadata, .n_metadata = n};
+        return 0;
 }
 
 /* Registers the process with the shim. */
@@ -49,18 +101,10 @@ static int add(const struct args *args, const struct container *c, const char *e
         Containerd__Task__V2__ExecProcessRequest request =
                 CONTAINERD__TASK__V2__EXEC_PROCESS_REQUEST__INIT;
         Google__Protobuf__Any spec = GOOGLE__PROTOBUF__ANY__INIT;
-        struct passed_option passed;
-        struct ttrpc_metadata metadata[2];
-        struct ttrpc_call_options options = {.metadata = metadata};
+        _cleanup_(extras_deinit) struct extras extras = {.cgroups = NULL};
 
-        if (passed_option_init(&passed, args, err) < 0)
+        if (extras_init(&extras, args, err) < 0)
                 return -1;
-        if (passed.options.n_metadata > 0)
-                metadata[options.n_metadata++] = passed.metadata;
-        /* Of what we wait for the shim must learn the end first. */
-        if (!args->detach)
-                metadata[options.n_metadata++] =
-                        (struct ttrpc_metadata){.key = OWN_CHILD_KEY, .value = "1"};
         spec.type_url = (char *)PROCESS_TYPE;
         spec.value.data = (uint8_t *)json;
         spec.value.len = strlen(json);
@@ -71,7 +115,7 @@ static int add(const struct args *args, const struct container *c, const char *e
         request.stdin = (char *)io->in;
         request.stdout = (char *)io->out;
         request.stderr = (char *)io->err;
-        return task_call_with(c->task, "Exec", &request.base, &options, NULL, err);
+        return task_call_with(c->task, "Exec", &request.base, &extras.options, NULL, err);
 }
 
 /* Start; then --pid-file is written. */

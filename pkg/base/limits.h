@@ -54,6 +54,10 @@
  * they are open twice in a stage, which has 1024 by default. */
 #define LIMIT_PASSED_FDS 256
 
+/* Cgroups that an exec names (exec --cgroup): one for each hierarchy of v1 at most; their text. */
+#define LIMIT_EXEC_CGROUPS      16
+#define LIMIT_EXEC_CGROUP_BYTES 4096
+
 /* How deep a container may nest cgroups below its own: one descriptor for each level that is
  * walked. */
 #define LIMIT_CGROUP_DEPTH 128

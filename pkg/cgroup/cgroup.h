@@ -124,6 +124,16 @@ int cgroup_delegate(const struct cgroup *cg, uid_t uid, struct error *err);
 int cgroup_open_join(const struct cgroup *cg, int *fds, size_t *ret_n, int *ret_v2_dir,
                      struct error *err);
 
+/*
+ * Where in cg an exec goes that is to be in a cgroup below the container's own. text, one a line:
+ * PATH for all hierarchies, or CONTROLLER[,CONTROLLER...]:PATH of v1, the others left as they are.
+ * A PATH is below the container's cgroup, with or without a '/' before it; '..' is refused. Whether
+ * it is there shows when it is opened to join; but where v1 has a v2 tree beside it, that is passed
+ * over if it has no such cgroup. What comes out is to be joined, and for nothing else.
+ */
+int cgroup_below(const struct cgroup *cg, const char *text, struct arena *arena, struct cgroup *ret,
+                 struct error *err);
+
 /* One path a line: "v2 /path" or "v1:<controllers> /path"; with "+N" behind "v1"/"v2" if it was
  * created by us, N parents with it. Before them "systemd <unit>", if there is one. What the shim
  * keeps, and what stands in the bundle for `delete`. */

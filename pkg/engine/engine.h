@@ -150,6 +150,7 @@ struct engine_exec {
         bool terminal;
         const int *stdio;
         struct engine_passed passed;
+        const char *cgroup; /* below the container's, as cgroup_below() takes it; NULL: its own */
 };
 
 /* process is NULL on failure. Success: execve has succeeded. */

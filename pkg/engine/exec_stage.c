@@ -127,7 +127,8 @@ static pid_t clone_into(const struct exec_stage *es, int v2_dir, int *ret_pidfd,
 {
         pid_t pid = stage_clone(0, false, v2_dir, ret_pidfd);
 
-        if (pid < 0 && (errno == EBUSY || errno == EOPNOTSUPP) && v2_dir >= 0) {
+        if (pid < 0 && (errno == EBUSY || errno == EOPNOTSUPP) && v2_dir >= 0 &&
+            !es->args->cgroup) {
                 int dir = open_cgroup_of_init(es, err);
 
                 if (dir < 0)
@@ -190,6 +191,21 @@ static int clone_and_move(struct exec_stage *es, struct init_args *args, int v2_
         return r < 0 ? error_errno(err, -r, "exec: move into the container's cgroup") : 0;
 }
 
+static int open_cgroup(struct exec_stage *es, struct init_args *args, int *tasks, int *ret_v2_dir,
+                       struct error *err)
+{
+        struct arena *arena = es->stage->arena;
+        struct cgroup own = {0};
+
+        if (cgroup_parse(es->container->cgroup, arena, &own, err) < 0)
+                return -1;
+        es->cgroup = own;
+        if (es->args->cgroup && cgroup_below(&own, es->args->cgroup, arena, &es->cgroup, err) < 0)
+                return error_prefix(err, "exec");
+        args->tasks = tasks;
+        return cgroup_open_join(&es->cgroup, tasks, &args->n_tasks, ret_v2_dir, err);
+}
+
 static int clone_process(struct exec_stage *es, struct error *err)
 {
         int tasks[CGROUP_HIERARCHIES_MAX];
@@ -199,7 +215,6 @@ static int clone_process(struct exec_stage *es, struct error *err)
                 .plan = es->plan,
                 .arena = es->stage->arena,
                 .gate = es->init_gate,
-                .tasks = tasks,
                 .join_pidfd = es->init_pidfd,
                 .join_flags = (int)es->container->facts.namespaces,
                 .orphan = es->container->engine->orphans && !es->args->own_child,
@@ -211,8 +226,7 @@ static int clone_process(struct exec_stage *es, struct error *err)
                         return -1;
                 args.stdio = stdio;
         }
-        if (cgroup_parse(es->container->cgroup, es->stage->arena, &es->cgroup, err) < 0 ||
-            cgroup_open_join(&es->cgroup, tasks, &args.n_tasks, &v2_dir, err) < 0)
+        if (open_cgroup(es, &args, tasks, &v2_dir, err) < 0)
                 return -1;
         if (plan_set_initial_cpus(es->plan, err) < 0)
                 return -1;

@@ -4,6 +4,7 @@
  * containerd knows them.
  */
 #include <assert.h>
+#include <string.h>
 
 #include "pkg/runc/internal.h"
 
@@ -47,14 +48,22 @@ void args_create(struct args *args, const struct runc *r, const char *pid_file, 
         add(args, r->id);
 }
 
-void args_exec(struct args *args, const struct runc *r, const char *spec, const char *pid_file,
-               const char *console)
+void args_exec(struct args *args, const struct runc *r, const struct args_of_exec *exec)
 {
+        char *save = NULL;
+
         begin(args, r, "exec");
-        add_option(args, "--process", spec);
-        add_option(args, "--console-socket", console);
+        add_option(args, "--process", exec->spec);
+        add_option(args, "--console-socket", exec->console);
         add(args, "--detach");
-        add_option(args, "--pid-file", pid_file);
+        add_option(args, "--pid-file", exec->pid_file);
+        if (exec->ignore_paused)
+                add(args, "--ignore-paused");
+        if (exec->cgroups) {
+                for (const char *line = strtok_r(exec->cgroups, "\n", &save); line;
+                     line = strtok_r(NULL, "\n", &save))
+                        add_option(args, "--cgroup", line);
+        }
         add(args, r->id);
 }
 

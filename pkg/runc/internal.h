@@ -10,6 +10,7 @@
 #include <sys/types.h>
 
 #include "pkg/base/error.h"
+#include "pkg/base/limits.h"
 #include "pkg/loop/loop.h"
 #include "pkg/reaper/reaper.h"
 #include "pkg/runc/runc.h"
@@ -47,7 +48,7 @@ char *json_quote(const char *s);
 
 /* ---- args.c: command lines. Pure. ---- */
 
-enum { ARGS_MAX = 24 };
+enum { ARGS_MAX = 24 + 2 * LIMIT_EXEC_CGROUPS };
 
 /* Strings are borrowed. Room is checked by an assertion: the lines are ours. */
 struct args {
@@ -57,8 +58,15 @@ struct args {
 
 void args_create(struct args *args, const struct runc *r, const char *pid_file,
                  const char *console);
-void args_exec(struct args *args, const struct runc *r, const char *spec, const char *pid_file,
-               const char *console);
+
+struct args_of_exec {
+        const char *spec;
+        const char *pid_file;
+        const char *console;
+        char *cgroups; /* one a line; cut into lines in place */
+        bool ignore_paused;
+};
+void args_exec(struct args *args, const struct runc *r, const struct args_of_exec *exec);
 void args_kill_all(struct args *args, const struct runc *r, const char *signo);
 void args_delete(struct args *args, const struct runc *r, bool force);
 void args_start(struct args *args, const struct runc *r);

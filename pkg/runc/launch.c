@@ -241,12 +241,18 @@ int runc_exec(struct runc *r, const struct runc_exec *args, runc_process_fn fn, 
         _cleanup_(launch_free_p) struct launch *job = launch_new(
                 r, &args->stdio, str_printf("%s/exec-%s.pid", r->state_dir, args->exec_id), fn,
                 userdata, err);
+        _cleanup_free_ char *cgroups = args->cgroup ? strdup(args->cgroup) : NULL;
+        struct args_of_exec exec = {.cgroups = cgroups, .ignore_paused = args->ignore_paused};
         struct args line;
 
+        if (args->cgroup && !cgroups)
+                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "exec: no memory");
         if (!job || write_spec(job, args, err) < 0)
                 return -1;
-        args_exec(&line, r, job->spec_path, job->pid_path,
-                  job->console ? console_path(job->console) : NULL);
+        exec.spec = job->spec_path;
+        exec.pid_file = job->pid_path;
+        exec.console = job->console ? console_path(job->console) : NULL;
+        args_exec(&line, r, &exec);
         if (launch_start(job, &line, &args->stdio, err) < 0)
                 return -1;
         *ret = &TAKE_PTR(job)->cmd;

@@ -91,6 +91,9 @@ struct runc_exec {
         const char *process_json;
         size_t process_json_len;
         struct runc_stdio stdio;
+        const char
+                *cgroup; /* [CONTROLLERS:]PATH below the container's, one a line; NULL: its own */
+        bool ignore_paused;
 };
 int runc_exec(struct runc *runc, const struct runc_exec *args, runc_process_fn fn, void *userdata,
               struct runc_job **ret, struct error *err);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "pkg/base/cleanup.h"
 #include "pkg/base/limits.h"
 #include "pkg/base/str.h"
 
@@ -15,7 +16,7 @@
 #include "shim/server_impl.h"
 
 static int check(const struct container *c, const Containerd__Task__V2__ExecProcessRequest *request,
-                 struct error *err)
+                 const struct exec_options *options, struct error *err)
 {
         if (!id_is_valid(request->exec_id))
                 return error_set(err, STATUS_INVALID_ARGUMENT,
@@ -29,7 +30,7 @@ static int check(const struct container *c, const Containerd__Task__V2__ExecProc
         if (c->n_execs >= LIMIT_EXECS)
                 return error_set(err, STATUS_RESOURCE_EXHAUSTED,
                                  "the container has %d execs, delete some", LIMIT_EXECS);
-        return process_may(c->init, VERB_EXEC, err);
+        return process_may(c->init, exec_options_verb(options), err);
 }
 
 static char *copy_spec(const ProtobufCBinaryData *value)
@@ -43,10 +44,10 @@ static char *copy_spec(const ProtobufCBinaryData *value)
         return spec;
 }
 
-void rpc_exec(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata)
+/* NULL without memory. */
+static struct process *exec_new(struct container *c,
+                                const Containerd__Task__V2__ExecProcessRequest *request)
 {
-        const Containerd__Task__V2__ExecProcessRequest *request = (const void *)message;
-        struct container *c = service_find_container(userdata, call, request->id);
         const struct process_request what = {
                 .exec_id = request->exec_id,
                 .stdin_path = request->stdin,
@@ -54,34 +55,45 @@ void rpc_exec(struct ttrpc_call *call, const ProtobufCMessage *message, void *us
                 .stderr_path = request->stderr,
                 .terminal = request->terminal,
         };
+        struct process *p = process_new(c, PROCESS_EXEC, &what);
+
+        if (!p)
+                return NULL;
+        p->spec = copy_spec(&request->spec->value);
+        p->spec_len = request->spec->value.len;
+        return p;
+}
+
+void rpc_exec(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata)
+{
+        const Containerd__Task__V2__ExecProcessRequest *request = (const void *)message;
+        struct container *c = service_find_container(userdata, call, request->id);
+        _cleanup_(exec_options_deinit) struct exec_options options = {NULL};
         struct error err = ERROR_INIT;
         struct process *p;
 
         if (!c)
                 return;
-        if (check(c, request, &err) < 0) {
+        if (exec_options_of_call(&options, call, &err) < 0 ||
+            check(c, request, &options, &err) < 0) {
                 ttrpc_call_fail_error(call, &err);
                 return;
         }
-        p = process_new(c, PROCESS_EXEC, &what);
-        if (p)
-                p->spec = copy_spec(&request->spec->value);
-        if (!p || !p->spec) {
+        p = exec_new(c, request);
+        if (!p || !p->spec)
+                (void)error_set(&err, STATUS_RESOURCE_EXHAUSTED, "exec '%s': no memory",
+                                request->exec_id);
+        else
+                (void)passed_of_call(&p->passed, call, &err);
+        if (err.code != STATUS_OK) {
                 if (p)
                         c->n_execs--;
                 process_free(p);
-                ttrpc_call_fail(call, STATUS_RESOURCE_EXHAUSTED, "exec '%s': no memory",
-                                request->exec_id);
-                return;
-        }
-        p->spec_len = request->spec->value.len;
-        p->own_child = ttrpc_call_metadata(call, OWN_CHILD_KEY) != NULL;
-        if (passed_of_call(&p->passed, call, &err) < 0) {
-                c->n_execs--;
-                process_free(p);
                 ttrpc_call_fail_error(call, &err);
                 return;
         }
+        p->options = options;
+        options = (struct exec_options){NULL};
         publisher_publish_take(c->server->publisher, task_event_exec_added(c->id, p->exec_id));
         service_reply_empty(call);
 }

@@ -143,8 +143,10 @@ static void start_exec_job(struct process *p)
                 .process_json_len = p->spec_len,
                 .terminal = p->terminal,
                 .stdio = p->terminal ? NULL : io_stdio_child_fds(p->stdio),
-                .own_child = p->own_child,
+                .own_child = p->options.own_child,
                 .passed = passed_for_executor(&p->passed),
+                .cgroup = p->options.cgroup,
+                .ignore_paused = p->options.ignore_paused,
         };
         struct error err = ERROR_INIT;
         int r = c->executor->ops->exec(c->impl, &args, on_exec_started, p, &p->start_job, &err);
@@ -176,12 +178,14 @@ static void start_exec(struct process *p)
                 start_exec_job(p);
 }
 
-static int may_start_exec(const struct container *c, struct error *err)
+static int may_start_exec(const struct process *p, struct error *err)
 {
+        const struct container *c = p->container;
+
         if (c->init_reaped)
                 return error_set(err, STATUS_FAILED_PRECONDITION,
                                  "container %s init process is not running", c->id);
-        return process_may(c->init, VERB_EXEC, err);
+        return process_may(c->init, exec_options_verb(&p->options), err);
 }
 
 void rpc_start(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata)
@@ -194,7 +198,7 @@ void rpc_start(struct ttrpc_call *call, const ProtobufCMessage *message, void *u
         if (!p)
                 return;
         if (p->kind == PROCESS_EXEC)
-                r = may_start_exec(p->container, &err);
+                r = may_start_exec(p, &err);
         if (r == 0)
                 r = process_do(p, VERB_START, &err);
         if (r < 0) {

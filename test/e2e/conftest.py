@@ -15,6 +15,7 @@ sys.path.insert(0, str(HERE))
 import bundle  # noqa: E402
 import harness  # noqa: E402
 import host  # noqa: E402
+from oci import Oci  # noqa: E402
 
 TEST_SECONDS = int(120 * host.SLOWNESS)
 
@@ -80,3 +81,14 @@ def lab(request):
         binary = harness.runtime_binary(binary, request.config.base)
     with harness.lab_of(request, binary) as the_lab:
         yield the_lab
+
+
+@pytest.fixture
+def oci(lab, stock):
+    if stock:
+        pytest.skip("belay is not under test")
+    cli = Oci(lab)
+    yield cli
+    for ident in cli.ids:
+        cli("delete", "--force", ident)
+    host.wait_for(lambda: not lab.processes(), "everything to be gone")

@@ -58,14 +58,21 @@ static void create_with_all_options_fits(void **state)
 
 static void exec_is_always_detached(void **state)
 {
+        struct args_of_exec exec = {.spec = "/b/e.spec", .pid_file = "/b/e.pid"};
+        char cgroups[] = "memory,cpu:a\npids:/b";
         struct args args;
 
         (void)state;
-        args_exec(&args, &runtime, "/b/e.spec", "/b/e.pid", NULL);
+        args_exec(&args, &runtime, &exec);
         assert_line(&args, GLOBAL "exec --process /b/e.spec --detach --pid-file /b/e.pid c1");
-        args_exec(&args, &runtime, "/b/e.spec", "/b/e.pid", "/tmp/s");
+        exec.console = "/tmp/s";
+        args_exec(&args, &runtime, &exec);
         assert_line(&args, GLOBAL "exec --process /b/e.spec --console-socket /tmp/s --detach "
                                   "--pid-file /b/e.pid c1");
+        exec = (struct args_of_exec){.spec = "s", .cgroups = cgroups, .ignore_paused = true};
+        args_exec(&args, &runtime, &exec);
+        assert_line(&args, GLOBAL "exec --process s --detach --ignore-paused --cgroup memory,cpu:a "
+                                  "--cgroup pids:/b c1");
 }
 
 static void the_other_verbs_name_the_container(void **state)

@@ -12,21 +12,21 @@
 static const char letters[_PROCESS_STATE_MAX + 1] = "CSRGPUDTN";
 
 static const char *const init_table[_PROCESS_STATE_MAX] = {
-        /* Start Kill KillAll Exec Resize CloseIO Delete Pause Resume Update | started failed
-         * paused failed resumed failed | exit undeleted */
-        [PROCESS_CREATED] = "SCCCCCDffC------T-",   [PROCESS_STARTING] = "fSSSSSwwwSRC----w-",
-        [PROCESS_RUNNING] = "fRRRRRfGfR------T-",   [PROCESS_PAUSING] = "fGGfGGwwwG--PR--w-",
-        [PROCESS_PAUSED] = "fPPfPPffUP--------",    [PROCESS_RESUMING] = "fUUfUUwwwU----RPw-",
-        [PROCESS_DISCARDED] = "fDDffDwfff------N-", [PROCESS_STOPPED] = "fnTffTNfff--------",
-        [PROCESS_DELETING] = "fnnffNwfff-------T",
+        /* Start Kill KillAll Exec ExecPaused Resize CloseIO Delete Pause Resume Update | started
+         * failed paused failed resumed failed | exit undeleted */
+        [PROCESS_CREATED] = "SCCCCCCDffC------T-",   [PROCESS_STARTING] = "fSSSSSSwwwSRC----w-",
+        [PROCESS_RUNNING] = "fRRRRRRfGfR------T-",   [PROCESS_PAUSING] = "fGGfGGGwwwG--PR--w-",
+        [PROCESS_PAUSED] = "fPPfPPPffUP--------",    [PROCESS_RESUMING] = "fUUfUUUwwwU----RPw-",
+        [PROCESS_DISCARDED] = "fDDfffDwfff------N-", [PROCESS_STOPPED] = "fnTfffTNfff--------",
+        [PROCESS_DELETING] = "fnnfffNwfff-------T",
 };
 
 static const char *const exec_table[_PROCESS_STATE_MAX] = {
-        [PROCESS_CREATED] = "Sf--CCN-----------",   [PROCESS_STARTING] = "fw--SSw---RT------",
-        [PROCESS_RUNNING] = "fR--RRf---------T-",   [PROCESS_PAUSING] = "------------------",
-        [PROCESS_PAUSED] = "------------------",    [PROCESS_RESUMING] = "------------------",
-        [PROCESS_DISCARDED] = "------------------", [PROCESS_STOPPED] = "fn--fTN-----------",
-        [PROCESS_DELETING] = "fn--fNw-----------",
+        [PROCESS_CREATED] = "Sf---CCN-----------",   [PROCESS_STARTING] = "fw---SSw---RT------",
+        [PROCESS_RUNNING] = "fR---RRf---------T-",   [PROCESS_PAUSING] = "-------------------",
+        [PROCESS_PAUSED] = "-------------------",    [PROCESS_RESUMING] = "-------------------",
+        [PROCESS_DISCARDED] = "-------------------", [PROCESS_STOPPED] = "fn---fTN-----------",
+        [PROCESS_DELETING] = "fn---fNw-----------",
 };
 
 static char cell(enum process_kind kind, enum process_state state, enum process_verb verb)
