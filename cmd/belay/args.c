@@ -5,11 +5,14 @@
  */
 #include "cmd/belay/args.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "pkg/base/limits.h"
 #include "pkg/base/str.h"
+
+#include "cmd/belay/detach_keys.h"
 
 enum kind { KIND_BOOL, KIND_STRING, KIND_LIST };
 
@@ -44,6 +47,7 @@ struct flag {
         [_ARG_FLAG_MAX + (limit)] = FLAG_STRING(name, 0, limits[limit], meta, help)
 
 enum { N_FLAGS = _ARG_FLAG_MAX + _ARG_LIMIT_MAX };
+static_assert(_ARG_FLAG_MAX <= 64, "the bits of a set");
 
 static const struct flag flags[N_FLAGS] = {
         [ARG_RM] = FLAG_BOOL("rm", 0, rm, "remove the container when it has ended"),
@@ -90,6 +94,24 @@ static const struct flag flags[N_FLAGS] = {
                                  "the process that `belay exec -d` has named"),
         [ARG_ALL] = FLAG_BOOL("all", 'a', all, "signal every process of the container"),
         [ARG_FORCE] = FLAG_BOOL("force", 'f', force, "kill it first if it still runs"),
+        [ARG_INTERACTIVE] = FLAG_BOOL("interactive", 'i', interactive,
+                                      "with -d: keep its input open for `belay attach`"),
+        [ARG_CONTAINER_LOG] = FLAG_STRING("log", 0, container_log, "URI",
+                                          "where its output goes: log:///PATH and others"),
+        [ARG_NO_STDIN] = FLAG_BOOL("no-stdin", 0, no_stdin, "watch only"),
+        [ARG_CLOSE_STDIN] = FLAG_BOOL("close-stdin", 0, close_stdin,
+                                      "the end of our input ends the process's, too"),
+        [ARG_REPLAY] = FLAG_STRING("replay", 0, replay, "BYTES",
+                                   "begin with so much of the last output [0]"),
+        [ARG_DETACH_KEYS] = FLAG_STRING("detach-keys", 0, detach_keys, "KEYS",
+                                        "keys to leave with, or none [" DETACH_KEYS_DEFAULT "]"),
+        [ARG_FOLLOW] = FLAG_BOOL("follow", 'f', follow, "go on until the log ends"),
+        [ARG_TAIL] = FLAG_STRING("tail", 0, tail, "N", "the last N lines; all [all]"),
+        [ARG_SINCE] = FLAG_STRING("since", 0, since, "TIME", "at that time and later"),
+        [ARG_UNTIL] = FLAG_STRING("until", 0, until, "TIME", "before that time"),
+        [ARG_TIMESTAMPS] = FLAG_BOOL("timestamps", 't', timestamps, "a time before each line"),
+        [ARG_STDOUT] = FLAG_BOOL("stdout", 0, only_stdout, "only what went to standard output"),
+        [ARG_STDERR] = FLAG_BOOL("stderr", 0, only_stderr, "only what went to standard error"),
         [ARG_ROOT] = FLAG_STRING("root", 0, root, "DIR",
                                  "where belay keeps its containers [" BELAY_ROOT_DEFAULT "]"),
         [ARG_JSON] = FLAG_BOOL("json", 0, json, "print JSON"),

@@ -49,6 +49,19 @@ enum arg_flag {
         ARG_EXEC,
         ARG_ALL,
         ARG_FORCE,
+        ARG_INTERACTIVE,
+        ARG_CONTAINER_LOG,
+        ARG_NO_STDIN,
+        ARG_CLOSE_STDIN,
+        ARG_REPLAY,
+        ARG_DETACH_KEYS,
+        ARG_FOLLOW,
+        ARG_TAIL,
+        ARG_SINCE,
+        ARG_UNTIL,
+        ARG_TIMESTAMPS,
+        ARG_STDOUT,
+        ARG_STDERR,
         /* Of all verbs: */
         ARG_ROOT,
         ARG_JSON,
@@ -113,6 +126,12 @@ struct args {
         const char *format;
         const char *resources;
         const char *limits[_ARG_LIMIT_MAX];
+        const char *container_log;
+        const char *replay;
+        const char *detach_keys;
+        const char *tail;
+        const char *since;
+        const char *until;
         const char *log;
         const char *log_format; /* "text" */
         const char *cgroup_manager;
@@ -131,6 +150,13 @@ struct args {
         bool terminal;
         bool all;
         bool force;
+        bool interactive;
+        bool no_stdin;
+        bool close_stdin;
+        bool follow;
+        bool timestamps;
+        bool only_stdout;
+        bool only_stderr;
         bool ignored_flag;
         bool keep;
         bool no_pivot;

@@ -5,9 +5,11 @@
  */
 #include "cmd/belay/container.h"
 
+#include <belay/v1/belay.pb-c.h>
 #include <containerd/v1/types/task.pb-c.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -149,6 +151,35 @@ int container_view(struct container *c, const struct args *args, struct view *re
         }
         *ret = view;
         return 0;
+}
+
+void container_view_io(struct container *c, const struct args *args, struct view *view)
+{
+        Belay__V1__StatusRequest request = BELAY__V1__STATUS_REQUEST__INIT;
+        const Belay__V1__IOStatus *io;
+        ProtobufCMessage *message = NULL;
+
+        request.id = (char *)args->id;
+        request.exec_id = (char *)args->exec_id;
+        if (!c->task ||
+            task_call_belay(c->task, "Status", &request.base, TASK_QUICK_NS, &message, NULL) < 0)
+                return;
+        io = ((const Belay__V1__StatusResponse *)message)->io;
+        if (io) {
+                view->io = (struct view_io){
+                        .drained = io->drained,
+                        .bytes = io->bytes,
+                        .bytes_dropped = io->bytes_dropped,
+                        .bytes_waiting = io->bytes_waiting,
+                        .rotations = io->rotations,
+                        .write_errors = io->write_errors,
+                        .logger_restarts = io->logger_restarts,
+                };
+                (void)snprintf(view->io.kind, sizeof(view->io.kind), "%s", io->kind);
+                (void)snprintf(view->io.last_error, sizeof(view->io.last_error), "%s",
+                               io->last_error);
+        }
+        protobuf_c_message_free_unpacked(message, NULL);
 }
 
 void view_deinit(struct view *view)

@@ -29,6 +29,19 @@ int container_open(struct container *ret, const struct args *args, struct error 
                    struct error *err);
 void container_close(struct container *c);
 
+/* Output that the shim or a logger takes care of: IOStatus of belay.v1. */
+struct view_io {
+        char kind[16]; /* of stdout; "": not known */
+        bool drained;  /* all that was written is where it should be */
+        uint64_t bytes;
+        uint64_t bytes_dropped;
+        uint64_t bytes_waiting;
+        uint64_t rotations;
+        uint64_t write_errors;
+        uint32_t logger_restarts;
+        char last_error[64];
+};
+
 /* What can be said of a process, from its shim or, when that is gone, from its record. */
 struct view {
         const char *id;
@@ -41,7 +54,11 @@ struct view {
         const char *oom_level; /* "oom_killed": whose memory limit was hit; else NULL */
         unsigned oom_up;       /* an ancestor's: how many levels above the container's cgroup */
         uint32_t shim_pid;     /* 0: there is no shim */
+        struct view_io io;
 };
 int container_view(struct container *c, const struct args *args, struct view *ret,
                    struct error *err);
+
+/* Fills view->io, if there is a shim that knows. */
+void container_view_io(struct container *c, const struct args *args, struct view *view);
 void view_deinit(struct view *view);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * belay create and belay start, as the command line of the OCI has them: the container inherits
- * create's standard streams, and create returns when its init waits to be started.
+ * create's standard streams, unless --log or --interactive say otherwise, and create returns when
+ * its init waits to be started.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -29,6 +30,12 @@ static int create_in(const struct args *args, struct container *c, const char *b
         _cleanup_(launch_stdio_deinit) struct launch_stdio stdio = {.console = NULL};
         struct launch launch = {.bundle = bundle, .terminal = terminal};
 
+        if (launch_keeps_output(args)) {
+                if (launch_keep_output(args, &launch, err) < 0 ||
+                    launch_shim(c, args, bundle, config, err) < 0)
+                        return -1;
+                return launch_create(c, args, &launch, err);
+        }
         if (launch_stdio_init(&stdio, args, terminal, err) < 0 ||
             launch_shim(c, args, bundle, config, err) < 0)
                 return -1;

@@ -14,6 +14,7 @@
 #include "pkg/base/str.h"
 
 #include "cmd/belay/container.h"
+#include "cmd/belay/exec_stream.h"
 #include "cmd/belay/launch.h"
 #include "cmd/belay/out.h"
 #include "cmd/belay/passed.h"
@@ -22,8 +23,6 @@
 #include "cmd/belay/stream.h"
 #include "cmd/belay/verbs.h"
 #include "shim/exec_options.h"
-
-#define PROCESS_TYPE "types.containerd.io/opencontainers/runtime-spec/1/Process"
 
 CLEANUP_DEFINE(struct streams, streams_free)
 
@@ -105,7 +104,7 @@ static int add(const struct args *args, const struct container *c, const char *e
 
         if (extras_init(&extras, args, err) < 0)
                 return -1;
-        spec.type_url = (char *)PROCESS_TYPE;
+        spec.type_url = (char *)SPEC_PROCESS_TYPE;
         spec.value.data = (uint8_t *)json;
         spec.value.len = strlen(json);
         request.id = (char *)args->id;
@@ -164,8 +163,9 @@ static int exec_inherited(const struct args *args, const struct container *c, co
         return 0;
 }
 
-static int exec_foreground(const struct args *args, const struct container *c, const char *exec_id,
-                           const char *json, bool terminal, int *ret_status, struct error *err)
+/* Over FIFOs. */
+static int exec_joined(const struct args *args, const struct container *c, const char *exec_id,
+                       const char *json, bool terminal, int *ret_status, struct error *err)
 {
         _cleanup_(streams_free_p) struct streams *streams = NULL;
         struct session_target target = {
@@ -191,6 +191,23 @@ static int exec_foreground(const struct args *args, const struct container *c, c
         r = session_run(&target, ret_status, err);
         (void)task_delete(c->task, args->id, exec_id, NULL);
         return r;
+}
+
+static int exec_foreground(const struct args *args, const struct container *c, const char *exec_id,
+                           const char *json, bool terminal, int *ret_status, struct error *err)
+{
+        _cleanup_(extras_deinit) struct extras extras = {.cgroups = NULL};
+        int r;
+
+        /* Whoever asks for a pid file wants it at once. */
+        if (!terminal || args->pid_file)
+                return exec_joined(args, c, exec_id, json, terminal, ret_status, err);
+        if (extras_init(&extras, args, err) < 0)
+                return -1;
+        r = exec_stream(args, c, exec_id, json, &extras.options, ret_status, err);
+        if (r == 0 || err->code != STATUS_UNIMPLEMENTED)
+                return r;
+        return exec_joined(args, c, exec_id, json, terminal, ret_status, err);
 }
 
 int verb_exec(const struct args *args, int *ret_status, struct error *err)

@@ -71,10 +71,36 @@ const char *launch_stdio_out(const struct launch_stdio *stdio)
         return stdio->console ? stdio->console : stdio->out;
 }
 
+bool launch_keeps_output(const struct args *args)
+{
+        return args->container_log || args->interactive;
+}
+
+int launch_keep_output(const struct args *args, struct launch *launch, struct error *err)
+{
+        if (!args->container_log && !launch->terminal)
+                return error_set(err, STATUS_INVALID_ARGUMENT,
+                                 "--interactive takes --log or a terminal: there would be nothing "
+                                 "to attach to");
+        launch->in = args->interactive ? "attach:///" : "";
+        launch->out = args->container_log ? args->container_log : "";
+        launch->err = launch->terminal ? "" : launch->out;
+        return 0;
+}
+
 int launch_check(const struct args *args, struct error *err)
 {
         if (passed_check(args, err) < 0)
                 return -1;
+        if (args->container_log && !strstr(args->container_log, "://"))
+                return error_set(err, STATUS_INVALID_ARGUMENT,
+                                 "--log '%s' is no URI as log:///PATH is (--log FILE, for belay's "
+                                 "own errors, stands before the verb)",
+                                 args->container_log);
+        if (launch_keeps_output(args) && args->console_socket)
+                return error_set(err, STATUS_INVALID_ARGUMENT,
+                                 "whoever is at --console-socket has the terminal: it takes "
+                                 "neither --log nor --interactive");
         if (args->cgroup_manager && !str_equal(args->cgroup_manager, "cgroupfs"))
                 return error_set(err, STATUS_UNIMPLEMENTED,
                                  "--cgroup-manager '%s' is not supported yet",

@@ -48,6 +48,13 @@ struct launch {
         bool terminal;
 };
 
+/*
+ * With --log or --interactive, for a container that goes on without us: its streams are what these
+ * say. False: neither was given, and launch is as it was.
+ */
+bool launch_keeps_output(const struct args *args);
+int launch_keep_output(const struct args *args, struct launch *launch, struct error *err);
+
 /* Create; then --pid-file is written. */
 int launch_create(struct container *c, const struct args *args, const struct launch *launch,
                   struct error *err);

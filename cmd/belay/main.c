@@ -37,13 +37,19 @@ static const struct verb verbs[] = {
                         "In the foreground, belay's standard streams are the container's, and "
                         "signals go to it;\nthe third ^C kills it. The exit status is the "
                         "container's own, or 125 if belay failed.\nWith --rootfs and "
-                        "without --rm, the\nended container stays until `belay delete`.",
+                        "without --rm, the\nended container stays until `belay delete`.\n\n"
+                        "With -d, --log URI has the shim keep the output: log:///PATH, a file "
+                        "that `belay logs` reads\nand `belay attach` follows, or a logging "
+                        "program's binary:///PATH. With -i its input is open for\n`belay attach`; "
+                        "without, it is /dev/null. (--log FILE, for belay's own errors, stands "
+                        "before `run`.)",
                 .flags = ARG_BIT(ARG_KEEP) | ARG_BIT(ARG_CONSOLE_SOCKET) | ARG_BIT(ARG_PID_FILE) |
                          ARG_BIT(ARG_PRESERVE_FDS) | ARG_BIT(ARG_NO_PIVOT) |
                          ARG_BIT(ARG_NO_NEW_KEYRING) | ARG_BIT(ARG_NO_SUBREAPER) | ARG_BIT(ARG_RM) |
                          ARG_BIT(ARG_DETACH) | ARG_BIT(ARG_TERMINAL) | ARG_BIT(ARG_ROOTFS) |
                          ARG_BIT(ARG_ENV) | ARG_BIT(ARG_CWD) | ARG_BIT(ARG_USER) |
-                         ARG_BIT(ARG_OUTPUT),
+                         ARG_BIT(ARG_OUTPUT) | ARG_BIT(ARG_INTERACTIVE) |
+                         ARG_BIT(ARG_CONTAINER_LOG),
                 .takes_id = true,
                 .words_max = INT_MAX,
                 .failure = EXIT_BELAY,
@@ -60,10 +66,10 @@ static const struct verb verbs[] = {
                         "is its own, or 125 if belay failed.\nWith -d, its id is printed; state, "
                         "wait, kill and delete take it as --exec; but with "
                         "--process,\n--pid-file or --console-socket the process inherits belay's "
-                        "streams and nothing is printed.",
-                .flags = ARG_BIT(ARG_DETACH) | ARG_BIT(ARG_TERMINAL) | ARG_BIT(ARG_ENV) |
-                         ARG_BIT(ARG_CWD) | ARG_BIT(ARG_USER) | ARG_BIT(ARG_PROCESS) |
-                         ARG_BIT(ARG_CAP) | ARG_BIT(ARG_ADDITIONAL_GIDS) |
+                        "streams and nothing is printed.\nInput is passed on with -i and without.",
+                .flags = ARG_BIT(ARG_INTERACTIVE) | ARG_BIT(ARG_DETACH) | ARG_BIT(ARG_TERMINAL) |
+                         ARG_BIT(ARG_ENV) | ARG_BIT(ARG_CWD) | ARG_BIT(ARG_USER) |
+                         ARG_BIT(ARG_PROCESS) | ARG_BIT(ARG_CAP) | ARG_BIT(ARG_ADDITIONAL_GIDS) |
                          ARG_BIT(ARG_NO_NEW_PRIVS) | ARG_BIT(ARG_APPARMOR) |
                          ARG_BIT(ARG_PROCESS_LABEL) | ARG_BIT(ARG_IGNORE_PAUSED) |
                          ARG_BIT(ARG_CGROUP) | ARG_BIT(ARG_PID_FILE) | ARG_BIT(ARG_CONSOLE_SOCKET) |
@@ -81,8 +87,10 @@ static const struct verb verbs[] = {
                 .details =
                         "The bundle is --bundle, by default the working directory. The container "
                         "inherits the\nstandard streams; one with a terminal sends it to "
-                        "--console-socket. `belay start` starts it.",
-                .flags = ARG_BIT(ARG_CONSOLE_SOCKET) | ARG_BIT(ARG_PID_FILE) |
+                        "--console-socket. `belay start` starts it.\n--log URI and -i are as "
+                        "those of `run -d`.",
+                .flags = ARG_BIT(ARG_INTERACTIVE) | ARG_BIT(ARG_CONTAINER_LOG) |
+                         ARG_BIT(ARG_CONSOLE_SOCKET) | ARG_BIT(ARG_PID_FILE) |
                          ARG_BIT(ARG_PRESERVE_FDS) | ARG_BIT(ARG_NO_PIVOT) |
                          ARG_BIT(ARG_NO_NEW_KEYRING),
                 .takes_id = true,
@@ -99,10 +107,48 @@ static const struct verb verbs[] = {
                 .run = verb_start,
         },
         {
+                .name = "attach",
+                .synopsis = "[OPTION...] ID [EXEC_ID]",
+                .summary = "Look at a process that runs, and type to it",
+                .details =
+                        "For a process with a terminal, and for one whose output goes to "
+                        "log://. Any number of people may\nattach at once. The detach keys, or "
+                        "a signal to belay, end the attach and nothing else. Input is\npassed on "
+                        "if the process has a terminal or was made with -i, and its end only with "
+                        "--close-stdin.\nThe exit status is the process's if it has ended "
+                        "meanwhile, 0 after the detach keys, 128 and its\nnumber after a signal, "
+                        "and 125 if belay failed.",
+                .flags = ARG_BIT(ARG_NO_STDIN) | ARG_BIT(ARG_CLOSE_STDIN) | ARG_BIT(ARG_REPLAY) |
+                         ARG_BIT(ARG_DETACH_KEYS) | ARG_BIT(ARG_EXEC),
+                .takes_id = true,
+                .words_max = 1,
+                .failure = EXIT_BELAY,
+                .check = verb_attach_check,
+                .run = verb_attach,
+        },
+        {
+                .name = "logs",
+                .synopsis = "[OPTION...] ID [EXEC_ID]",
+                .summary = "Print what a process has written, from its log",
+                .details = "For a process whose output goes to log:// (`belay run -d --log`). What "
+                           "it wrote to standard\nerror goes to ours. TIME is "
+                           "2026-11-28T13:35:39Z, seconds since 1970, or how long ago: 1h30m.",
+                .flags = ARG_BIT(ARG_FOLLOW) | ARG_BIT(ARG_TAIL) | ARG_BIT(ARG_SINCE) |
+                         ARG_BIT(ARG_UNTIL) | ARG_BIT(ARG_TIMESTAMPS) | ARG_BIT(ARG_STDOUT) |
+                         ARG_BIT(ARG_STDERR) | ARG_BIT(ARG_EXEC),
+                .takes_id = true,
+                .words_max = 1,
+                .failure = EXIT_FAILURE,
+                .check = verb_logs_check,
+                .run = verb_logs,
+        },
+        {
                 .name = "state",
                 .synopsis = "[OPTION...] ID",
                 .summary = "Show the state of a container, and how it ended",
-                .details = "`lost` means that its shim is gone and has left no record of an end.",
+                .details = "`lost` means that its shim is gone and has left no record of an end. "
+                           "`io` tells of output\nthat the shim or a logging program takes "
+                           "care of.",
                 .flags = ARG_BIT(ARG_EXEC) | ARG_BIT(ARG_FORMAT),
                 .takes_id = true,
                 .failure = EXIT_FAILURE,

@@ -143,6 +143,35 @@ static void copy_member(struct json_object *to, struct json_object *from, const 
                 json_object_object_add(to, key, json_object_get(value));
 }
 
+static void add_number(struct json_object *object, const char *key, uint64_t value)
+{
+        json_object_object_add(object, key, json_object_new_uint64(value));
+}
+
+/* Of output that somebody takes care of; the rest goes where it goes without the shim. */
+static void add_io(struct json_object *state, const struct view_io *io)
+{
+        struct json_object *object;
+        bool is_log = str_equal(io->kind, "log");
+
+        if (!is_log && !str_equal(io->kind, "logger"))
+                return;
+        object = json_object_new_object();
+        add_string(object, "kind", io->kind);
+        json_object_object_add(object, "drained", json_object_new_boolean(io->drained));
+        add_number(object, "bytes_dropped", io->bytes_dropped);
+        if (is_log) {
+                add_number(object, "bytes", io->bytes);
+                add_number(object, "bytes_waiting", io->bytes_waiting);
+                add_number(object, "rotations", io->rotations);
+                add_number(object, "write_errors", io->write_errors);
+        }
+        if (!str_is_empty(io->last_error))
+                add_string(object, "last_error", io->last_error);
+        add_number(object, "logger_restarts", io->logger_restarts);
+        json_object_object_add(state, "io", object);
+}
+
 /* What belay knows beyond the runtime-spec. */
 static void add_own(struct json_object *state, const struct view *view)
 {
@@ -168,6 +197,7 @@ static void add_own(struct json_object *state, const struct view *view)
         add_string(state, "stdin", s->in);
         add_string(state, "stdout", s->out);
         add_string(state, "stderr", s->err);
+        add_io(state, &view->io);
 }
 
 int oci_state_format(const char *dir, const struct view *view, char **ret, struct error *err)

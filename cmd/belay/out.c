@@ -5,6 +5,7 @@
 #include "cmd/belay/out.h"
 
 #include <fcntl.h>
+#include <inttypes.h>
 #include <json-c/json.h>
 #include <stdio.h>
 #include <string.h>
@@ -53,6 +54,25 @@ static void line(const char *name, const char *value)
                 printf("%-12s %s\n", name, value);
 }
 
+static void io_lines(const struct view_io *io)
+{
+        bool is_log = str_equal(io->kind, "log");
+
+        if (!is_log && !str_equal(io->kind, "logger"))
+                return;
+        printf("%-12s %s\n", "drained", io->drained ? "yes" : "no");
+        if (is_log)
+                printf("%-12s %" PRIu64 ", and %" PRIu64 " rotations\n", "bytes", io->bytes,
+                       io->rotations);
+        if (io->bytes_dropped > 0)
+                printf("%-12s %" PRIu64 " bytes\n", "dropped", io->bytes_dropped);
+        if (io->write_errors > 0)
+                printf("%-12s %" PRIu64 ", the last: %s\n", "write errors", io->write_errors,
+                       io->last_error);
+        if (io->logger_restarts > 0)
+                printf("%-12s %" PRIu32 "\n", "restarts", io->logger_restarts);
+}
+
 void out_state(const struct view *view)
 {
         char time_text[OUT_TIME_BYTES];
@@ -79,6 +99,7 @@ void out_state(const struct view *view)
         line("stdin", view->state.in);
         line("stdout", view->state.out);
         line("stderr", view->state.err);
+        io_lines(&view->io);
 }
 
 void out_exit(const struct task_state *state, bool json)

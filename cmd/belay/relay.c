@@ -9,10 +9,9 @@
 #include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
-#include <sys/epoll.h>
 #include <unistd.h>
 
-#include "pkg/base/cleanup.h"
+#include "pkg/base/fd.h"
 
 struct relay {
         struct loop *loop;
@@ -108,19 +107,10 @@ static void relay_step(struct relay *relay)
                 relay->fn(relay->userdata);
 }
 
-/* Regular files, /dev/null and their like are always ready, and epoll does not take them. */
-static bool is_pollable(int fd)
-{
-        _cleanup_close_ int epoll = epoll_create1(EPOLL_CLOEXEC);
-        struct epoll_event event = {.events = 0};
-
-        return epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0;
-}
-
 /* An io for fd, or NULL in *ret when it is always ready. */
 static int watch(struct relay *relay, int fd, struct loop_io **ret, struct error *err)
 {
-        if (!is_pollable(fd))
+        if (!fd_is_pollable(fd))
                 return 0;
         *ret = loop_io_new(relay->loop, fd, LOOP_PRIORITY_RELAY, relay_on_io, relay);
         return *ret ? 0 : error_errno(err, ENOMEM, "relay standard streams");

@@ -35,8 +35,13 @@ int verb_run_check(const struct args *args, struct error *err)
                 why = "takes either --rootfs or --bundle";
         else if (args->address)
                 why = "starts a shim of its own: --address makes no sense";
-        else if (args->rootfs && (args->detach && args->terminal))
-                why = "has no terminal to give with --rootfs and --detach";
+        else if (args->rootfs && args->detach && args->terminal && !launch_keeps_output(args))
+                why = "has no terminal to give with --rootfs and --detach: --interactive and "
+                      "--log make one to attach to";
+        else if (args->container_log && !args->detach)
+                why = "takes --log URI only with --detach";
+        else if (args->container_log && args->output)
+                why = "takes either --log or --output";
         else if (args->rootfs && (args->console_socket || args->keep))
                 why = "takes --console-socket and --keep only with --bundle";
         else if (!args->rootfs && args->output)
@@ -167,6 +172,15 @@ static int run_inherited(const struct args *args, struct container *c, const str
         return args->detach ? launch_start(c, args, err) : session_run(&target, ret_status, err);
 }
 
+/* Its output is kept for `belay logs` and `belay attach`. */
+static int run_kept(const struct args *args, struct container *c, struct launch *launch,
+                    struct error *err)
+{
+        if (launch_keep_output(args, launch, err) < 0 || launch_create(c, args, launch, err) < 0)
+                return -1;
+        return launch_start(c, args, err);
+}
+
 static int run_relayed(const struct args *args, struct container *c, struct launch *launch,
                        int *ret_status, struct error *err)
 {
@@ -201,6 +215,8 @@ static int run_in(const struct args *args, struct container *c, int *ret_status,
                 return -1;
         launch.bundle = plan.bundle;
         launch.terminal = plan.terminal;
+        if (args->detach && launch_keeps_output(args))
+                return run_kept(args, c, &launch, err);
         if (args->rootfs && args->detach)
                 return run_to_file(args, c, &launch, err);
         if (args->rootfs || (plan.terminal && !args->detach && !args->console_socket))

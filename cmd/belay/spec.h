@@ -11,6 +11,9 @@
 
 #include "pkg/base/error.h"
 
+/* A process of an exec, in an Any. */
+#define SPEC_PROCESS_TYPE "types.containerd.io/opencontainers/runtime-spec/1/Process"
+
 /* What the command line wishes; NULL or empty leaves a default or the bundle's own value. */
 struct spec_wish {
         const char *id;

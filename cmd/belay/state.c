@@ -55,6 +55,7 @@ int verb_state(const struct args *args, int *ret_status, struct error *err)
             (container_view(&c, args, &view, &why) < 0 &&
              view_creating(&c, args, &view, &why, err) < 0))
                 return -1;
+        container_view_io(&c, args, &view);
         if (args->format && str_equal(args->format, "table"))
                 out_state(&view);
         else

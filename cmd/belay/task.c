@@ -5,6 +5,7 @@
  */
 #include "cmd/belay/task.h"
 
+#include <belay/v1/belay.pb-c.h>
 #include <containerd/task/v2/task.pb-c.h>
 #include <errno.h>
 #include <google/protobuf/timestamp.pb-c.h>
@@ -33,7 +34,9 @@ struct pending {
         ProtobufCMessage *response;
 };
 
-static const ProtobufCServiceDescriptor *const service = &containerd__task__v2__task__descriptor;
+static const ProtobufCServiceDescriptor *const task_service =
+        &containerd__task__v2__task__descriptor;
+static const ProtobufCServiceDescriptor *const belay_service = &belay__v1__belay__descriptor;
 
 static void on_close(struct ttrpc_client *client, const struct error *err, void *userdata)
 {
@@ -78,7 +81,7 @@ void task_disconnect(struct task *task)
 }
 
 /* The index of a method; that it exists is our own affair. */
-static unsigned method_index(const char *name)
+static unsigned method_index(const ProtobufCServiceDescriptor *service, const char *name)
 {
         for (unsigned i = 0; i < service->n_methods; i++) {
                 if (str_equal(service->methods[i].name, name))
@@ -124,16 +127,16 @@ int task_call(struct task *task, const char *method, const ProtobufCMessage *req
         return task_call_with(task, method, request, &options, ret, err);
 }
 
-int task_call_with(struct task *task, const char *method, const ProtobufCMessage *request,
-                   const struct ttrpc_call_options *options, ProtobufCMessage **ret,
-                   struct error *err)
+static int call(struct task *task, const ProtobufCServiceDescriptor *service, const char *method,
+                const ProtobufCMessage *request, const struct ttrpc_call_options *options,
+                ProtobufCMessage **ret, struct error *err)
 {
         struct pending pending = {.loop = task->loop, .err = ERROR_INIT};
 
         if (!task->client)
                 return error_set(err, STATUS_UNAVAILABLE, "the shim is gone");
-        if (ttrpc_client_call(task->client, service, method_index(method), request, options,
-                              on_response, &pending, err) < 0)
+        if (ttrpc_client_call(task->client, service, method_index(service, method), request,
+                              options, on_response, &pending, err) < 0)
                 return -1;
         /* Others quit the loop, too. */
         while (!pending.done) {
@@ -152,13 +155,46 @@ int task_call_with(struct task *task, const char *method, const ProtobufCMessage
         return 0;
 }
 
+int task_call_with(struct task *task, const char *method, const ProtobufCMessage *request,
+                   const struct ttrpc_call_options *options, ProtobufCMessage **ret,
+                   struct error *err)
+{
+        return call(task, task_service, method, request, options, ret, err);
+}
+
+int task_call_belay(struct task *task, const char *method, const ProtobufCMessage *request,
+                    uint64_t timeout_ns, ProtobufCMessage **ret, struct error *err)
+{
+        const struct ttrpc_call_options options = {.timeout_ns = timeout_ns};
+
+        return call(task, belay_service, method, request, &options, ret, err);
+}
+
+int task_stream(struct task *task, const char *method, enum ttrpc_kind kind,
+                const ProtobufCMessage *request, const struct ttrpc_call_options *options,
+                const struct ttrpc_client_stream_ops *ops, void *userdata,
+                struct ttrpc_client_stream **ret, struct error *err)
+{
+        if (!task->client)
+                return error_set(err, STATUS_UNAVAILABLE, "the shim is gone");
+        return ttrpc_client_stream_open(ret, task->client, belay_service,
+                                        method_index(belay_service, method), kind, request, options,
+                                        ops, userdata, err);
+}
+
+void task_pause(struct task *task, bool paused)
+{
+        if (task->client)
+                ttrpc_client_pause(task->client, paused);
+}
+
 int task_send(struct task *task, const char *method, const ProtobufCMessage *request,
               ttrpc_response_fn fn, void *userdata, struct error *err)
 {
         if (!task->client)
                 return error_set(err, STATUS_UNAVAILABLE, "the shim is gone");
-        return ttrpc_client_call(task->client, service, method_index(method), request, NULL, fn,
-                                 userdata, err);
+        return ttrpc_client_call(task->client, task_service, method_index(task_service, method),
+                                 request, NULL, fn, userdata, err);
 }
 
 static void on_timeout(struct loop_timer *timer, void *userdata)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A connection to a shim, and the calls of containerd.task.v2.Task over it. The calls here wait for
- * their answer by running the loop, so that everything else on it (stdio, signals) goes on.
+ * A connection to a shim, and the calls of containerd.task.v2.Task and belay.v1.Belay over it. The
+ * calls here wait for their answer by running the loop, so that everything else on it (stdio,
+ * signals) goes on.
  */
 #pragma once
 
@@ -40,6 +41,20 @@ int task_call_with(struct task *task, const char *method, const ProtobufCMessage
 /* Does not wait; fn as in ttrpc.h. */
 int task_send(struct task *task, const char *method, const ProtobufCMessage *request,
               ttrpc_response_fn fn, void *userdata, struct error *err);
+
+/* The same as task_call(), for the unary methods of belay.v1.Belay. A shim that does not have it
+ * answers STATUS_UNIMPLEMENTED. */
+int task_call_belay(struct task *task, const char *method, const ProtobufCMessage *request,
+                    uint64_t timeout_ns, ProtobufCMessage **ret, struct error *err);
+
+/* Opens a stream of belay.v1.Belay: see ttrpc_client_stream_open(). options may be NULL. */
+int task_stream(struct task *task, const char *method, enum ttrpc_kind kind,
+                const ProtobufCMessage *request, const struct ttrpc_call_options *options,
+                const struct ttrpc_client_stream_ops *ops, void *userdata,
+                struct ttrpc_client_stream **ret, struct error *err);
+
+/* Whether the connection is read: see ttrpc_client_pause(). */
+void task_pause(struct task *task, bool paused);
 
 /* Runs the loop until the shim has closed the connection, or until the time is over: false. */
 bool task_await_close(struct task *task, uint64_t timeout_ns);

@@ -29,7 +29,10 @@ bool terminal_size(uint16_t *ret_width, uint16_t *ret_height)
 {
         struct winsize size;
 
-        if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) < 0 || size.ws_col == 0)
+        if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) < 0 &&
+            ioctl(STDIN_FILENO, TIOCGWINSZ, &size) < 0)
+                return false;
+        if (size.ws_col == 0)
                 return false;
         *ret_width = size.ws_col;
         *ret_height = size.ws_row;

@@ -18,5 +18,5 @@ struct terminal {
 void terminal_set_raw(struct terminal *terminal);
 void terminal_restore(struct terminal *terminal);
 
-/* False when standard output is no terminal or has no size. */
+/* Of standard output or, when that is no terminal, of standard input. False without a size. */
 bool terminal_size(uint16_t *ret_width, uint16_t *ret_height);

@@ -8,10 +8,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -40,6 +40,14 @@ int fd_set_nonblock(int fd, int on)
         if (fcntl(fd, F_SETFL, flags) < 0)
                 return -errno;
         return 0;
+}
+
+bool fd_is_pollable(int fd)
+{
+        _cleanup_close_ int epoll = epoll_create1(EPOLL_CLOEXEC);
+        struct epoll_event event = {.events = 0};
+
+        return epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0;
 }
 
 int fd_write_all(int fd, const void *buf, size_t len)

@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -15,6 +16,10 @@ enum { FD_PASS_MAX = 64 }; /* descriptors in one SCM_RIGHTS message */
 int fd_close(int fd);
 
 int fd_set_nonblock(int fd, int on);
+
+/* False for regular files, /dev/null and their like: they are always ready, and epoll refuses them.
+ */
+bool fd_is_pollable(int fd);
 
 /* Writes all of buf to a blocking descriptor, resuming after EINTR and short writes. */
 int fd_write_all(int fd, const void *buf, size_t len);

@@ -257,6 +257,11 @@ void ttrpc_client_on_close(struct ttrpc_client *client,
         client->on_close_userdata = userdata;
 }
 
+void ttrpc_client_pause(struct ttrpc_client *client, bool paused)
+{
+        ttrpc_conn_pause(client->conn, paused);
+}
+
 /* ---- Unary calls ---- */
 
 static struct unary *unary_free(struct unary *unary)

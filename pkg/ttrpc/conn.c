@@ -24,7 +24,7 @@ enum { SEND_VECTORS = 64 };
 
 static void conn_want(struct ttrpc_conn *conn)
 {
-        int what = (conn->half_closed ? 0 : LOOP_READ) |
+        int what = (conn->half_closed || conn->paused ? 0 : LOOP_READ) |
                    (list_is_empty(&conn->queue) ? 0 : LOOP_WRITE);
 
         if (loop_io_want(conn->io, what) < 0)
@@ -84,6 +84,15 @@ void ttrpc_conn_doom(struct ttrpc_conn *conn, const char *text, int errnum)
         conn_drop_queue(conn);
         (void)loop_io_want(conn->io, 0);
         loop_defer(conn->loop, &conn->deferred);
+}
+
+void ttrpc_conn_pause(struct ttrpc_conn *conn, bool paused)
+{
+        if (conn->paused == paused)
+                return;
+        conn->paused = paused;
+        if (conn->fd >= 0 && !conn->doomed)
+                conn_want(conn);
 }
 
 void ttrpc_conn_stream_ended(struct ttrpc_conn *conn)
@@ -339,7 +348,7 @@ static void conn_on_io(struct loop_io *io, int fd, int what, void *userdata)
 {
         _cleanup_(ttrpc_conn_unref_p) struct ttrpc_conn *conn = ttrpc_conn_ref(userdata);
 
-        if (what & LOOP_READ && !conn->half_closed)
+        if (what & LOOP_READ && !conn->half_closed && !conn->paused)
                 conn_read(conn);
         if (conn->fd >= 0 && !conn->doomed)
                 conn_flush(conn);

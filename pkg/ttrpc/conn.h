@@ -76,6 +76,7 @@ struct ttrpc_conn {
 
         struct loop_deferred deferred; /* sends what is queued, or loses a doomed connection */
         struct loop_timer *hangup_timer;
+        bool paused;  /* by the owner: nothing is read */
         bool reading; /* conn_on_io is on the stack and will send what is queued */
         bool half_closed;
         bool draining; /* cannot send any more, reads what is left */
@@ -96,6 +97,10 @@ struct ttrpc_conn *ttrpc_conn_unref(struct ttrpc_conn *conn); /* the last one cl
 
 /* Queues a frame; NULL stands for "no memory" and costs the connection. */
 void ttrpc_conn_send_consume(struct ttrpc_conn *conn, struct ttrpc_out *out);
+
+/* What the peer sends stays in the socket while it is paused. What has been read already still
+ * comes, and the peer's end is not seen. */
+void ttrpc_conn_pause(struct ttrpc_conn *conn, bool paused);
 
 /* Loses the connection at the end of the round; text is constant. */
 void ttrpc_conn_doom(struct ttrpc_conn *conn, const char *text, int errnum);

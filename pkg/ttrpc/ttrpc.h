@@ -175,6 +175,13 @@ void ttrpc_client_on_close(struct ttrpc_client *client,
                                       void *userdata),
                            void *userdata);
 
+/*
+ * The connection is not read while it is paused: so a peer that looks at the room of its streams
+ * waits for a client that is slow. A few messages that were read already still come; answers of
+ * other calls wait, too, and a lost connection is not noticed.
+ */
+void ttrpc_client_pause(struct ttrpc_client *client, bool paused);
+
 /* response is NULL when err is not; both live only until the callback returns. */
 typedef void (*ttrpc_response_fn)(const struct error *err, const ProtobufCMessage *response,
                                   void *userdata);

@@ -496,6 +496,26 @@ static void a_client_counts_along(void **state)
         ttrpc_client_free(c.client);
 }
 
+/* The server goes on as far as the stream has room, and has the rest when the client reads again.
+ */
+static void a_client_that_pauses_holds_the_server_back(void **state)
+{
+        struct harness *h = *state;
+        struct caller c;
+
+        caller_init(&c, h);
+        caller_open(&c, COUNT, 5000, 0);
+        ttrpc_client_pause(c.client, true);
+        harness_settle(h);
+        assert_int_equal(c.n_messages, 0);
+        assert_int_equal(chat_log.n_live, 1);
+        ttrpc_client_pause(c.client, false);
+        caller_run(&c);
+        assert_int_equal(c.code, STATUS_OK);
+        assert_int_equal(c.n_messages, 5000);
+        ttrpc_client_free(c.client);
+}
+
 static void a_client_streams_its_requests(void **state)
 {
         struct error err = ERROR_INIT;
@@ -648,6 +668,7 @@ int main(void)
                 T(a_connection_carries_so_many_streams_and_no_more),
                 T(a_slow_reader_gets_everything_in_order),
                 T(a_client_counts_along),
+                T(a_client_that_pauses_holds_the_server_back),
                 T(a_client_streams_its_requests),
                 T(a_client_without_room_is_told_so_and_loses_nothing),
                 T(a_client_gets_the_status_that_ends_a_stream),
