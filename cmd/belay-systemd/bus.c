@@ -98,7 +98,8 @@ struct job {
 static int on_job_removed(sd_bus_message *m, void *userdata, sd_bus_error *e)
 {
         struct job *job = userdata;
-        const char *unit, *result;
+        const char *unit;
+        const char *result;
         uint32_t id;
 
         if (sd_bus_message_read(m, "uoss", &id, NULL, &unit, &result) < 0 ||

@@ -70,7 +70,8 @@ static bool set_parse(const char *list, unsigned char bits[SET_BITS / 8], size_t
         size_t len = 0;
 
         for (const char *p = list; *p; p += strspn(p, ", \n")) {
-                unsigned from, to;
+                unsigned from;
+                unsigned to;
 
                 if (!take_number(&p, &from))
                         return false;

@@ -99,7 +99,7 @@ void io_uri_clear(struct io_uri *uri)
 static bool has_param(const struct io_uri *uri, const char *key)
 {
         for (size_t i = 0; i < uri->n_params; i++) {
-                if (strcmp(uri->params[i].key, key) == 0)
+                if (str_equal(uri->params[i].key, key))
                         return true;
         }
         return false;
@@ -123,9 +123,12 @@ static int add_param(struct io_uri *uri, char *pair, struct error *err)
                 return 0;
         param->key = strdup(pair);
         param->value = strdup(value);
-        uri->n_params++;
-        if (!param->key || !param->value)
+        if (!param->key || !param->value) {
+                free(TAKE_PTR(param->key));
+                free(TAKE_PTR(param->value));
                 return error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory");
+        }
+        uri->n_params++;
         return 0;
 }
 

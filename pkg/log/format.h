@@ -39,8 +39,8 @@ struct log_formatter {
 };
 
 void log_formatter_init(struct log_formatter *f, enum log_format format,
-                        void (*emit)(const char *entries, size_t len, size_t n_output,
-                                     void *userdata),
+                        void (*fn)(const char *entries, size_t len, size_t n_output,
+                                   void *userdata),
                         void *userdata);
 
 /* Takes all; entries that are complete have been emitted when it returns. */

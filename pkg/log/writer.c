@@ -100,6 +100,7 @@ static int flusher_run(struct run *run, int from)
 static int start_flusher(struct run *run)
 {
         bool spills = run->writer->config.policy == LOG_POLICY_SPILL;
+        const size_t min = (size_t)2 * LOG_FORMAT_ROOM; /* one entry must always fit */
         size_t max = spills ? (size_t)run->writer->config.spill_max : DROP_QUEUE;
         pid_t parent = getpid();
         int ends[2];
@@ -121,9 +122,7 @@ static int start_flusher(struct run *run)
         }
         fd_close(ends[0]);
         (void)fd_set_nonblock(ends[1], 1);
-        /* At least one entry must fit, whatever was asked for. */
-        return log_queue_init(&run->queue, ends[1],
-                              max > LOG_FORMAT_ROOM * 2 ? max : LOG_FORMAT_ROOM * 2);
+        return log_queue_init(&run->queue, ends[1], max > min ? max : min);
 }
 
 /* ---- What the formatter emits ---- */
