@@ -78,6 +78,14 @@ struct container *container_free(struct container *c)
         return NULL;
 }
 
+void container_end_streams(struct container *c)
+{
+        if (c->init)
+                process_end_streams(c->init);
+        list_for_each(p, &c->execs, struct process, node)
+                process_end_streams(p);
+}
+
 struct process *container_find_exec(const struct container *c, const char *exec_id)
 {
         list_for_each(p, &c->execs, struct process, node) {

@@ -66,6 +66,9 @@ struct container *container_new(struct shim_server *server, const char *id, cons
 /* Frees all processes, too. With jobs under way the executor's container is left alone. */
 struct container *container_free(struct container *container);
 
+/* Ends the streams of belay.v1 that look at its processes; the processes go on. */
+void container_end_streams(struct container *container);
+
 /* A borrowed exec, or NULL. */
 struct process *container_find_exec(const struct container *container, const char *exec_id);
 

@@ -13,7 +13,9 @@
 #include "pkg/base/cleanup.h"
 #include "pkg/base/clock.h"
 
+#include "shim/attachments.h"
 #include "shim/container.h"
+#include "shim/exec_stream.h"
 #include "shim/log.h"
 #include "shim/oom.h"
 #include "shim/pending.h"
@@ -81,6 +83,8 @@ static void tell(struct process *p)
                   record_reason_name(p->exit.reason), (unsigned)p->exit.status);
         publish_exit(p);
         pending_run(&p->waiters);
+        attachments_advance(p);
+        exec_stream_advance(p);
 }
 
 /* Tells init's exit, unless something must come first; whoever is in the way calls again. */
@@ -198,5 +202,6 @@ void exits_exec_not_started(struct process *p)
         process_write_record(p);
         process_must(p, VERB_START_FAILED);
         pending_run(&p->waiters);
+        exec_stream_advance(p);
         exec_is_over(p->container);
 }

@@ -15,9 +15,12 @@
 #include "pkg/base/cleanup.h"
 #include "pkg/base/clock.h"
 
+#include "shim/attachments.h"
 #include "shim/container.h"
+#include "shim/exec_stream.h"
 #include "shim/log.h"
 #include "shim/pending.h"
+#include "shim/rpc/rpc.h"
 #include "shim/server_impl.h"
 
 struct process *process_new(struct container *container, enum process_kind kind,
@@ -31,6 +34,7 @@ struct process *process_new(struct container *container, enum process_kind kind,
         p->kind = kind;
         p->state = PROCESS_CREATED;
         p->terminal = request->terminal;
+        p->carried = request->carried;
         list_init(&p->node);
         list_init(&p->waiters);
         list_init(&p->parked);
@@ -59,6 +63,7 @@ struct process *process_free(struct process *p)
                 ttrpc_call_fail(TAKE_PTR(p->start), STATUS_UNAVAILABLE, "the shim is ending");
         if (p->delete_)
                 ttrpc_call_fail(TAKE_PTR(p->delete_), STATUS_UNAVAILABLE, "the shim is ending");
+        process_end_streams(p);
         loop_timer_free(p->drain);
         io_stdio_free(p->stdio);
         if (p->impl)
@@ -122,6 +127,14 @@ static int own_stdio(const struct process *p, struct error *err)
         return 0;
 }
 
+static void on_stdio_drained(void *userdata)
+{
+        struct process *p = userdata;
+
+        attachments_advance(p);
+        rpc_delete_drained(p);
+}
+
 static void on_stdio_report(const char *text, void *userdata)
 {
         const struct process *p = userdata;
@@ -139,6 +152,7 @@ int process_open_stdio(struct process *p, struct error *err)
                 .out = p->stdout_path,
                 .err = p->stderr_path,
                 .terminal = p->terminal,
+                .carried = p->carried,
                 .id = p->kind == PROCESS_INIT ? p->container->id : p->exec_id,
                 .runtime_namespace = server->runtime_namespace,
                 .on_report = on_stdio_report,
@@ -147,9 +161,39 @@ int process_open_stdio(struct process *p, struct error *err)
 
         if (io_stdio_open(&p->stdio, &config, err) < 0 || own_stdio(p, err) < 0)
                 return -1;
+        io_stdio_on_drained(p->stdio, on_stdio_drained, p);
         if (p->stdin_closed)
                 io_stdio_close_stdin(p->stdio);
         return 0;
+}
+
+int process_resize(struct process *p, uint32_t width, uint32_t height, struct error *err)
+{
+        if (width > UINT16_MAX || height > UINT16_MAX)
+                return error_set(err, STATUS_INVALID_ARGUMENT, "terminal size %ux%u is too large",
+                                 width, height);
+        if (process_do(p, VERB_RESIZE, err) < 0)
+                return -1;
+        p->width = (uint16_t)width;
+        p->height = (uint16_t)height;
+        return p->impl ? io_stdio_resize(p->stdio, p->width, p->height, err) : 0;
+}
+
+int process_close_stdin(struct process *p, struct error *err)
+{
+        if (process_do(p, VERB_CLOSE_IO, err) < 0)
+                return -1;
+        p->stdin_closed = true;
+        if (p->stdio)
+                io_stdio_close_stdin(p->stdio);
+        attachments_end_stdin(p);
+        return 0;
+}
+
+void process_end_streams(struct process *p)
+{
+        attachments_end(p);
+        exec_stream_end(p);
 }
 
 static void on_stdio_ready(const struct error *err, void *userdata)

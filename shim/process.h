@@ -27,7 +27,9 @@
 #include "shim/process_state.h"
 #include "shim/record.h"
 
+struct attachments;
 struct container;
+struct exec_stream;
 
 struct process_exit {
         bool known;
@@ -49,6 +51,7 @@ struct process {
         enum process_state state; /* changed by process_do() only */
         bool stdin_closed;        /* CloseIO came */
         bool terminal;
+        bool carried; /* its streams are those of an ExecStream */
         bool start_failed;
         uint16_t width; /* the last ResizePty; 0: none yet */
         uint16_t height;
@@ -71,15 +74,17 @@ struct process {
         struct process_exit exit;
         struct task_event *exit_event; /* reserved, so that an exit needs no memory */
 
-        struct list waiters;            /* pending calls, until the exit is told */
-        struct list parked;             /* pending calls, until the state changes */
-        struct ttrpc_call *start;       /* the Start under way; it is answered whoever waits */
-        struct executor_job *start_job; /* the executor's part of it; NULL: none */
-        bool start_aborted;             /* what it fails with is of no matter */
-        struct ttrpc_call *delete_;     /* the Delete under way, likewise */
-        struct loop_timer *drain;       /* Delete waits for stdio */
-        bool drain_stopping;            /* a logging program has been told to end */
-        bool drain_over;                /* no more of that */
+        struct list waiters;             /* pending calls, until the exit is told */
+        struct list parked;              /* pending calls, until the state changes */
+        struct ttrpc_call *start;        /* the Start under way; it is answered whoever waits */
+        struct executor_job *start_job;  /* the executor's part of it; NULL: none */
+        bool start_aborted;              /* what it fails with is of no matter */
+        struct attachments *attachments; /* who looks at its output; NULL: nobody */
+        struct exec_stream *stream;      /* the ExecStream that it belongs to */
+        struct ttrpc_call *delete_;      /* the Delete under way, likewise */
+        struct loop_timer *drain;        /* Delete waits for stdio */
+        bool drain_stopping;             /* a logging program has been told to end */
+        bool drain_over;                 /* no more of that */
 };
 
 struct process_request {
@@ -88,6 +93,7 @@ struct process_request {
         const char *stdout_path;
         const char *stderr_path;
         bool terminal;
+        bool carried;
 };
 
 /* Copies the request. An exec enters the container's list. NULL without memory. */
@@ -120,6 +126,13 @@ int process_open_stdio(struct process *process, struct error *err);
 typedef void (*process_stdio_fn)(const struct error *err, struct process *process);
 bool process_await_stdio(struct process *process, process_stdio_fn fn);
 void process_abort_stdio(struct process *process);
+
+/* What ResizePty and CloseIO do; also before it has a terminal, or a stdin. */
+int process_resize(struct process *process, uint32_t width, uint32_t height, struct error *err);
+int process_close_stdin(struct process *process, struct error *err);
+
+/* Ends its streams of belay.v1; it goes on. */
+void process_end_streams(struct process *process);
 
 /* The executor has made it: keeps its handle and pid, and starts the terminal's relay. */
 int process_attach_take(struct process *process, struct executor_process *impl, int terminal_fd,

@@ -135,6 +135,8 @@ void shim_server_stop(struct shim_server *server, const char *why)
                 rpc_create_abort(server->creating);
         if (server->container && server->container->freeze)
                 rpc_pause_end(server->container);
+        if (server->container)
+                container_end_streams(server->container);
         if (loop_timer_set(server->stop_timer, server->times.stop_ns) < 0)
                 server->stop_time_over = true;
         server_advance_stop(server);
@@ -162,6 +164,7 @@ static void set_times(struct shim_times *ret, const struct shim_times *given)
                 .stop_ns = time_or(given->stop_ns, SHIM_STOP_NS),
                 .drain_ns = time_or(given->drain_ns, SHIM_DRAIN_NS),
                 .stop_logger_ns = time_or(given->stop_logger_ns, SHIM_STOP_LOGGER_NS),
+                .attach_drain_ns = time_or(given->attach_drain_ns, SHIM_ATTACH_DRAIN_NS),
                 .execs_ns = time_or(given->execs_ns, SHIM_EXECS_NS),
                 .attempt_ns = time_or(given->attempt_ns, SHIM_ATTEMPT_NS),
                 .backoff_min_ns = time_or(given->backoff_min_ns, SHIM_BACKOFF_MIN_NS),

@@ -28,9 +28,11 @@ struct shim_times {
         uint64_t idle_ns;   /* no container, but a connection that asks for nothing */
         uint64_t stop_ns;   /* the most that a stop waits for events, replies and jobs */
         uint64_t drain_ns;  /* the most that Delete waits for stdio */
-        uint64_t stop_logger_ns; /* and then for a logging program that was told to end */
-        uint64_t execs_ns;       /* the most that init's exit is kept back for the exits of execs */
-        uint64_t attempt_ns;     /* one attempt to hand an event to containerd */
+        uint64_t stop_logger_ns;  /* and then for a logging program that was told to end */
+        uint64_t attach_drain_ns; /* how long the streams of Attach and ExecStream go on after the
+                                   * exit, while others keep the output open */
+        uint64_t execs_ns;   /* the most that init's exit is kept back for the exits of execs */
+        uint64_t attempt_ns; /* one attempt to hand an event to containerd */
         uint64_t backoff_min_ns;
         uint64_t backoff_max_ns;
 };
@@ -41,11 +43,12 @@ struct shim_times {
 #define SHIM_STOP_NS   (UINT64_C(5) * 1000000000)
 #define SHIM_DRAIN_NS  (UINT64_C(10) * 1000000000)
 /* A little more than LIMIT_LOGGER_GRACE_S, so that one that was killed is seen to have ended. */
-#define SHIM_STOP_LOGGER_NS (UINT64_C(13) * 1000000000)
-#define SHIM_EXECS_NS       (UINT64_C(10) * 1000000000)
-#define SHIM_ATTEMPT_NS     (UINT64_C(5) * 1000000000)
-#define SHIM_BACKOFF_MIN_NS (UINT64_C(100) * 1000000)
-#define SHIM_BACKOFF_MAX_NS (UINT64_C(5) * 1000000000)
+#define SHIM_STOP_LOGGER_NS  (UINT64_C(13) * 1000000000)
+#define SHIM_ATTACH_DRAIN_NS (UINT64_C(2) * 1000000000)
+#define SHIM_EXECS_NS        (UINT64_C(10) * 1000000000)
+#define SHIM_ATTEMPT_NS      (UINT64_C(5) * 1000000000)
+#define SHIM_BACKOFF_MIN_NS  (UINT64_C(100) * 1000000)
+#define SHIM_BACKOFF_MAX_NS  (UINT64_C(5) * 1000000000)
 
 struct shim_server_options {
         struct loop *loop;                      /* outlives the server */

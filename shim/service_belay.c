@@ -15,9 +15,9 @@ static const struct {
         enum ttrpc_kind kind;
         ttrpc_handler handler;
 } methods[] = {
-        {"Attach", TTRPC_BIDI_STREAM, NULL},
+        {"Attach", TTRPC_BIDI_STREAM, rpc_attach},
         {"Logs", TTRPC_SERVER_STREAM, NULL},
-        {"ExecStream", TTRPC_BIDI_STREAM, NULL},
+        {"ExecStream", TTRPC_BIDI_STREAM, rpc_exec_stream},
         {"Status", TTRPC_UNARY, rpc_status},
 };
 

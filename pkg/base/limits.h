@@ -84,6 +84,16 @@
 /* What a logging program gets to flush between SIGTERM and SIGKILL: the stock shim's grace. */
 #define LIMIT_LOGGER_GRACE_S 12
 
+/* Bytes of stdin that the client of an Attach or an ExecStream may send before the process has
+ * taken any: a pipe's worth, twice the largest message that such a client sends. */
+#define LIMIT_STDIN_GRANT (64 << 10)
+
+/* Clients that are attached to one process: each has up to 128 KiB of output on its way. */
+#define LIMIT_ATTACHMENTS 64
+
+/* How long one of them may take nothing while there is output for it. */
+#define LIMIT_ATTACH_STALL_S 60
+
 /* How many levels of the cgroup tree, from a container's upwards, are watched for being out of
  * memory, and on v1 how many cgroups below its own: one descriptor for each. systemd and Kubernetes
  * nest four deep. */

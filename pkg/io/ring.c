@@ -182,6 +182,11 @@ static uint64_t ring_start(const struct io_ring *ring)
         return atomic_load_explicit(&ring->shared->start, memory_order_relaxed);
 }
 
+bool io_ring_has(const struct io_ring *ring, uint64_t place)
+{
+        return ring_start(ring) <= place;
+}
+
 /* Reads the head at place; false when the place is no longer valid. */
 static bool read_head(const struct io_ring *ring, uint64_t place, struct head *ret)
 {

@@ -9,6 +9,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -38,6 +39,9 @@ size_t io_ring_chunk_max(const struct io_ring *ring);
  * that. */
 uint64_t io_ring_end(const struct io_ring *ring);
 uint64_t io_ring_replay(const struct io_ring *ring, size_t bytes);
+
+/* False when what lay at a place has been overwritten. */
+bool io_ring_has(const struct io_ring *ring, uint64_t place);
 
 /*
  * Copies the chunk at *place and goes to the next. 1; 0 when there is none yet; -EOVERFLOW when it

@@ -14,6 +14,8 @@
  */
 #include "pkg/io/stdio.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -163,6 +165,11 @@ static int stream_open(struct io_stream *ret, int stream, const struct io_uri *u
                         return error_set(err, STATUS_INVALID_ARGUMENT,
                                          "stdio scheme 'fd' is not for terminals");
                 return io_stream_open_fd(ret, uri->path, err);
+        case IO_TARGET_ATTACH:
+                if (stream != 0 || strcmp(uri->path, "/") != 0)
+                        return error_set(err, STATUS_INVALID_ARGUMENT,
+                                         "stdio scheme 'attach' is for stdin, as attach:///");
+                return io_stream_open_pipe(ret, true, terminal, err);
         case IO_TARGET_CONSOLE:
                 return error_set(err, STATUS_INVALID_ARGUMENT,
                                  "stdio scheme 'console' is for stdout of a terminal");
@@ -175,20 +182,38 @@ static int stream_open(struct io_stream *ret, int stream, const struct io_uri *u
         return error_set(err, STATUS_INTERNAL, "unknown stdio target");
 }
 
+static void stdio_take_stream(struct io_stdio *s, int i, const struct io_stream *stream)
+{
+        s->keep[i] = stream->keep;
+        s->late[i] = stream->late;
+        if (!s->terminal)
+                s->child[i] = stream->use;
+        else if (i == 0)
+                s->relay_input = stream->use;
+        else
+                s->relay_output = stream->use;
+}
+
 static int stdio_open_stream(struct io_stdio *s, int i, const struct io_uri *uri, struct error *err)
 {
         struct io_stream stream = IO_STREAM_INIT;
 
         if (stream_open(&stream, i, uri, s->terminal, err) < 0)
                 return error_prefix(err, "%s", stream_names[i]);
-        s->keep[i] = stream.keep;
-        s->late[i] = stream.late;
-        if (!s->terminal)
-                s->child[i] = stream.use;
-        else if (i == 0)
-                s->relay_input = stream.use;
-        else
-                s->relay_output = stream.use;
+        stdio_take_stream(s, i, &stream);
+        return 0;
+}
+
+static int stdio_open_carried(struct io_stdio *s, struct error *err)
+{
+        s->out_target = IO_TARGET_ATTACH;
+        for (int i = 1; i < (s->terminal ? 2 : STREAMS); i++) {
+                struct io_stream stream = IO_STREAM_INIT;
+
+                if (io_stream_open_pipe(&stream, false, s->terminal, err) < 0)
+                        return error_prefix(err, "%s", stream_names[i]);
+                stdio_take_stream(s, i, &stream);
+        }
         return 0;
 }
 
@@ -209,6 +234,8 @@ static int stdio_open_outputs(struct io_stdio *s, const struct io_stdio_config *
         _cleanup_(io_uri_clear_p) struct io_uri other = {.target = IO_TARGET_NULL};
         int r;
 
+        if (config->carried)
+                return stdio_open_carried(s, err);
         if (io_uri_parse(config->out, &out, err) < 0)
                 return error_prefix(err, "%s", stream_names[1]);
         s->out_target = out.target;
@@ -399,6 +426,25 @@ void io_stdio_close_stdin(struct io_stdio *s)
         s->keep[0] = fd_close(s->keep[0]);
 }
 
+int io_stdio_stdin_fd(const struct io_stdio *s, struct error *err)
+{
+        int fd;
+
+        if (s->keep[0] < 0)
+                return error_set(err, STATUS_FAILED_PRECONDITION,
+                                 "stdin is nothing that the shim can write to: it needs a FIFO or "
+                                 "attach:///, and not to be closed");
+        fd = fcntl(s->keep[0], F_DUPFD_CLOEXEC, 3);
+        if (fd < 0)
+                return error_errno(err, errno, "stdin");
+        return fd;
+}
+
+int io_stdio_take_output(struct io_stdio *s, int stream)
+{
+        return TAKE_FD(s->keep[stream]);
+}
+
 void io_stdio_process_exited(struct io_stdio *s)
 {
         if (s->exited)
@@ -464,6 +510,8 @@ static const char *target_kind(enum io_target target)
                 return "logger";
         case IO_TARGET_LOG:
                 return "log";
+        case IO_TARGET_ATTACH:
+                return "stream";
         }
         return "unknown";
 }

@@ -25,6 +25,9 @@
  *
  * - log://, in stdout: both outputs go into a file that the shim's own log writer keeps (pkg/log).
  *
+ * - attach:///, in stdin: a pipe whose writing end the shim holds until CloseIO; what is written
+ *   there comes through io_stdio_stdin_fd() alone.
+ *
  * - console:///PATH, in stdout and with a terminal: the pty's master is sent to that socket
  *   (console.h), and the shim relays nothing.
  *
@@ -51,6 +54,7 @@ struct io_stdio_config {
         const char *out;
         const char *err;
         bool terminal;
+        bool carried;   /* out and err are ignored: pipes instead; see io_stdio_take_output() */
         const char *id; /* of the container or the exec, for a logging program */
         const char *runtime_namespace;
         void (*on_report)(const char *text, void *userdata); /* what a log should have; or NULL */
@@ -92,6 +96,17 @@ int io_stdio_resize(struct io_stdio *s, uint16_t width, uint16_t height, struct 
  * a terminal: end of the relay's input when the last writer of the FIFO is gone. */
 void io_stdio_close_stdin(struct io_stdio *s);
 
+/*
+ * A descriptor of the caller's own for writing to the process's stdin, nonblocking; while it is
+ * open, stdin does not end. -1 where the shim cannot write to it: there is none or it has been
+ * closed, it is a file, or another process's descriptor.
+ */
+int io_stdio_stdin_fd(const struct io_stdio *s, struct error *err);
+
+/* Of stdio that is carried: the reading end of stdout (1) or stderr (2), nonblocking; the caller's
+ * from now on, who reads until its end. -1: there is none, as with a terminal's stderr. */
+int io_stdio_take_output(struct io_stdio *s, int stream);
+
 /* The process has ended: a terminal's relay reads what is left, then lets go of the FIFOs' writing
  * ends. */
 void io_stdio_process_exited(struct io_stdio *s);
@@ -110,7 +125,7 @@ bool io_stdio_stop(struct io_stdio *s);
 
 struct io_stdio_status {
         const char *kind;    /* of stdout: "none", "path", "file", "fd", "console", "logger",
-                              * "log" */
+                              * "log", "stream" (carried) */
         bool is_complete;    /* all output is where it should be, as far as the shim knows */
         pid_t logger_pid;    /* of a logging program; 0: none, or it has ended */
         unsigned n_restarts; /* of a logging program */

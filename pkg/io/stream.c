@@ -138,6 +138,27 @@ int io_stream_open_output(struct io_stream *ret, const char *path, bool nonblock
         return 0;
 }
 
+int io_stream_open_pipe(struct io_stream *ret, bool is_input, bool nonblock, struct error *err)
+{
+        int fds[2];
+        int use;
+        int keep;
+        int r;
+
+        if (pipe2(fds, O_NONBLOCK | O_CLOEXEC) < 0)
+                return error_errno(err, errno, "pipe");
+        use = is_input ? fds[0] : fds[1];
+        keep = is_input ? fds[1] : fds[0];
+        r = nonblock ? 0 : fd_set_nonblock(use, 0);
+        if (r < 0) {
+                fd_close(use);
+                fd_close(keep);
+                return error_errno(err, -r, "set flags of a pipe");
+        }
+        *ret = (struct io_stream){.use = use, .keep = keep, .late = -1};
+        return 0;
+}
+
 static int make_parents(const char *path, struct error *err)
 {
         _cleanup_free_ char *copy = strdup(path);

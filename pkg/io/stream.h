@@ -24,6 +24,9 @@ int io_stream_open_input(struct io_stream *ret, const char *path, bool nonblock,
 int io_stream_open_output(struct io_stream *ret, const char *path, bool nonblock,
                           struct error *err);
 
+/* A pipe, of which the shim keeps the other end, nonblocking. nonblock: as above. */
+int io_stream_open_pipe(struct io_stream *ret, bool is_input, bool nonblock, struct error *err);
+
 /* Makes the directories (0755) and the file (0644) if they are missing. */
 int io_stream_open_file(struct io_stream *ret, const char *path, struct error *err);
 

@@ -160,7 +160,7 @@ static const struct {
         {"fifo", IO_TARGET_PATH, false},    {"file", IO_TARGET_FILE, false},
         {"fd", IO_TARGET_FD, false},        {"console", IO_TARGET_CONSOLE, false},
         {"binary", IO_TARGET_BINARY, true}, {"binary-v2", IO_TARGET_BINARY_V2, true},
-        {"log", IO_TARGET_LOG, true},
+        {"log", IO_TARGET_LOG, true},       {"attach", IO_TARGET_ATTACH, false},
 };
 
 /* text: "scheme:..." with a scheme of n characters. */

@@ -19,6 +19,7 @@ enum io_target {
         IO_TARGET_BINARY,    /* binary://: a program that reads the streams, with arguments */
         IO_TARGET_BINARY_V2, /* binary-v2://: the same; it must say when it is ready */
         IO_TARGET_LOG,       /* log://: a file that the shim's own log writer keeps */
+        IO_TARGET_ATTACH,    /* attach:///: a pipe whose other end the shim holds */
 };
 
 struct io_uri_param {

@@ -17,12 +17,9 @@ void rpc_close_io(struct ttrpc_call *call, const ProtobufCMessage *message, void
 
         if (!p)
                 return;
-        if (process_do(p, VERB_CLOSE_IO, &err) < 0) {
+        if (process_close_stdin(p, &err) < 0) {
                 ttrpc_call_fail_error(call, &err);
                 return;
         }
-        p->stdin_closed = true;
-        if (p->stdio)
-                io_stdio_close_stdin(p->stdio);
         service_reply_empty(call);
 }

@@ -27,6 +27,8 @@ static void reply(struct process *p)
         Containerd__Task__V2__DeleteResponse response = CONTAINERD__TASK__V2__DELETE_RESPONSE__INIT;
         Google__Protobuf__Timestamp exited_at = service_exited_at(&p->exit);
 
+        if (!p->delete_)
+                return;
         response.pid = (uint32_t)p->pid;
         response.exit_status = p->exit.status;
         response.exited_at = &exited_at;
@@ -37,15 +39,16 @@ static void reply(struct process *p)
 
 static void advance(struct process *p);
 
-static void on_drained(void *userdata)
+void rpc_delete_drained(struct process *p)
 {
-        advance(userdata);
+        if (p->state == PROCESS_DELETING)
+                advance(p);
 }
 
 /* A part of the caller's patience; the rest is for what comes after it. */
 static uint64_t time_within(const struct process *p, uint64_t limit, unsigned quarters)
 {
-        uint64_t deadline = ttrpc_call_deadline_ns(p->delete_);
+        uint64_t deadline = p->delete_ ? ttrpc_call_deadline_ns(p->delete_) : 0;
         uint64_t now = clock_monotonic_ns();
         uint64_t left;
 
@@ -84,14 +87,11 @@ static bool is_drained(struct process *p)
         p->drain = loop_timer_new(p->container->server->loop, on_drain_timer, p);
         if (!p->drain || loop_timer_set(p->drain, time_within(p, time, 2)) < 0)
                 return true;
-        io_stdio_on_drained(p->stdio, on_drained, p);
         return false;
 }
 
 static void end_drain(struct process *p)
 {
-        if (p->stdio)
-                io_stdio_on_drained(p->stdio, NULL, NULL);
         p->drain = loop_timer_free(p->drain);
 }
 
@@ -189,6 +189,14 @@ static void advance(struct process *p)
                 advance_init(p);
         else if (is_drained(p))
                 exec_gone(p);
+}
+
+void rpc_delete_exec(struct process *p)
+{
+        struct error ignored = ERROR_INIT;
+
+        if (process_do(p, VERB_DELETE, &ignored) == 0)
+                advance(p);
 }
 
 /* A container that was killed and still runs: an operator wants to know who does not die. */

@@ -15,18 +15,17 @@
 #include "shim/rpc/rpc.h"
 #include "shim/server_impl.h"
 
-static int check(const struct container *c, const Containerd__Task__V2__ExecProcessRequest *request,
+static int check(const struct container *c, const char *exec_id, const ProtobufCBinaryData *spec,
                  const struct exec_options *options, struct error *err)
 {
-        if (!id_is_valid(request->exec_id))
+        if (!id_is_valid(exec_id))
                 return error_set(err, STATUS_INVALID_ARGUMENT,
-                                 "exec id '%.80s' is not a valid identifier", request->exec_id);
-        if (!request->spec || request->spec->value.len == 0)
+                                 "exec id '%.80s' is not a valid identifier", exec_id);
+        if (!spec || spec->len == 0)
                 return error_set(err, STATUS_INVALID_ARGUMENT, "exec '%s': there is no spec",
-                                 request->exec_id);
-        if (container_find_exec(c, request->exec_id))
-                return error_set(err, STATUS_ALREADY_EXISTS, "id %s: already exists",
-                                 request->exec_id);
+                                 exec_id);
+        if (container_find_exec(c, exec_id))
+                return error_set(err, STATUS_ALREADY_EXISTS, "id %s: already exists", exec_id);
         if (c->n_execs >= LIMIT_EXECS)
                 return error_set(err, STATUS_RESOURCE_EXHAUSTED,
                                  "the container has %d execs, delete some", LIMIT_EXECS);
@@ -45,9 +44,51 @@ static char *copy_spec(const ProtobufCBinaryData *value)
 }
 
 /* NULL without memory. */
-static struct process *exec_new(struct container *c,
-                                const Containerd__Task__V2__ExecProcessRequest *request)
+static struct process *exec_new(struct container *c, const struct process_request *request,
+                                const ProtobufCBinaryData *spec)
 {
+        struct process *p = process_new(c, PROCESS_EXEC, request);
+
+        if (!p)
+                return NULL;
+        p->spec = copy_spec(spec);
+        p->spec_len = spec->len;
+        return p;
+}
+
+int rpc_exec_add(struct process **ret, struct container *c, const struct process_request *request,
+                 const ProtobufCBinaryData *spec, const struct ttrpc_call *call, struct error *err)
+{
+        _cleanup_(exec_options_deinit) struct exec_options options = {NULL};
+        struct process *p;
+        int r;
+
+        if (exec_options_of_call(&options, call, err) < 0 ||
+            check(c, request->exec_id, spec, &options, err) < 0)
+                return -1;
+        p = exec_new(c, request, spec);
+        if (!p || !p->spec)
+                r = error_set(err, STATUS_RESOURCE_EXHAUSTED, "exec '%s': no memory",
+                              request->exec_id);
+        else
+                r = passed_of_call(&p->passed, call, err);
+        if (r < 0) {
+                if (p)
+                        c->n_execs--;
+                process_free(p);
+                return -1;
+        }
+        p->options = options;
+        options = (struct exec_options){NULL};
+        publisher_publish_take(c->server->publisher, task_event_exec_added(c->id, p->exec_id));
+        *ret = p;
+        return 0;
+}
+
+void rpc_exec(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata)
+{
+        const Containerd__Task__V2__ExecProcessRequest *request = (const void *)message;
+        struct container *c = service_find_container(userdata, call, request->id);
         const struct process_request what = {
                 .exec_id = request->exec_id,
                 .stdin_path = request->stdin,
@@ -55,45 +96,14 @@ static struct process *exec_new(struct container *c,
                 .stderr_path = request->stderr,
                 .terminal = request->terminal,
         };
-        struct process *p = process_new(c, PROCESS_EXEC, &what);
-
-        if (!p)
-                return NULL;
-        p->spec = copy_spec(&request->spec->value);
-        p->spec_len = request->spec->value.len;
-        return p;
-}
-
-void rpc_exec(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata)
-{
-        const Containerd__Task__V2__ExecProcessRequest *request = (const void *)message;
-        struct container *c = service_find_container(userdata, call, request->id);
-        _cleanup_(exec_options_deinit) struct exec_options options = {NULL};
         struct error err = ERROR_INIT;
         struct process *p;
 
         if (!c)
                 return;
-        if (exec_options_of_call(&options, call, &err) < 0 ||
-            check(c, request, &options, &err) < 0) {
+        if (rpc_exec_add(&p, c, &what, request->spec ? &request->spec->value : NULL, call, &err) <
+            0)
                 ttrpc_call_fail_error(call, &err);
-                return;
-        }
-        p = exec_new(c, request);
-        if (!p || !p->spec)
-                (void)error_set(&err, STATUS_RESOURCE_EXHAUSTED, "exec '%s': no memory",
-                                request->exec_id);
         else
-                (void)passed_of_call(&p->passed, call, &err);
-        if (err.code != STATUS_OK) {
-                if (p)
-                        c->n_execs--;
-                process_free(p);
-                ttrpc_call_fail_error(call, &err);
-                return;
-        }
-        p->options = options;
-        options = (struct exec_options){NULL};
-        publisher_publish_take(c->server->publisher, task_event_exec_added(c->id, p->exec_id));
-        service_reply_empty(call);
+                service_reply_empty(call);
 }

@@ -16,18 +16,7 @@ void rpc_resize_pty(struct ttrpc_call *call, const ProtobufCMessage *message, vo
 
         if (!p)
                 return;
-        if (request->width > UINT16_MAX || request->height > UINT16_MAX) {
-                ttrpc_call_fail(call, STATUS_INVALID_ARGUMENT, "terminal size %ux%u is too large",
-                                request->width, request->height);
-                return;
-        }
-        if (process_do(p, VERB_RESIZE, &err) < 0) {
-                ttrpc_call_fail_error(call, &err);
-                return;
-        }
-        p->width = (uint16_t)request->width;
-        p->height = (uint16_t)request->height;
-        if (p->impl && io_stdio_resize(p->stdio, p->width, p->height, &err) < 0) {
+        if (process_resize(p, request->width, request->height, &err) < 0) {
                 ttrpc_call_fail_error(call, &err);
                 return;
         }

@@ -8,7 +8,9 @@
 #include "pkg/ttrpc/ttrpc.h"
 
 struct container;
+struct error;
 struct process;
+struct process_request;
 
 void rpc_state(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata);
 void rpc_create(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata);
@@ -33,6 +35,23 @@ void rpc_unsupported(struct ttrpc_call *call, const ProtobufCMessage *message, v
 
 /* Of belay.v1.Belay; see proto/belay/v1/belay.proto. */
 void rpc_status(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata);
+
+void rpc_attach(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata);
+void rpc_exec_stream(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata);
+
+/* Adds an exec. spec is copied; call: whose passed descriptors it gets. */
+int rpc_exec_add(struct process **ret, struct container *container,
+                 const struct process_request *request, const ProtobufCBinaryData *spec,
+                 const struct ttrpc_call *call, struct error *err);
+
+/* Starts an exec that has an ExecStream, which is told how it went. -1: it may not be started. */
+int rpc_start_exec(struct process *process, struct error *err);
+
+/* A Delete of an exec that has ended, which nobody waits for. */
+void rpc_delete_exec(struct process *process);
+
+/* Its stdio is drained: a Delete under way goes on. */
+void rpc_delete_drained(struct process *process);
 
 /* Ends the Create under way early; it is answered with a failure, soon. */
 void rpc_create_abort(struct container *container);

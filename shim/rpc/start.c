@@ -10,6 +10,7 @@
 
 #include "containerd/task/v2/task.pb-c.h"
 #include "shim/container.h"
+#include "shim/exec_stream.h"
 #include "shim/exits.h"
 #include "shim/pending.h"
 #include "shim/rpc/rpc.h"
@@ -19,6 +20,10 @@ static void reply(struct process *p)
 {
         Containerd__Task__V2__StartResponse response = CONTAINERD__TASK__V2__START_RESPONSE__INIT;
 
+        if (p->stream) {
+                exec_stream_started(p);
+                return;
+        }
         response.pid = (uint32_t)p->pid;
         ttrpc_call_reply(TAKE_PTR(p->start), &response.base);
 }
@@ -90,7 +95,10 @@ static void exec_failed(struct process *p, const struct error *err)
         struct error why = failure_of(p, err);
 
         io_stdio_free(TAKE_PTR(p->stdio));
-        service_fail_job(TAKE_PTR(p->start), p->exec_id, "OCI runtime exec failed", &why);
+        if (p->stream)
+                exec_stream_not_started(p, &why);
+        if (p->start)
+                service_fail_job(TAKE_PTR(p->start), p->exec_id, "OCI runtime exec failed", &why);
         exits_exec_not_started(p);
 }
 
@@ -186,6 +194,14 @@ static int may_start_exec(const struct process *p, struct error *err)
                 return error_set(err, STATUS_FAILED_PRECONDITION,
                                  "container %s init process is not running", c->id);
         return process_may(c->init, exec_options_verb(&p->options), err);
+}
+
+int rpc_start_exec(struct process *p, struct error *err)
+{
+        if (may_start_exec(p, err) < 0 || process_do(p, VERB_START, err) < 0)
+                return -1;
+        start_exec(p);
+        return 0;
 }
 
 void rpc_start(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata)

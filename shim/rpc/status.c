@@ -7,18 +7,10 @@
 #include <string.h>
 
 #include "belay/v1/belay.pb-c.h"
+#include "shim/belay_messages.h"
 #include "shim/container.h"
 #include "shim/rpc/rpc.h"
 #include "shim/server_impl.h"
-
-static Google__Protobuf__Timestamp timestamp(const struct timespec *ts)
-{
-        Google__Protobuf__Timestamp t = GOOGLE__PROTOBUF__TIMESTAMP__INIT;
-
-        t.seconds = (int64_t)ts->tv_sec;
-        t.nanos = (int32_t)ts->tv_nsec;
-        return t;
-}
 
 /* error: room for a text. */
 static void fill_io(Belay__V1__IOStatus *io, const struct process *p, char *error, size_t size)
@@ -49,9 +41,8 @@ void rpc_status(struct ttrpc_call *call, const ProtobufCMessage *message, void *
         struct process *p = service_find_process(userdata, call, request->id, request->exec_id);
         Belay__V1__StatusResponse response = BELAY__V1__STATUS_RESPONSE__INIT;
         Belay__V1__IOStatus io = BELAY__V1__IOSTATUS__INIT;
-        Belay__V1__Exit end = BELAY__V1__EXIT__INIT;
+        struct belay_exit end;
         Google__Protobuf__Timestamp started_at;
-        Google__Protobuf__Timestamp exited_at;
         char error[128];
 
         if (!p)
@@ -59,15 +50,12 @@ void rpc_status(struct ttrpc_call *call, const ProtobufCMessage *message, void *
         response.pid = (uint32_t)p->pid;
         response.state = (char *)process_state_name(p->state);
         if (p->pid > 0) {
-                started_at = timestamp(&p->started_at);
+                started_at = belay_timestamp(&p->started_at);
                 response.started_at = &started_at;
         }
         if (p->exit.told) {
-                exited_at = timestamp(&p->exit.at);
-                end.exit_status = p->exit.status;
-                end.exited_at = &exited_at;
-                end.reason = (char *)record_reason_name(p->exit.reason);
-                response.exit = &end;
+                belay_exit_fill(&end, &p->exit, NULL);
+                response.exit = &end.exit;
         }
         if (p->stdio) {
                 fill_io(&io, p, error, sizeof(error));

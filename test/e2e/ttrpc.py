@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A small ttrpc client and server: unary calls, one thread for each connection.
+"""A small ttrpc client and server: one thread for each connection. The client also streams.
 
 Client.call() sends and waits; Client.start() sends and returns a future, so many calls can be under
-way on one connection.
+way on one connection. Service.stream.Method() opens a stream.
 """
 import concurrent.futures
 import os
+import queue
 import socket
 import struct
 import threading
@@ -15,6 +16,7 @@ from protos import envelope, message_class
 
 HEADER = struct.Struct(">IIBB")
 REQUEST, RESPONSE, DATA = 1, 2, 3
+REMOTE_CLOSED, REMOTE_OPEN, NO_DATA = 1, 2, 4
 MESSAGE_MAX = 4 << 20
 
 OK, CANCELED, UNKNOWN, INVALID_ARGUMENT, DEADLINE_EXCEEDED, NOT_FOUND, ALREADY_EXISTS = range(7)
@@ -68,12 +70,63 @@ def connect(address):
     return sock
 
 
+class Stream:
+    """A call that streams. Messages come with receive() or by iterating, which ends where the peer ends the stream
+    and raises Error where it fails. While client.reading is cleared nothing is read off the socket."""
+
+    def __init__(self, client, ident, output, timeout):
+        self.client = client
+        self.id = ident
+        self.output = output
+        self.timeout = timeout
+        self.queue = queue.Queue()
+        self.ended = False
+
+    def send(self, message):
+        self.client.send_frame(frame(self.id, DATA, message.SerializeToString()))
+
+    def half_close(self):
+        self.client.send_frame(frame(self.id, DATA, b"", REMOTE_CLOSED | NO_DATA))
+
+    def receive(self, timeout=None):
+        """The next message; None at the end of the stream."""
+        if self.ended:
+            return None
+        what = self.queue.get(timeout=timeout or self.timeout)
+        if isinstance(what, bytes):
+            return self.output.FromString(what)
+        self.ended = True
+        if what is not None:
+            raise what
+        return None
+
+    def __iter__(self):
+        return iter(self.receive, None)
+
+    def take(self, kind, flags, payload):
+        """From the reader's thread: a frame of this stream. True when it was the last one."""
+        if kind == DATA:
+            if not flags & NO_DATA:
+                self.queue.put(payload)
+            if flags & REMOTE_CLOSED:
+                self.queue.put(None)
+            return bool(flags & REMOTE_CLOSED)
+        response = envelope.Response.FromString(payload)
+        if response.payload:
+            self.queue.put(response.payload)
+        self.queue.put(Error(response.status.code, response.status.message) if response.status.code else None)
+        return True
+
+
 class Client:
     def __init__(self, address):
         self.sock = connect(address)
         self.lock = threading.Lock()
         self.next_stream = 1
         self.pending = {}
+        self.streams = {}
+        self.reading = threading.Event()  # cleared: nothing is read off the socket
+        self.reading.set()
         self.closed = False
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
@@ -97,11 +150,38 @@ class Client:
                 raise Closed(str(error)) from error
         return future
 
+    def send_frame(self, data):
+        with self.lock:
+            if self.closed:
+                raise Closed("ttrpc: closed")
+            try:
+                self.sock.sendall(data)
+            except OSError as error:
+                raise Closed(str(error)) from error
+
+    def open_stream(self, service, method, output, payload=None, timeout=30):
+        """payload: the only request; None: a stream of them follows."""
+        request = envelope.Request(service=service, method=method, payload=payload or b"")
+        flags = REMOTE_OPEN if payload is None else REMOTE_CLOSED
+        with self.lock:
+            if self.closed:
+                raise Closed("ttrpc: closed")
+            stream = Stream(self, self.next_stream, output, timeout)
+            self.streams[stream.id] = stream
+            self.next_stream += 2
+            self.sock.sendall(frame(stream.id, REQUEST, request.SerializeToString(), flags))
+        return stream
+
     def _read(self):
         why = Closed("ttrpc: closed")
         try:
             while True:
-                stream, kind, _, payload = read_frame(self.sock)
+                self.reading.wait()
+                stream, kind, flags, payload = read_frame(self.sock)
+                if stream in self.streams:
+                    if self.streams[stream].take(kind, flags, payload):
+                        del self.streams[stream]
+                    continue
                 assert kind == RESPONSE, f"frame type {kind}"
                 response = envelope.Response.FromString(payload)
                 with self.lock:
@@ -116,10 +196,14 @@ class Client:
         with self.lock:
             self.closed = True
             pending, self.pending = self.pending, {}
+            streams, self.streams = self.streams, {}
+        for stream in streams.values():
+            stream.queue.put(why)
         for future in pending.values():
             future.set_exception(why)
 
     def close(self):
+        self.reading.set()
         try:
             self.sock.shutdown(socket.SHUT_RDWR)
         except OSError:
@@ -131,7 +215,8 @@ class Client:
 class Service:
     """One service of a connection: service.Method(field=value, ...) calls and waits for the answer.
 
-    service.start.Method(...) returns a future instead. `defaults` fills fields that a request has
+    service.start.Method(...) returns a future instead, service.stream.Method(...) a Stream: with a request if fields
+    are given, else for a stream of requests. `defaults` fills fields that a request has
     and the caller left out (the id, usually).
     """
 
@@ -141,6 +226,7 @@ class Service:
         self.timeout = timeout * host.SLOWNESS
         self.defaults = defaults
         self.start = _Starter(self)
+        self.stream = _Streamer(self)
 
     def _send(self, method_name, fields, timeout=None):
         method = self.descriptor.methods_by_name[method_name]
@@ -178,6 +264,24 @@ class _Starter:
             budget = timeout_nano / 1e9 if timeout_nano else None
             return self.service._send(method_name, fields, budget)
         return start
+
+
+class _Streamer:
+    def __init__(self, service):
+        self.service = service
+
+    def __getattr__(self, method_name):
+        def stream(**fields):
+            s = self.service
+            method = s.descriptor.methods_by_name[method_name]
+            known = method.input_type.fields_by_name
+            request = None
+            if fields:
+                fields = {**{k: v for k, v in s.defaults.items() if k in known}, **fields}
+                request = message_class(method.input_type)(**fields).SerializeToString()
+            return s.client.open_stream(s.descriptor.full_name, method_name, message_class(method.output_type),
+                                        request, s.timeout)
+        return stream
 
 
 class Server:

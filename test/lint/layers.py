@@ -47,7 +47,7 @@ PUBLIC = {
     'pkg/ttrpc': ('ttrpc.h', 'limits.h'),
     'pkg/reaper': ('reaper.h',),
     'pkg/log': ('log.h',),
-    'pkg/io': ('stdio.h', 'ring.h'),
+    'pkg/io': ('stdio.h', 'ring.h', 'pump.h'),
     'pkg/oci': ('spec.h', 'mount_options.h'),
     'pkg/cgroup': ('cgroup.h', 'stats.h', 'oom.h', 'systemd.h'),
     'pkg/engine': ('engine.h',),

@@ -1,0 +1,323 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Execs with a call for their streams: see exec_stream.h. The sources are stopped as soon as more
+ * than half of the stream's room is taken; so what one callback of a source brings always fits, and
+ * the library tells when there is room again.
+ *
+ * The exit is sent when it is told and both outputs have ended. A process left behind may keep them
+ * open: after times.attach_drain_ns an output that is empty counts as ended.
+ */
+#include "shim/exec_stream.h"
+
+#include <signal.h>
+#include <stdlib.h>
+
+#include "pkg/base/cleanup.h"
+#include "pkg/base/clock.h"
+#include "pkg/log/log.h"
+#include "pkg/ttrpc/limits.h"
+
+#include "belay/v1/belay.pb-c.h"
+#include "shim/belay_messages.h"
+#include "shim/container.h"
+#include "shim/log.h"
+#include "shim/rpc/rpc.h"
+#include "shim/server_impl.h"
+
+enum { ROOM_WANTED = TTRPC_STREAM_QUEUED_MAX / 2 };
+
+struct exec_stream *exec_stream_new(struct ttrpc_call *call, struct shim_server *server)
+{
+        struct exec_stream *s = calloc(1, sizeof(*s));
+
+        if (!s)
+                return NULL;
+        s->server = server;
+        s->call = call;
+        for (int i = 0; i < EXEC_STREAM_OUTPUTS; i++) {
+                s->outputs[i].stream = s;
+                s->outputs[i].number = i == 0 ? LOG_STDOUT : LOG_STDERR;
+        }
+        return s;
+}
+
+struct exec_stream *exec_stream_free(struct exec_stream *s)
+{
+        if (!s)
+                return NULL;
+        for (int i = 0; i < EXEC_STREAM_OUTPUTS; i++)
+                io_source_free(s->outputs[i].source);
+        stdin_grants_close(&s->stdin);
+        loop_timer_free(s->drain);
+        if (s->process)
+                s->process->stream = NULL;
+        free(s);
+        return NULL;
+}
+
+/* ---- The end ---- */
+
+static bool outputs_have_ended(const struct exec_stream *s)
+{
+        for (int i = 0; i < EXEC_STREAM_OUTPUTS; i++) {
+                const struct io_source *source = s->outputs[i].source;
+
+                if (source && !io_source_has_ended(source))
+                        return false;
+        }
+        return true;
+}
+
+static void on_drain_over(struct loop_timer *timer, void *userdata)
+{
+        struct exec_stream *s = userdata;
+
+        (void)timer;
+        for (int i = 0; i < EXEC_STREAM_OUTPUTS; i++) {
+                if (s->outputs[i].source)
+                        io_source_finish(s->outputs[i].source);
+        }
+}
+
+static bool send_exit(struct exec_stream *s)
+{
+        struct belay_exit end;
+        Belay__V1__ExecStreamResponse response = BELAY__V1__EXEC_STREAM_RESPONSE__INIT;
+        struct error ignored = ERROR_INIT;
+
+        belay_exit_fill(&end, &s->process->exit, s->why.code ? s->why.msg : NULL);
+        response.response_case = BELAY__V1__EXEC_STREAM_RESPONSE__RESPONSE_EXIT;
+        response.exit = &end.exit;
+        return ttrpc_call_send(s->call, &response.base, &ignored) == 0;
+}
+
+void exec_stream_advance(struct process *p)
+{
+        struct exec_stream *s = p->stream;
+
+        if (!s || !p->exit.told)
+                return;
+        if (!outputs_have_ended(s)) {
+                /* A terminal's relay lets go of its output by itself. */
+                if (!io_stdio_is_drained(p->stdio) || loop_timer_is_set(s->drain) ||
+                    loop_timer_set(s->drain, s->server->times.attach_drain_ns) == 0)
+                        return;
+                on_drain_over(NULL, s);
+                return;
+        }
+        if (s->call && !send_exit(s))
+                return; /* until there is room */
+        if (s->call)
+                ttrpc_call_end(TAKE_PTR(s->call));
+        exec_stream_free(s);
+        rpc_delete_exec(p);
+}
+
+void exec_stream_end(struct process *p)
+{
+        struct exec_stream *s = p->stream;
+
+        if (!s)
+                return;
+        if (s->call && p->exit.told && send_exit(s))
+                ttrpc_call_end(TAKE_PTR(s->call));
+        else if (s->call)
+                ttrpc_call_fail(TAKE_PTR(s->call), STATUS_UNAVAILABLE,
+                                s->server->stopping ? "the shim is ending"
+                                                    : "the container was deleted");
+        exec_stream_free(s);
+}
+
+/* ---- Output ---- */
+
+static void want_output(struct exec_stream *s, bool want)
+{
+        for (int i = 0; i < EXEC_STREAM_OUTPUTS; i++) {
+                if (s->outputs[i].source)
+                        io_source_want(s->outputs[i].source, want);
+        }
+}
+
+static void on_data(const void *data, size_t len, void *userdata)
+{
+        const struct exec_output *output = userdata;
+        struct exec_stream *s = output->stream;
+        Belay__V1__ExecStreamResponse response = BELAY__V1__EXEC_STREAM_RESPONSE__INIT;
+        struct timespec now = clock_realtime();
+        struct belay_output message;
+        struct error err = ERROR_INIT;
+
+        if (!s->call)
+                return;
+        belay_output_fill(&message, output->number, data, len, &now);
+        response.response_case = BELAY__V1__EXEC_STREAM_RESPONSE__RESPONSE_OUTPUT;
+        response.output = &message.output;
+        if (ttrpc_call_send(s->call, &response.base, &err) < 0) {
+                ttrpc_call_fail_error(TAKE_PTR(s->call), &err);
+                exec_stream_abandon(s);
+                return;
+        }
+        if (ttrpc_call_room(s->call) < ROOM_WANTED)
+                want_output(s, false);
+}
+
+static void on_end(void *userdata)
+{
+        const struct exec_output *output = userdata;
+
+        exec_stream_advance(output->stream->process);
+}
+
+static const struct io_source_ops source_ops = {.on_data = on_data, .on_end = on_end};
+
+static int open_output(struct exec_stream *s, int i, struct error *err)
+{
+        int fd = io_stdio_take_output(s->process->stdio, i + 1);
+
+        if (fd < 0)
+                return 0;
+        if (io_source_new_take(&s->outputs[i].source, s->server->loop, fd, &source_ops,
+                               &s->outputs[i], err) < 0) {
+                fd_close(fd);
+                return -1;
+        }
+        return 0;
+}
+
+void exec_stream_on_room(struct exec_stream *s)
+{
+        stdin_grants_offer(&s->stdin);
+        want_output(s, true);
+        if (s->process)
+                exec_stream_advance(s->process);
+}
+
+/* ---- stdin ---- */
+
+static bool send_grant(size_t n, void *userdata)
+{
+        const struct exec_stream *s = userdata;
+        Belay__V1__ExecStreamResponse response = BELAY__V1__EXEC_STREAM_RESPONSE__INIT;
+        struct error ignored = ERROR_INIT;
+
+        if (!s->call)
+                return false;
+        response.response_case = BELAY__V1__EXEC_STREAM_RESPONSE__RESPONSE_STDIN_GRANTED;
+        response.stdin_granted = n;
+        return ttrpc_call_send(s->call, &response.base, &ignored) == 0;
+}
+
+static void on_stdin_empty(void *userdata)
+{
+        (void)userdata;
+}
+
+static int open_stdin(struct exec_stream *s, struct error *err)
+{
+        struct error ignored = ERROR_INIT;
+        int fd;
+
+        if (!s->has_stdin || s->stdin_ended)
+                return 0;
+        fd = io_stdio_stdin_fd(s->process->stdio, err);
+        if (fd < 0)
+                return -1;
+        if (stdin_grants_open_take(&s->stdin, s->server->loop, fd, send_grant, on_stdin_empty, s,
+                                   err) < 0) {
+                fd_close(fd);
+                return -1;
+        }
+        /* Now stdin ends with the grants. */
+        (void)process_close_stdin(s->process, &ignored);
+        return 0;
+}
+
+void exec_stream_end_stdin(struct exec_stream *s)
+{
+        struct error ignored = ERROR_INIT;
+
+        s->stdin_ended = true;
+        stdin_grants_end(&s->stdin);
+        if (s->process)
+                (void)process_close_stdin(s->process, &ignored);
+}
+
+void exec_stream_abandon(struct exec_stream *s)
+{
+        struct process *p = s->process;
+
+        s->call = NULL;
+        if (!p) {
+                exec_stream_free(s);
+                return;
+        }
+        exec_stream_end_stdin(s);
+        want_output(s, true);
+        exec_stream_advance(p);
+}
+
+/* ---- The start ---- */
+
+static int send_started(struct exec_stream *s, struct error *err)
+{
+        const struct process *p = s->process;
+        Belay__V1__ExecStarted started = BELAY__V1__EXEC_STARTED__INIT;
+        Belay__V1__ExecStreamResponse response = BELAY__V1__EXEC_STREAM_RESPONSE__INIT;
+
+        if (!s->call)
+                return 0;
+        started.exec_id = p->exec_id;
+        started.pid = (uint32_t)p->pid;
+        response.response_case = BELAY__V1__EXEC_STREAM_RESPONSE__RESPONSE_STARTED;
+        response.started = &started;
+        return ttrpc_call_send(s->call, &response.base, err);
+}
+
+static int open_streams(struct exec_stream *s, struct error *err)
+{
+        s->drain = loop_timer_new(s->server->loop, on_drain_over, s);
+        if (!s->drain)
+                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "exec stream: no memory");
+        for (int i = 0; i < EXEC_STREAM_OUTPUTS; i++) {
+                if (open_output(s, i, err) < 0)
+                        return -1;
+        }
+        return open_stdin(s, err);
+}
+
+/* It runs, but nobody can be told what it says. */
+static void give_up(struct exec_stream *s, const struct error *why)
+{
+        const struct process *p = s->process;
+        struct error ignored = ERROR_INIT;
+
+        log_write(LOG_ERROR, p->exec_id, "exec stream: %s", why->msg);
+        (void)p->container->executor->ops->process_signal(p->impl, SIGKILL, &ignored);
+        if (s->call)
+                ttrpc_call_fail_error(TAKE_PTR(s->call), why);
+        exec_stream_abandon(s);
+}
+
+void exec_stream_started(struct process *p)
+{
+        struct exec_stream *s = p->stream;
+        struct error err = ERROR_INIT;
+
+        if (open_streams(s, &err) < 0 || send_started(s, &err) < 0) {
+                give_up(s, &err);
+                return;
+        }
+        if (s->signal)
+                (void)p->container->executor->ops->process_signal(p->impl, s->signal, &err);
+        stdin_grants_offer(&s->stdin);
+        want_output(s, true);
+}
+
+void exec_stream_not_started(struct process *p, const struct error *why)
+{
+        struct exec_stream *s = p->stream;
+
+        s->why = *why;
+        (void)error_prefix(&s->why, "OCI runtime exec failed");
+        log_write(LOG_ERROR, p->exec_id, "%s", s->why.msg);
+}

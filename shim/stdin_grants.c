@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Grants of stdin: see stdin_grants.h. They are told in steps of half of all, so that typing costs
+ * no message for each key.
+ */
+#include "shim/stdin_grants.h"
+
+#include "pkg/base/limits.h"
+
+enum { STEP = LIMIT_STDIN_GRANT / 2 };
+
+static void on_taken(size_t n, void *userdata)
+{
+        struct stdin_grants *g = userdata;
+
+        g->owed += n;
+        stdin_grants_offer(g);
+        if (stdin_grants_is_empty(g))
+                g->on_empty(g->userdata);
+}
+
+int stdin_grants_open_take(struct stdin_grants *g, struct loop *loop, int fd,
+                           bool (*send)(size_t n, void *userdata), void (*on_empty)(void *userdata),
+                           void *userdata, struct error *err)
+{
+        if (io_sink_new_take(&g->sink, loop, fd, LIMIT_STDIN_GRANT, on_taken, g, err) < 0)
+                return -1;
+        g->allowed = 0;
+        g->owed = LIMIT_STDIN_GRANT;
+        g->send = send;
+        g->on_empty = on_empty;
+        g->userdata = userdata;
+        return 0;
+}
+
+void stdin_grants_offer(struct stdin_grants *g)
+{
+        if (!g->sink || g->owed < STEP || !g->send(g->owed, g->userdata))
+                return;
+        g->allowed += g->owed;
+        g->owed = 0;
+}
+
+int stdin_grants_take(struct stdin_grants *g, const void *data, size_t len, struct error *err)
+{
+        ssize_t n;
+
+        if (len > g->allowed)
+                return error_set(err, STATUS_INVALID_ARGUMENT,
+                                 "%zu bytes of stdin, and %zu are granted", len, g->allowed);
+        if (len == 0)
+                return 0;
+        n = io_sink_write(g->sink, data, len);
+        if (n < 0)
+                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "stdin: no memory");
+        g->allowed -= len;
+        g->owed += (size_t)n;
+        stdin_grants_offer(g);
+        return 0;
+}
+
+void stdin_grants_end(struct stdin_grants *g)
+{
+        if (g->sink)
+                io_sink_end(g->sink);
+}
+
+bool stdin_grants_is_empty(const struct stdin_grants *g)
+{
+        return !g->sink || io_sink_held(g->sink) == 0;
+}
+
+void stdin_grants_close(struct stdin_grants *g)
+{
+        g->sink = io_sink_free(g->sink);
+        g->allowed = 0;
+}
