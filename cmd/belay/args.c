@@ -89,6 +89,9 @@ static const struct flag flags[N_FLAGS] = {
         [ARG_RESOURCES] = FLAG_STRING("resources", 'r', resources, "FILE",
                                       "limits as JSON of the runtime-spec; - is standard input"),
         [ARG_STATS] = FLAG_BOOL("stats", 0, stats, "print statistics once"),
+        [ARG_INTERVAL] =
+                FLAG_STRING("interval", 0, interval, "TIME", "between two looks: 500ms, 5s, 1m"),
+        [ARG_NO_STREAM] = FLAG_BOOL("no-stream", 0, no_stream, "print once and end"),
         [ARG_SPEC_ROOTLESS] = FLAG_BOOL("rootless", 0, rootless, "for a user namespace"),
         [ARG_EXEC] = FLAG_STRING("exec", 0, exec_id, "EXEC_ID",
                                  "the process that `belay exec -d` has named"),

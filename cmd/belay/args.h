@@ -45,6 +45,8 @@ enum arg_flag {
         ARG_QUIET,
         ARG_RESOURCES,
         ARG_STATS,
+        ARG_INTERVAL,
+        ARG_NO_STREAM,
         ARG_SPEC_ROOTLESS,
         ARG_EXEC,
         ARG_ALL,
@@ -125,6 +127,7 @@ struct args {
         const char *process_label;
         const char *format;
         const char *resources;
+        const char *interval;
         const char *limits[_ARG_LIMIT_MAX];
         const char *container_log;
         const char *replay;
@@ -164,6 +167,7 @@ struct args {
         bool no_new_privs;
         bool quiet;
         bool stats;
+        bool no_stream;
         bool rootless;
         bool ignore_paused;
         bool debug;

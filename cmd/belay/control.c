@@ -80,10 +80,3 @@ int verb_update(const struct args *args, int *ret_status, struct error *err)
                 return -1;
         return task_call(c.task, "Update", &request.base, 0, NULL, err);
 }
-
-int verb_events(const struct args *args, int *ret_status, struct error *err)
-{
-        *ret_status = 1;
-        return error_set(err, STATUS_UNIMPLEMENTED, "events%s is not supported yet",
-                         args->stats ? " --stats" : "");
-}

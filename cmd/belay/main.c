@@ -240,11 +240,34 @@ static const struct verb verbs[] = {
         {
                 .name = "events",
                 .synopsis = "[OPTION...] ID",
-                .summary = "Print events and statistics: not supported yet",
-                .flags = ARG_BIT(ARG_STATS),
+                .summary = "Print statistics and OOM kills as lines of JSON",
+                .details = "As runc has them, until the container ends: statistics at every "
+                           "interval, by default 5s,\nand one line for each process that was "
+                           "killed for memory since the look before.\nWith --stats, the "
+                           "statistics of now and nothing else.",
+                .flags = ARG_BIT(ARG_STATS) | ARG_BIT(ARG_INTERVAL),
                 .takes_id = true,
                 .failure = EXIT_FAILURE,
+                .check = verb_events_check,
                 .run = verb_events,
+        },
+        {
+                .name = "stats",
+                .synopsis = "[OPTION...] [ID...]",
+                .summary = "Show what containers use of the machine",
+                .details =
+                        "Of those that are named, or of all that run, at every interval, by "
+                        "default 1s.\nCPU is in percent of one CPU since the look before; memory "
+                        "is without file pages that\nthe kernel takes back at once; READ and "
+                        "WRITTEN are from and to block devices; THROTTLED is\nthe part of the "
+                        "periods in which the CPU quota was used up; PRESSURE, on cgroup v2, the "
+                        "part\nof the last 10s in which some process waited for it. With --json "
+                        "one line for each container.",
+                .flags = ARG_BIT(ARG_INTERVAL) | ARG_BIT(ARG_NO_STREAM),
+                .words_max = INT_MAX,
+                .failure = EXIT_FAILURE,
+                .check = verb_stats_check,
+                .run = verb_stats,
         },
         {
                 .name = "spec",

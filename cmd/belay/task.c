@@ -15,6 +15,8 @@
 #include "pkg/base/cleanup.h"
 #include "pkg/base/str.h"
 
+#include "cmd/belay/metrics.h"
+
 #define KILL_TIMEOUT_NS     (UINT64_C(10) * 1000000000)
 #define SHUTDOWN_TIMEOUT_NS (UINT64_C(3) * 1000000000)
 
@@ -342,6 +344,25 @@ int task_delete(struct task *task, const char *id, const char *exec_id, struct e
         request.id = text(id);
         request.exec_id = text(exec_id);
         return task_call(task, "Delete", &request.base, 0, NULL, err);
+}
+
+int task_stats(struct task *task, const char *id, struct metrics *ret, struct error *err)
+{
+        Containerd__Task__V2__StatsRequest request = CONTAINERD__TASK__V2__STATS_REQUEST__INIT;
+        const Google__Protobuf__Any *any;
+        ProtobufCMessage *message = NULL;
+        int r = -1;
+
+        request.id = text(id);
+        if (task_call(task, "Stats", &request.base, TASK_QUICK_NS, &message, err) < 0)
+                return -1;
+        any = ((const Containerd__Task__V2__StatsResponse *)message)->stats;
+        if (any)
+                r = metrics_unpack(ret, any->type_url, any->value.data, any->value.len, err);
+        else
+                (void)error_set(err, STATUS_INTERNAL, "the shim has answered without statistics");
+        protobuf_c_message_free_unpacked(message, NULL);
+        return r;
 }
 
 void task_shutdown(struct task *task, const char *id)

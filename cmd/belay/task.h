@@ -95,5 +95,9 @@ int task_wait(struct task *task, const char *id, const char *exec_id, uint64_t t
 /* Delete of the container (exec_id "") or of an exec. */
 int task_delete(struct task *task, const char *id, const char *exec_id, struct error *err);
 
+/* The numbers of the container's cgroup; *ret is the caller's: metrics_deinit(). */
+struct metrics;
+int task_stats(struct task *task, const char *id, struct metrics *ret, struct error *err);
+
 /* Asks the shim to end, and waits a few seconds for it. */
 void task_shutdown(struct task *task, const char *id);

@@ -59,7 +59,7 @@ LIBRARIES = {
     'event2/': ('pkg/loop/',),
     'event.h': (),
     # The command line writes JSON for people and makes config.json; it is not in a shim's process.
-    'json-c/': ('pkg/oci/', 'pkg/engine/features.c', 'cmd/belay/oci_record.c',
+    'json-c/': ('pkg/oci/', 'pkg/engine/features.c', 'cmd/belay/metrics_json.c', 'cmd/belay/oci_record.c',
                 'cmd/belay/out.c', 'cmd/belay/resources.c', 'cmd/belay/spec.c'),
     'protobuf-c/': ('pkg/ttrpc/', 'shim/', 'cmd/'),
     'seccomp.h': ('pkg/engine/',),

@@ -73,6 +73,25 @@ check its_own_view_of_the_cgroup 0::/ belay exec limits cat /proc/self/cgroup
 check an_exec_is_in_the_cgroup 2 sh -c '/belay/belay --root /run/belay exec -d limits sleep 1000 >/dev/null; wc -l </sys/fs/cgroup/vm/limits/cgroup.procs'
 check a_device_that_is_not_listed_cannot_be_opened "sh: can't open /tmp/mem: Operation not permitted" belay exec limits sh -c 'mknod /tmp/mem c 1 1 && : </tmp/mem'
 check a_listed_device_can_be_opened "" belay exec limits sh -c ': </dev/zero && : >/dev/null'
+belay pause limits
+check paused "paused 1" sh -c '/belay/belay --root /run/belay --json state limits | sed -n "s/.*\"status\": *\"\([a-z]*\)\".*/\1/p"; cat /sys/fs/cgroup/vm/limits/cgroup.freeze'
+check no_exec_into_a_paused_container 125 status_of belay exec limits true
+(belay exec --ignore-paused limits sh -c 'echo resumed' >/tmp/waits) &
+check an_exec_may_wait_in_a_paused_container 3 sh -c 'while [ "$(wc -l </sys/fs/cgroup/vm/limits/cgroup.procs)" -lt 3 ]; do sleep 0.05; done; wc -l </sys/fs/cgroup/vm/limits/cgroup.procs'
+belay resume limits
+wait $!
+check which_goes_on_when_it_is_resumed "resumed 0" cat /tmp/waits /sys/fs/cgroup/vm/limits/cgroup.freeze
+belay update --pids-limit 17 --memory 65m --memory-swap 65m limits
+check update "17 68157440 0" in_cgroup limits pids.max memory.max memory.swap.max
+check update_leaves_the_rest "50000 100000" in_cgroup limits cpu.max
+mkdir /sys/fs/cgroup/vm/limits/below
+check an_exec_in_a_cgroup_below 0::/below belay exec --cgroup below limits cat /proc/self/cgroup
+check a_cgroup_below_that_is_not_there "125" status_of belay exec --cgroup nowhere limits true
+rmdir /sys/fs/cgroup/vm/limits/below
+check stats_tells_the_limits "68157440 17" sh -c '/belay/belay --root /run/belay stats --json --no-stream --interval 10ms limits | sed "s/.*\"memory_limit\":\([0-9]*\),.*\"pids_limit\":\([0-9]*\),.*/\1 \2/"'
+check stats_in_a_table "ID limits" sh -c '/belay/belay --root /run/belay stats --no-stream --interval 10ms | cut -d " " -f 1'
+check events_have_statistics "stats limits" sh -c '/belay/belay --root /run/belay events --stats limits | sed "s/.*\"type\":\"\([a-z]*\)\",\"id\":\"\([a-z]*\)\",.*/\1 \2/"'
+check pressure_is_shown_where_the_kernel_has_it "$([ -e /sys/fs/cgroup/vm/limits/cpu.pressure ] && echo psi)" sh -c '/belay/belay --root /run/belay events --stats limits | sed -n "s/.*\"\(psi\)\":{\"some\".*/\1/p"'
 check the_pids_limit_holds "sh: can't fork: Resource temporarily unavailable" belay exec limits sh -c 'for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17; do sleep 100 & done'
 belay kill --all limits KILL
 check killed_as_a_whole 137 status_of belay wait limits
@@ -84,6 +103,13 @@ check killed_for_memory 137 status_of belay run --keep --bundle /bundles/oom oom
 check told_as_such oom_killed reason oom
 check whose_limit own oom_level oom
 belay delete oom
+belay create --bundle /bundles/oom oom2 </dev/null >/dev/null 2>&1
+belay events --interval 100ms oom2 >/tmp/events &
+while ! [ -s /tmp/events ]; do sleep 0.05; done
+belay start oom2
+wait $!
+check events_tell_of_oom_kills oom sed -n 's/.*"type":"\(oom\)".*/\1/p' /tmp/events
+belay delete oom2
 
 check a_user_namespace_on_v2 "0 100000 65536" belay run --rm --bundle /bundles/userns userns
 check cpu_idle 1 belay run --rm --bundle /bundles/idle idle

@@ -18,9 +18,9 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "bench")]
 import bundle  # noqa: E402
 import machine  # noqa: E402
 
-APPLETS = "sh mount mkdir cp switch_root cat tr sed cut wc tail sleep mknod poweroff dd ls true".split()
+APPLETS = "sh mount mkdir cp switch_root cat tr sed cut wc tail sleep mknod poweroff dd ls true rmdir".split()
 CHECKS = re.findall(r"^check (\w+)", (HERE / "guest.sh").read_text(), re.M)
-TIMEOUT_S = 120
+TIMEOUT_S = 180
 
 
 def spec(name, args):
