@@ -38,6 +38,7 @@ struct process *process_new(struct container *container, enum process_kind kind,
         list_init(&p->node);
         list_init(&p->waiters);
         list_init(&p->parked);
+        list_init(&p->logs);
         p->exec_id = strdup(request->exec_id);
         p->stdin_path = strdup(request->stdin_path);
         p->stdout_path = strdup(request->stdout_path);
@@ -132,6 +133,7 @@ static void on_stdio_drained(void *userdata)
         struct process *p = userdata;
 
         attachments_advance(p);
+        rpc_logs_end(p);
         rpc_delete_drained(p);
 }
 
@@ -194,6 +196,7 @@ void process_end_streams(struct process *p)
 {
         attachments_end(p);
         exec_stream_end(p);
+        rpc_logs_end(p);
 }
 
 static void on_stdio_ready(const struct error *err, void *userdata)

@@ -29,6 +29,7 @@ struct shim_server {
         ttrpc_handler handlers[SERVICE_METHODS_MAX];
         ttrpc_handler belay_handlers[SERVICE_BELAY_METHODS_MAX];
         enum ttrpc_kind belay_kinds[SERVICE_BELAY_METHODS_MAX];
+        size_t n_logs; /* readers of logs, each a process */
         struct publisher *publisher;
 
         struct container *creating;  /* a Create is under way; not seen by clients */

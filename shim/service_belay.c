@@ -16,7 +16,7 @@ static const struct {
         ttrpc_handler handler;
 } methods[] = {
         {"Attach", TTRPC_BIDI_STREAM, rpc_attach},
-        {"Logs", TTRPC_SERVER_STREAM, NULL},
+        {"Logs", TTRPC_SERVER_STREAM, rpc_logs},
         {"ExecStream", TTRPC_BIDI_STREAM, rpc_exec_stream},
         {"Status", TTRPC_UNARY, rpc_status},
 };

@@ -94,6 +94,10 @@
 /* How long one of them may take nothing while there is output for it. */
 #define LIMIT_ATTACH_STALL_S 60
 
+/* Those who read logs of one container and its execs at once: each is a process and some 200 KiB.
+ */
+#define LIMIT_LOG_READERS 64
+
 /* How many levels of the cgroup tree, from a container's upwards, are watched for being out of
  * memory, and on v1 how many cgroups below its own: one descriptor for each. systemd and Kubernetes
  * nest four deep. */

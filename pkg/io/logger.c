@@ -415,6 +415,11 @@ const struct log_counters *io_logger_counters(const struct io_logger *logger)
         return logger_program_counters(logger->program);
 }
 
+const struct log_config *io_logger_log(const struct io_logger *logger)
+{
+        return logger_program_log(logger->program);
+}
+
 struct io_logger_status io_logger_status(const struct io_logger *logger)
 {
         return (struct io_logger_status){

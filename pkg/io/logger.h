@@ -75,7 +75,8 @@ struct io_logger_status {
 };
 struct io_logger_status io_logger_status(const struct io_logger *logger);
 
-/* Of log://: the last output, and what its writer counts; NULL for a binary. They are the logger's.
- */
+/* Of log://: the last output, what its writer counts, and the log itself; NULL for a binary. They
+ * are the logger's. */
 struct io_ring *io_logger_ring(const struct io_logger *logger);
 const struct log_counters *io_logger_counters(const struct io_logger *logger);
+const struct log_config *io_logger_log(const struct io_logger *logger);

@@ -155,6 +155,11 @@ const struct log_counters *logger_program_counters(const struct logger_program *
         return program->writer.counters;
 }
 
+const struct log_config *logger_program_log(const struct logger_program *program)
+{
+        return program->is_log ? &program->writer.config : NULL;
+}
+
 /* ---- In the child ---- */
 
 static void reset_signals(void)

@@ -27,6 +27,7 @@ const char *logger_program_name(const struct logger_program *program);
 /* NULL for a binary. */
 struct io_ring *logger_program_ring(const struct logger_program *program);
 const struct log_counters *logger_program_counters(const struct logger_program *program);
+const struct log_config *logger_program_log(const struct logger_program *program);
 
 /*
  * Forks; streams are the pipes' reading ends. The pid, or -1. *ret_ready reads what the program

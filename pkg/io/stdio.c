@@ -535,6 +535,11 @@ struct io_stdio_status io_stdio_status(const struct io_stdio *s)
         return status;
 }
 
+const struct log_config *io_stdio_log(const struct io_stdio *s)
+{
+        return s->logger ? io_logger_log(s->logger) : NULL;
+}
+
 struct io_ring *io_stdio_ring(const struct io_stdio *s)
 {
         return s->logger ? io_logger_ring(s->logger) : s->ring;

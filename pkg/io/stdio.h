@@ -134,6 +134,9 @@ struct io_stdio_status {
 };
 struct io_stdio_status io_stdio_status(const struct io_stdio *s);
 
+/* The log that is kept of it; NULL: none. It is the stdio's. */
+const struct log_config *io_stdio_log(const struct io_stdio *s);
+
 /* The last output, for those who look at it: of a terminal that is relayed, and of log://. NULL
  * without. It is the stdio's. */
 struct io_ring *io_stdio_ring(const struct io_stdio *s);

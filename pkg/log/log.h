@@ -15,6 +15,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "pkg/base/error.h"
 
@@ -77,3 +78,57 @@ struct log_writer {
  */
 int log_writer_open(struct log_writer *writer, struct error *err);
 int log_writer_run(struct log_writer *writer);
+
+/*
+ * ---- Reading ----
+ *
+ * The lines of all files of a log, from the oldest to the one that is written, each once. A line
+ * that is not of the format is given as it is, of stdout and without a time: for since and until it
+ * has that of the line before it. A last line without its end is being written, and is given when
+ * it has that, or as a part when the log has ended.
+ */
+struct log_query {
+        bool follow;
+        int64_t tail;      /* from the last so many lines of those asked for; 0: all; -1: none */
+        uint64_t since_ns; /* CLOCK_REALTIME, of entries at that time and later; 0: all */
+        uint64_t until_ns; /* before that time; 0: all */
+        bool out;          /* neither of the two: both */
+        bool err;
+};
+
+/* FAILED_PRECONDITION for what a log of that format cannot tell: raw has neither times nor streams.
+ */
+int log_query_check(const struct log_query *query, enum log_format format, struct error *err);
+
+/*
+ * A reader is a process: a fork, with no descriptor but its own. It writes frames to *ret_fd
+ * (non-blocking at our end), waits while that is full, and dies when it is closed. *ret_hold is
+ * kept open as long as the log may grow: a reader that follows it ends some time after that was
+ * closed. The pid, or -1; it is to be reaped by the caller, and may be killed.
+ */
+pid_t log_reader_start(const struct log_config *config, const struct log_query *query, int *ret_fd,
+                       int *ret_hold, struct error *err);
+
+/* Of one entry, with its newline; a longer one comes in parts. */
+enum { LOG_READ_TEXT_MAX = 16384 + 1 };
+
+enum log_frame_kind {
+        LOG_FRAME_ENTRY = 1,
+        LOG_FRAME_END,     /* all was read */
+        LOG_FRAME_FAILURE, /* the text says why; nothing follows, as after an end */
+};
+
+struct log_frame {
+        uint32_t n; /* bytes of text behind it */
+        uint8_t kind;
+        uint8_t stream; /* as in struct log_entry */
+        uint8_t is_partial;
+        uint8_t code;     /* of a failure: enum status */
+        uint64_t time_ns; /* 0: none */
+};
+
+enum { LOG_FRAME_MAX = sizeof(struct log_frame) + LOG_READ_TEXT_MAX };
+
+/* The frame at the beginning of some bytes: its size with the text, 0 when it is not all there, or
+ * -EPROTO. */
+ssize_t log_frame_parse(const void *data, size_t len, struct log_frame *ret, const char **ret_text);

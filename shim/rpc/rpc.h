@@ -35,6 +35,7 @@ void rpc_unsupported(struct ttrpc_call *call, const ProtobufCMessage *message, v
 
 /* Of belay.v1.Belay; see proto/belay/v1/belay.proto. */
 void rpc_status(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata);
+void rpc_logs(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata);
 
 void rpc_attach(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata);
 void rpc_exec_stream(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata);
@@ -65,6 +66,10 @@ void rpc_pause_end(struct container *container);
 
 /* Ends an Update under way early. */
 void rpc_update_abort(struct container *container);
+
+/* The log of a process has ended, or the process is forgotten: those who follow it get what is
+ * left, and come to their end. */
+void rpc_logs_end(struct process *process);
 
 /* A Delete of the init goes on as far as it can: called when something it may wait for has
  * happened. Harmless when none is under way. */

@@ -94,6 +94,7 @@ static void exec_failed(struct process *p, const struct error *err)
 {
         struct error why = failure_of(p, err);
 
+        rpc_logs_end(p);
         io_stdio_free(TAKE_PTR(p->stdio));
         if (p->stream)
                 exec_stream_not_started(p, &why);

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The reader's process: a fork of the shim that never execs, and has of the shim's
+ * descriptors none.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "pkg/base/cleanup.h"
+#include "pkg/log/read.h"
+
+enum { FD_NULL_LAST = 2, FD_OUT = 3, FD_HOLD = 4, FD_FIRST_FREE = 5 };
+
+static void reset_signals(void)
+{
+        struct sigaction action = {.sa_handler = SIG_DFL};
+        sigset_t none;
+
+        for (int signo = 1; signo < NSIG; signo++)
+                (void)sigaction(signo, &action, NULL); /* EINVAL: not to be changed */
+        (void)sigemptyset(&none);
+        (void)sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/* A log of a thousand files is one of a thousand descriptors. */
+static void raise_limit(void)
+{
+        struct rlimit limit;
+
+        if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+                limit.rlim_cur = limit.rlim_max;
+                (void)setrlimit(RLIMIT_NOFILE, &limit);
+        }
+}
+
+static _Noreturn void child_main(const struct log_config *config, const struct log_query *query,
+                                 int out, int hold)
+{
+        int null;
+
+        reset_signals();
+        (void)prctl(PR_SET_NAME, "belay-logs");
+        /* Above all of the targets, so that none overwrites one that is still needed. */
+        out = fcntl(out, F_DUPFD_CLOEXEC, FD_FIRST_FREE);
+        hold = fcntl(hold, F_DUPFD_CLOEXEC, FD_FIRST_FREE);
+        null = open("/dev/null", O_RDWR | O_CLOEXEC);
+        if (out < 0 || hold < 0 || null < 0 || dup2(out, FD_OUT) < 0 || dup2(hold, FD_HOLD) < 0)
+                _exit(EXIT_FAILURE);
+        for (int i = 0; i <= FD_NULL_LAST; i++) {
+                if (dup2(null, i) < 0)
+                        _exit(EXIT_FAILURE);
+        }
+        (void)close_range(FD_FIRST_FREE, ~0U, 0);
+        raise_limit();
+        _exit(log_read_run(config, query, FD_OUT, FD_HOLD));
+}
+
+static int pipe_new(int *ret_read, int *ret_write, int flags)
+{
+        int ends[2];
+
+        if (pipe2(ends, O_CLOEXEC | flags) < 0)
+                return -errno;
+        *ret_read = ends[0];
+        *ret_write = ends[1];
+        return 0;
+}
+
+pid_t log_reader_start(const struct log_config *config, const struct log_query *query, int *ret_fd,
+                       int *ret_hold, struct error *err)
+{
+        _cleanup_close_ int fd = -1;
+        _cleanup_close_ int their_out = -1;
+        _cleanup_close_ int their_hold = -1;
+        _cleanup_close_ int hold = -1;
+        int r = pipe_new(&fd, &their_out, O_NONBLOCK);
+        pid_t pid;
+
+        if (r == 0)
+                r = pipe_new(&their_hold, &hold, 0);
+        if (r < 0)
+                return error_errno(err, -r, "read log '%s': pipe", config->path);
+        pid = fork();
+        if (pid < 0)
+                return error_errno(err, errno, "read log '%s': fork", config->path);
+        if (pid == 0)
+                child_main(config, query, their_out, their_hold);
+        *ret_fd = TAKE_FD(fd);
+        *ret_hold = TAKE_FD(hold);
+        return pid;
+}
