@@ -159,7 +159,9 @@ static void logs_end(struct logs *logs, const struct log_frame *last, const char
 static void logs_pump(struct logs *logs)
 {
         struct log_frame last = {0};
+        struct log_frame rest;
         const char *text = NULL;
+        const char *rest_text;
         size_t done = 0;
         ssize_t n;
 
@@ -167,7 +169,11 @@ static void logs_pump(struct logs *logs)
                 done += (size_t)n;
         if (n < 0)
                 logs->is_over = true; /* what it says is nonsense */
-        if (last.kind != 0 || (logs->is_over && (n < 0 || done == logs->n))) {
+        /* The reader's last frame waits for its end: who has the end of a stream finds no process
+         * of it. */
+        if (logs->is_over &&
+            (last.kind != 0 || n < 0 ||
+             log_frame_parse(logs->input + done, logs->n - done, &rest, &rest_text) == 0)) {
                 logs_end(logs, &last, text);
                 return;
         }
