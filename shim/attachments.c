@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "pkg/base/cleanup.h"
@@ -167,6 +168,10 @@ static int no_ring(const struct process *p, struct error *err)
 {
         const char *kind = io_stdio_status(p->stdio).kind;
 
+        if (strcmp(kind, "log") == 0)
+                return error_set(err, STATUS_FAILED_PRECONDITION,
+                                 "attach: the shim keeps no output to show: ring=0 in the log:// "
+                                 "URI");
         return error_set(err, STATUS_FAILED_PRECONDITION,
                          "attach: the shim has no output to show: stdout (%s) is the client's own, "
                          "and no byte of it passes the shim; attach needs log:// in stdout, or a "
@@ -388,6 +393,8 @@ static void end_one(struct attachment *a)
 
 void attachments_end(struct process *p)
 {
-        while (p->attachments)
-                end_one(list_first(&p->attachments->list, struct attachment, node));
+        struct attachment *a;
+
+        while (p->attachments && (a = list_first(&p->attachments->list, struct attachment, node)))
+                end_one(a);
 }

@@ -28,8 +28,9 @@
 #include "pkg/io/stream.h"
 #include "pkg/io/uri.h"
 
-/* What is kept of a terminal's output for those who attach: some screens of it. */
-enum { STREAMS = 3, RELAY_RING = 64 << 10 };
+/* What is kept of a terminal's output for those who attach: several times what the relay reads
+ * before they have their turn. */
+enum { STREAMS = 3, RELAY_RING = 256 << 10 };
 
 #define LATE_PAUSE_MIN_NS (10 * NSEC_PER_MSEC) /* doubled up to the other one */
 #define LATE_PAUSE_MAX_NS (640 * NSEC_PER_MSEC)

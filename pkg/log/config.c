@@ -29,7 +29,7 @@ void log_config_init(struct log_config *config, const char *path)
                 .policy = LOG_POLICY_BLOCK,
                 .max_files = 5,
                 .spill_max = 8 << 20,
-                .ring_size = 64 << 10,
+                .ring_size = 256 << 10,
         };
 }
 

@@ -36,7 +36,9 @@ struct log_config {
         uint64_t max_size;  /* bytes; 0: no rotation */
         uint64_t max_files; /* the one that is written and those that were rotated away */
         uint64_t spill_max; /* bytes in memory with LOG_POLICY_SPILL */
-        uint64_t ring_size; /* bytes of output to be kept for those who attach; 0: none */
+        uint64_t ring_size; /* bytes of output to be kept for those who attach; 0: none. One read of
+                             * the writer's is 64 KiB: in less, it leaves nothing of what was before
+                             */
 };
 
 /* The defaults, for a path. */

@@ -21,7 +21,7 @@ class Session:
         self.granted = 0
         self.started = None
         self.exit = None
-        self.out = {STDOUT: b"", STDERR: b""}
+        self.out = {STDOUT: bytearray(), STDERR: bytearray()}
         self.send(start=start)
 
     def send(self, **fields):

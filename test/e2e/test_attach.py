@@ -181,6 +181,22 @@ def test_direct_fifos_are_refused_by_name(lab):
         Attach(e).finish()
 
 
+def test_a_log_that_keeps_nothing_is_refused_by_name(lab):
+    c = run(lab, "sleep 100", "ring=0")
+    with fails(ttrpc.FAILED_PRECONDITION, "ring=0"):
+        Attach(c).finish()
+
+
+@pytest.mark.parametrize("terminal", [False, True], ids=["log", "terminal"])
+def test_a_burst_is_no_reason_to_be_dropped(lab, terminal):
+    script = "read x; head -c 150000 /dev/zero; echo end"
+    c = (run_terminal if terminal else run)(lab, script, stdin="attach:///")
+    a = Attach(c, stdin=True).until_started()
+    a.write(b"\n")
+    assert a.finish().out[STDOUT].count(b"\0") == 150000
+    assert a.exit.exit_status == 0
+
+
 def test_stdin_that_the_shim_cannot_write_to_is_refused(lab):
     c = run(lab, "sleep 100")
     with fails(ttrpc.FAILED_PRECONDITION, "stdin"):

@@ -16,7 +16,7 @@ static void the_defaults_are_those_of_the_documentation(void **state)
         assert_int_equal(c.max_size, 0);
         assert_int_equal(c.max_files, 5);
         assert_int_equal(c.spill_max, 8 << 20);
-        assert_int_equal(c.ring_size, 64 << 10);
+        assert_int_equal(c.ring_size, 256 << 10);
 }
 
 static void every_parameter_can_be_set(void **state)
