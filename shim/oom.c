@@ -22,6 +22,8 @@ struct oom {
         struct loop_io *io;
         struct loop_timer *timer;
 
+        uint64_t rest_until_ns; /* no look before, unless something depends on it */
+
         unsigned long n_free; /* kills that nobody has claimed */
         uint64_t seen_ns;     /* when the last of them was seen */
         enum cgroup_oom_level level;
@@ -30,6 +32,9 @@ struct oom {
 
 /* A process that is killed takes its time to end: much memory, or a device that it waits for. */
 static const uint64_t claim_ns = 10 * NSEC_PER_SEC;
+
+/* Of the shim's time, looks that the container causes take one part in so many. */
+enum { LOOK_SHARE = 32 };
 
 static void rest(struct oom *oom)
 {
@@ -58,10 +63,14 @@ static void tell(struct oom *oom, const struct cgroup_oom_news *news)
 static void look(struct oom *oom, bool last)
 {
         struct cgroup_oom_news news;
+        uint64_t begin = clock_monotonic_ns();
+        uint64_t now;
 
         if (!oom->watch)
                 return;
         cgroup_oom_read(oom->watch, last, &news);
+        now = clock_monotonic_ns();
+        oom->rest_until_ns = now + (now - begin) * LOOK_SHARE;
         if (news.n_kills > 0)
                 tell(oom, &news);
         if (last || news.is_over)
@@ -70,18 +79,34 @@ static void look(struct oom *oom, bool last)
                 (void)loop_timer_set(oom->timer, news.look_again_ms * NSEC_PER_MSEC);
 }
 
+/* A container that makes and removes cgroups, or runs out of memory all the time, has news without
+ * end: then it is looked at from time to time. */
+static void look_in_time(struct oom *oom)
+{
+        uint64_t now = clock_monotonic_ns();
+
+        if (now < oom->rest_until_ns) {
+                if (loop_timer_set(oom->timer, oom->rest_until_ns - now) == 0)
+                        (void)loop_io_want(oom->io, 0);
+                return;
+        }
+        look(oom, false);
+        if (oom->io)
+                (void)loop_io_want(oom->io, LOOP_READ);
+}
+
 static void on_readable(struct loop_io *io, int fd, int what, void *userdata)
 {
         (void)io;
         (void)fd;
         (void)what;
-        look(userdata, false);
+        look_in_time(userdata);
 }
 
 static void on_timer(struct loop_timer *timer, void *userdata)
 {
         (void)timer;
-        look(userdata, false);
+        look_in_time(userdata);
 }
 
 /* ---- Its life ---- */

@@ -58,9 +58,11 @@
 #define LIMIT_EXEC_CGROUPS      16
 #define LIMIT_EXEC_CGROUP_BYTES 4096
 
-/* How deep a container may nest cgroups below its own: one descriptor for each level that is
- * walked. */
-#define LIMIT_CGROUP_DEPTH 128
+/* How many cgroups of a container the shim itself looks at, at a time, for OOM kills and to thaw
+ * them, and for how long; a stage, which kills and removes, looks at all. Each costs some 10 us,
+ * much more while others make and remove cgroups. A systemd in a container has below 200. */
+#define LIMIT_CGROUP_LOOK    1024
+#define LIMIT_CGROUP_LOOK_MS 10
 
 /* How deep a directory of an image may be that is copied into a tmpfs ("tmpcopyup"): two
  * descriptors and 2 KiB of stack for each level. */

@@ -155,6 +155,10 @@ bool cgroup_has_kill(const struct cgroup *cg);
 int cgroup_freeze(const struct cgroup *cg, int timeout_ms, struct error *err);
 int cgroup_thaw(const struct cgroup *cg, int timeout_ms, struct error *err);
 
+/* After SIGKILL, whose way v1's freezer is in: thaws the cgroup and what the container has frozen
+ * below it, up to LIMIT_CGROUP_LOOK directories. Quick. */
+void cgroup_let_go(const struct cgroup *cg);
+
 /*
  * Signals every process. SIGKILL: cgroup.kill where there is one (quick), else freeze, signal, thaw
  * until nothing is left, for at most timeout_ms (0: one pass, whatever is left); what outlives that

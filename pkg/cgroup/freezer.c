@@ -84,10 +84,10 @@ static int tree_thaw(int dirfd, void *userdata)
         return 0;
 }
 
-void freezer_thaw_tree(const struct cgroup *cg)
+void freezer_thaw_tree(const struct cgroup *cg, bool is_quick)
 {
         const struct cgroup_dir *dir = cgroup_find_v1(cg, "freezer");
-        const struct walk walk = {.enter = tree_thaw};
+        const struct walk walk = {.enter = tree_thaw, .is_quick = is_quick};
 
         if (dir)
                 (void)dir_walk(dir->path, &walk);
@@ -160,4 +160,9 @@ int cgroup_freeze(const struct cgroup *cg, int timeout_ms, struct error *err)
 int cgroup_thaw(const struct cgroup *cg, int timeout_ms, struct error *err)
 {
         return freeze_or_thaw(cg, false, timeout_ms, err);
+}
+
+void cgroup_let_go(const struct cgroup *cg)
+{
+        freezer_thaw_tree(cg, true);
 }

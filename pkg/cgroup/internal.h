@@ -31,12 +31,13 @@ int dir_open(int dirfd, const char *path);
 int dir_read(int dirfd, const char *file, char **ret_text);
 
 /*
- * Walks a directory and its sub-directories, down to LIMIT_CGROUP_DEPTH: enter() for each. A
- * negative errno from it ends the walk and is returned; directories that vanish meanwhile do not
- * disturb it.
+ * Walks a directory and its sub-directories, however deep: enter() for each, an upper one before
+ * those in it. A negative errno from it ends the walk and is returned; directories that vanish
+ * meanwhile do not disturb it. -E2BIG: it was cut short.
  */
 struct walk {
         int (*enter)(int dirfd, void *userdata);
+        bool is_quick; /* cut short after LIMIT_CGROUP_LOOK directories or LIMIT_CGROUP_LOOK_MS */
         void *userdata;
 };
 int dir_walk(const char *path, const struct walk *walk);
@@ -67,8 +68,9 @@ bool backoff(uint64_t deadline_ns, unsigned *round);
 /* Freezes or thaws with no text; 0 or a negative errno, -ENOENT without any freezer. */
 int freezer_set(const struct cgroup *cg, bool frozen, uint64_t deadline_ns);
 
-/* Lets v1's freezer go in the whole tree, for SIGKILL does not reach what is frozen there. */
-void freezer_thaw_tree(const struct cgroup *cg);
+/* Lets v1's freezer go in the whole tree, for SIGKILL does not reach what is frozen there.
+ * `is_quick` as for dir_walk(). */
+void freezer_thaw_tree(const struct cgroup *cg, bool is_quick);
 
 /* ---- limits ---- */
 

@@ -97,7 +97,7 @@ static int kill_by_list(const struct cgroup *cg, uint64_t deadline_ns)
                 (void)freezer_set(cg, true, freeze_deadline);
                 r = pass_signal(cg, SIGKILL, &n);
                 (void)freezer_set(cg, false, clock_monotonic_ns());
-                freezer_thaw_tree(cg);
+                freezer_thaw_tree(cg, false);
                 if (r < 0 || n == 0)
                         return r;
         } while (backoff(deadline_ns, &round));
@@ -112,7 +112,7 @@ static int kill_all(const struct cgroup *cg, uint64_t deadline_ns)
 
         if (r < 0)
                 return kill_by_list(cg, deadline_ns);
-        freezer_thaw_tree(cg);
+        freezer_thaw_tree(cg, false);
         return has_strays(cg) ? kill_by_list(cg, deadline_ns) : 0;
 }
 

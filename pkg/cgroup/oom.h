@@ -55,7 +55,9 @@ struct cgroup_oom *cgroup_oom_free(struct cgroup_oom *oom);
 int cgroup_oom_fd(const struct cgroup_oom *oom);
 
 /* What has happened since the last call. `last`: there will be no other call, so nothing is put
- * off. Quick. */
+ * off. Quick, but on v1 it may take LIMIT_CGROUP_LOOK_MS: a container
+ * that makes and removes them keeps the descriptor readable, so the caller has to limit how often
+ * it comes. */
 void cgroup_oom_read(struct cgroup_oom *oom, bool last, struct cgroup_oom_news *ret);
 
 /*

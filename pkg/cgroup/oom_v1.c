@@ -209,8 +209,9 @@ static uint64_t group_end(struct cgroup_oom *oom, size_t index)
         return uncounted;
 }
 
-/* Nested groups were all told of one and the same OOM, so the most of it counts. */
-static void end_groups(struct cgroup_oom *oom, bool last, uint64_t *kills)
+/* Nested groups were all told of one and the same OOM, so the most of it counts. After a walk that
+ * was cut short, who was not seen may be there. */
+static void end_groups(struct cgroup_oom *oom, bool last, bool is_cut, uint64_t *kills)
 {
         uint64_t now = clock_monotonic_ns();
         uint64_t uncounted = 0;
@@ -221,9 +222,9 @@ static void end_groups(struct cgroup_oom *oom, bool last, uint64_t *kills)
 
                 if (group->is_seen)
                         continue;
-                if (group->gone_ns == 0)
+                if (group->gone_ns == 0 && !is_cut)
                         group->gone_ns = now;
-                if (!last && now - group->gone_ns < GONE_MS * NSEC_PER_MSEC) {
+                if (!last && (is_cut || now - group->gone_ns < GONE_MS * NSEC_PER_MSEC)) {
                         *kills += group->kills;
                         continue;
                 }
@@ -252,8 +253,9 @@ static void count_below(struct cgroup_oom *oom)
 uint64_t oom_v1_count(struct cgroup_oom *oom, bool last)
 {
         struct count all = {.oom = oom};
-        const struct walk walk = {.enter = enter, .userdata = &all};
+        const struct walk walk = {.enter = enter, .is_quick = true, .userdata = &all};
         char buf[1024];
+        bool is_cut;
 
         while (read(oom->inotify_fd, buf, sizeof(buf)) > 0)
                 ;
@@ -262,12 +264,13 @@ uint64_t oom_v1_count(struct cgroup_oom *oom, bool last)
                 oom->groups[i].is_seen = false;
         if (access(oom->path, F_OK) < 0)
                 oom->is_over = true;
-        (void)dir_walk(oom->path, &walk);
+        is_cut = dir_walk(oom->path, &walk) < 0;
         take_events(oom);
         count_below(oom);
-        end_groups(oom, last || oom->is_over, &all.kills);
+        end_groups(oom, last || oom->is_over, is_cut, &all.kills);
         all.kills += oom->gone_kills;
-        return oom->is_over && all.kills < oom->kills ? oom->kills : all.kills;
+        /* What was not seen this time has been told once: it must not be news again. */
+        return (oom->is_over || is_cut) && all.kills < oom->kills ? oom->kills : all.kills;
 }
 
 bool oom_v1_is_quiet(const struct cgroup_oom *oom)

@@ -91,6 +91,17 @@ static int get_nonzero(const struct json_at *at, const char *key, bool *ret_has,
         return 0;
 }
 
+/* -1 as an unsigned number is how callers of runc leave it open. */
+static int get_swappiness(const struct json_at *at, bool *ret_has, uint64_t *ret)
+{
+        bool has = false;
+        uint64_t value = 0;
+
+        if (json_get_u64(at, "swappiness", UINT64_MAX, &has, &value) < 0)
+                return -1;
+        return has && value != UINT64_MAX ? json_get_u64(at, "swappiness", 100, ret_has, ret) : 0;
+}
+
 static int parse_memory(const struct json_at *resources, struct oci_resources *ret)
 {
         struct oci_memory *m = &ret->memory;
@@ -103,7 +114,7 @@ static int parse_memory(const struct json_at *resources, struct oci_resources *r
             get_limit(&at, "swap", &m->has_swap, &m->swap) < 0 ||
             get_limit(&at, "kernel", &m->has_kernel, &ignored) < 0 ||
             get_limit(&at, "kernelTCP", &m->has_kernel_tcp, &m->kernel_tcp) < 0 ||
-            json_get_u64(&at, "swappiness", 100, &m->has_swappiness, &m->swappiness) < 0 ||
+            get_swappiness(&at, &m->has_swappiness, &m->swappiness) < 0 ||
             json_get_bool(&at, "disableOOMKiller", &m->disable_oom_killer) < 0 ||
             json_get_bool(&at, "useHierarchy", &m->use_hierarchy) < 0 ||
             json_get_bool(&at, "checkBeforeUpdate", &m->check_before_update) < 0)

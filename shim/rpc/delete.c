@@ -237,7 +237,9 @@ void rpc_delete(struct ttrpc_call *call, const ProtobufCMessage *message, void *
         }
         p->delete_ = call;
         /* A created init is killed first; that it has just died by itself is fine. */
-        if (p->kind == PROCESS_INIT && !p->exit.known)
+        if (p->kind == PROCESS_INIT && !p->exit.known) {
                 (void)p->container->executor->ops->process_signal(p->impl, SIGKILL, &err);
+                rpc_pause_after_sigkill(p->container);
+        }
         advance(p);
 }

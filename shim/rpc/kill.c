@@ -96,7 +96,7 @@ void rpc_kill(struct ttrpc_call *call, const ProtobufCMessage *message, void *us
                 r = p->container->executor->ops->process_signal(p->impl, (int)request->signal,
                                                                 &err);
         if (r == 0 && request->signal == SIGKILL && p->kind == PROCESS_INIT)
-                rpc_pause_end(p->container);
+                rpc_pause_after_sigkill(p->container);
         if (r < 0)
                 ttrpc_call_fail_error(call, &err);
         else

@@ -8,6 +8,7 @@
  * holds, and the end of an init is not that of its execs there. That is no Resume, and no event.
  */
 #include "pkg/base/cleanup.h"
+#include "pkg/cgroup/cgroup.h"
 
 #include "containerd/task/v2/task.pb-c.h"
 #include "shim/container.h"
@@ -63,6 +64,15 @@ void rpc_pause_end(struct container *c)
         if (!c->freeze_aborted)
                 c->executor->ops->abort(c->freeze_job);
         c->freeze_aborted = true;
+}
+
+void rpc_pause_after_sigkill(struct container *c)
+{
+        const struct cgroup *cg = c->executor->ops->cgroup(c->impl);
+
+        rpc_pause_end(c);
+        if (cg)
+                cgroup_let_go(cg);
 }
 
 static void begin(struct container *c, struct ttrpc_call *call)

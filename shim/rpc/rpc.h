@@ -64,6 +64,10 @@ void rpc_start_abort(struct process *process);
  */
 void rpc_pause_end(struct container *container);
 
+/* The same when SIGKILL was sent to the init, which somebody else, or it itself, may have frozen.
+ */
+void rpc_pause_after_sigkill(struct container *container);
+
 /* Ends an Update under way early. */
 void rpc_update_abort(struct container *container);
 

@@ -172,6 +172,17 @@ def test_what_was_frozen_by_hand_can_be_paused_and_resumed(lab):
     assert not is_frozen(c.pid())
 
 
+@pytest.mark.parametrize("all", [False, True])
+def test_sigkill_ends_what_was_frozen_by_hand(lab, stock, all):
+    if stock and not all:
+        pytest.skip("its Kill hangs")
+    c = lab.container("sleep", "100").run()
+    set_frozen(c.pid(), True)
+    waiting = c.wait_later()
+    c.kill(signal.SIGKILL, all=all)
+    assert waiting.result(10 * host.SLOWNESS).exit_status == KILLED
+
+
 def test_what_was_paused_and_thawed_by_hand_can_be_resumed(lab, paused):
     set_frozen(paused.pid(), False)
     if lab.stock:

@@ -250,6 +250,62 @@ static void a_frozen_container_can_be_killed(void **state)
         (void)harness_wait(h, pid);
 }
 
+/* The directory at the end of a nest in the freezer's hierarchy. */
+static int make_nest(struct harness *h, int depth)
+{
+        int fd = open(harness_dir(&h->cg, "freezer"), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+        for (int i = 0; i < depth; i++) {
+                int next;
+
+                assert_int_equal(mkdirat(fd, "x", 0755), 0);
+                assert_int_equal(mkdirat(fd, "y", 0755), 0); /* a side branch on each level */
+                next = openat(fd, "x", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+                assert_true(next >= 0);
+                assert_int_equal(close(fd), 0);
+                fd = next;
+        }
+        return fd;
+}
+
+static void however_deep_a_process_is_it_is_listed_and_killed(void **state)
+{
+        struct harness *h = *state;
+        pid_t pid = harness_child(h, &h->cg, NULL, NULL);
+        _cleanup_close_ int fd = make_nest(h, 300);
+        struct cgroup v1 = {
+                .dirs = {{.path = harness_dir(&h->cg, "freezer"), .controllers = "freezer"}},
+                .n_dirs = 1};
+        _cleanup_free_ pid_t *list = NULL;
+        struct error err;
+        size_t n;
+
+        assert_int_equal(file_write(fd, "tasks", arena_printf(h->arena, "%d", (int)pid)), 0);
+        assert_ok(cgroup_pids(&v1, &list, &n, &err), err);
+        assert_int_equal(n, 1);
+        assert_int_equal(list[0], pid);
+        assert_int_equal(file_write(fd, "freezer.state", "FROZEN"), 0);
+        assert_ok(cgroup_kill(&h->cg, SIGKILL, HARNESS_TIMEOUT_MS, &err), err);
+        assert_int_equal(harness_wait(h, pid), 1000 + SIGKILL);
+        assert_ok(cgroup_remove(&h->cg, HARNESS_TIMEOUT_MS, &err), err);
+}
+
+static void what_sigkill_was_sent_to_is_let_go(void **state)
+{
+        struct harness *h = *state;
+        pid_t pid = harness_child(h, &h->cg, NULL, NULL);
+        _cleanup_close_ int fd = make_nest(h, 2);
+        struct error err;
+
+        assert_int_equal(file_write(fd, "tasks", arena_printf(h->arena, "%d", (int)pid)), 0);
+        assert_int_equal(file_write(fd, "freezer.state", "FROZEN"), 0);
+        assert_ok(cgroup_freeze(&h->cg, HARNESS_TIMEOUT_MS, &err), err);
+        assert_int_equal(kill(pid, SIGKILL), 0);
+        assert_true(harness_is_alive(pid));
+        cgroup_let_go(&h->cg);
+        assert_int_equal(harness_wait(h, pid), 1000 + SIGKILL);
+}
+
 static void sub_cgroups_are_removed_first(void **state)
 {
         struct harness *h = *state;
@@ -308,6 +364,8 @@ int main(void)
                 CASE(all_can_be_killed_without_cgroup_kill),
                 CASE(what_v2_does_not_know_is_killed_nevertheless),
                 CASE(a_frozen_container_can_be_killed),
+                CASE(however_deep_a_process_is_it_is_listed_and_killed),
+                CASE(what_sigkill_was_sent_to_is_let_go),
                 CASE(sub_cgroups_are_removed_first),
                 CASE(a_cgroup_in_use_is_not_removed_and_the_wait_is_bounded),
                 CASE(directories_of_others_are_left_alone),

@@ -274,6 +274,16 @@ static void zeros_of_an_update_change_nothing(void **state)
         assert_true(r->has_pids && r->pids_limit == -1);
 }
 
+static void a_swappiness_of_minus_one_is_none(void **state)
+{
+        static const char text[] = "{\"memory\":{\"swappiness\":18446744073709551615}}";
+        struct oci_resources *r = NULL;
+        struct error err = ERROR_INIT;
+
+        assert_int_equal(oci_resources_parse(text, sizeof(text) - 1, arena, &r, &err), 0);
+        assert_false(r->memory.has_swappiness);
+}
+
 static void limits_of_block_devices_networks_and_rdma_are_read(void **state)
 {
         static const char text[] =
@@ -387,6 +397,7 @@ int main(void)
                 TEST(an_exec_brings_a_lone_process),
                 TEST(every_capability_has_its_number),
                 TEST(zeros_of_an_update_change_nothing),
+                TEST(a_swappiness_of_minus_one_is_none),
                 TEST(limits_of_block_devices_networks_and_rdma_are_read),
                 TEST(annotations_are_read_without_the_rest),
                 TEST(an_arena_that_is_too_small_is_an_error_at_every_step),
