@@ -24,6 +24,10 @@ struct oom {
 
         uint64_t rest_until_ns; /* no look before, unless something depends on it */
 
+        unsigned long n_unlogged; /* kills */
+        unsigned long n_left_out; /* events, not in the log yet either */
+        uint64_t logged_ns;       /* 0: never */
+
         unsigned long n_free; /* kills that nobody has claimed */
         uint64_t seen_ns;     /* when the last of them was seen */
         enum cgroup_oom_level level;
@@ -32,6 +36,9 @@ struct oom {
 
 /* A process that is killed takes its time to end: much memory, or a device that it waits for. */
 static const uint64_t claim_ns = 10 * NSEC_PER_SEC;
+
+/* Between two lines in the log about kills. */
+#define LOG_PAUSE_NS NSEC_PER_SEC
 
 /* Of the shim's time, looks that the container causes take one part in so many. */
 enum { LOOK_SHARE = 32 };
@@ -43,21 +50,46 @@ static void rest(struct oom *oom)
         oom->watch = cgroup_oom_free(oom->watch);
 }
 
+/* While containerd is away a container that runs out of memory all the time must not push exits out
+ * of the queue. */
+static unsigned long events_room(const struct oom *oom)
+{
+        size_t queued = publisher_n_queued(oom->container->server->publisher);
+        size_t room = queued < LIMIT_OOM_BACKLOG ? LIMIT_OOM_BACKLOG - queued : 0;
+
+        return room < LIMIT_OOM_EVENTS ? room : LIMIT_OOM_EVENTS;
+}
+
+/* What has happened since the last time. */
+static void write_log(struct oom *oom)
+{
+        if (oom->n_unlogged > 0)
+                log_info("out of memory: %lu killed, limit of: %s (%u up)", oom->n_unlogged,
+                         cgroup_oom_level_name(oom->level), oom->n_up);
+        if (oom->n_left_out > 0)
+                log_warning("%lu events of OOM kills are left out", oom->n_left_out);
+        oom->n_unlogged = 0;
+        oom->n_left_out = 0;
+        oom->logged_ns = clock_monotonic_ns();
+}
+
 static void tell(struct oom *oom, const struct cgroup_oom_news *news)
 {
         struct container *c = oom->container;
-        unsigned long n = news->n_kills < LIMIT_OOM_EVENTS ? news->n_kills : LIMIT_OOM_EVENTS;
+        unsigned long n = events_room(oom);
 
-        log_info("out of memory: %lu killed, limit of: %s (%u up)", news->n_kills,
-                 cgroup_oom_level_name(news->level), news->n_up);
-        if (n < news->n_kills)
-                log_warning("%lu events of OOM kills are left out", news->n_kills - n);
+        if (n > news->n_kills)
+                n = news->n_kills;
+        oom->n_unlogged += news->n_kills;
+        oom->n_left_out += news->n_kills - n;
         while (n-- > 0)
                 publisher_publish_take(c->server->publisher, task_event_oom(c->id));
         oom->n_free += news->n_kills;
         oom->seen_ns = clock_monotonic_ns();
         oom->level = news->level;
         oom->n_up = news->n_up;
+        if (oom->logged_ns == 0 || oom->seen_ns - oom->logged_ns > LOG_PAUSE_NS)
+                write_log(oom);
 }
 
 static void look(struct oom *oom, bool last)
@@ -73,9 +105,11 @@ static void look(struct oom *oom, bool last)
         oom->rest_until_ns = now + (now - begin) * LOOK_SHARE;
         if (news.n_kills > 0)
                 tell(oom, &news);
-        if (last || news.is_over)
+        if (last || news.is_over) {
+                write_log(oom);
                 rest(oom);
-        else if (news.look_again_ms > 0)
+        }
+        if (oom->watch && news.look_again_ms > 0)
                 (void)loop_timer_set(oom->timer, news.look_again_ms * NSEC_PER_MSEC);
 }
 

@@ -109,6 +109,10 @@
 /* TaskOOM events at once: with memory.oom.group a container of many processes has as many kills. */
 #define LIMIT_OOM_EVENTS 64
 
+/* Events of any kind that containerd has not taken, beyond which those of OOM kills are left out.
+ */
+#define LIMIT_OOM_BACKLOG 128
+
 /* Seconds for all poststop hooks that have no timeout of their own: nobody waits longer for a
  * Delete, and containerd's patience with one is 10 s. */
 #define LIMIT_POSTSTOP_SECONDS 8

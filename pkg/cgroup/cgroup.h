@@ -109,6 +109,16 @@ int cgroup_update(const struct cgroup *cg, const struct oci_resources *resources
                   struct error *err);
 
 /*
+ * The same for a cgroup that somebody else keeps, too. When limits have been written, but for
+ * device rules, tell() tells him of them: 1, 0 if there is nothing that concerns him, or -1 and an
+ * error, and then they are set back. He has a coarser idea of limits, so they are written once
+ * more.
+ */
+typedef int (*cgroup_told_fn)(void *userdata, struct error *err);
+int cgroup_update_with(const struct cgroup *cg, const struct oci_resources *resources,
+                       cgroup_told_fn tell, void *userdata, struct error *err);
+
+/*
  * On v2: gives the directory and the files in it that the kernel lists as fit for that to a user,
  * so that the container can make cgroups below its own. On v1, where that would not be safe, it
  * does nothing.

@@ -120,17 +120,28 @@ static int resources_write(struct limits *limits, const struct oci_resources *r,
                                            : resources_write_v1(limits, r, err);
 }
 
-int cgroup_update(const struct cgroup *cg, const struct oci_resources *resources, struct error *err)
+int cgroup_update_with(const struct cgroup *cg, const struct oci_resources *resources,
+                       cgroup_told_fn tell, void *userdata, struct error *err)
 {
         struct limits limits = {.cg = cg};
         int r = resources_write(&limits, resources, err);
+        int told = r == 0 && tell ? tell(userdata, err) : 0;
 
+        if (told < 0)
+                r = -1;
+        else if (told > 0)
+                r = resources_write(&limits, resources, err);
         if (r == 0 && resources->has_devices)
                 r = devices_update(cg, resources->devices, resources->n_devices, err);
         if (r < 0)
                 limits_undo(&limits, err);
         limits_free(&limits);
         return r;
+}
+
+int cgroup_update(const struct cgroup *cg, const struct oci_resources *resources, struct error *err)
+{
+        return cgroup_update_with(cg, resources, NULL, NULL, err);
 }
 
 int cgroup_apply(const struct cgroup *cg, const struct oci_resources *resources, struct error *err)

@@ -231,24 +231,32 @@ int scope_start(const struct scope_start *start, struct arena *arena, struct sco
         return 0;
 }
 
-int scope_update(const char *helper, const struct cgroup *cg, const struct oci_resources *r,
-                 struct arena *arena, struct error *err)
+struct update {
+        const char *helper;
+        const struct cgroup *cgroup;
+        const struct oci_resources *resources;
+        struct arena *arena;
+};
+
+static int tell_systemd(void *userdata, struct error *err)
 {
+        const struct update *u = userdata;
         char answer[ANSWER_MAX];
         char *text;
 
-        /* First what can be taken back. */
-        if (cgroup_update(cg, r, err) < 0)
-                return -1;
-        if (!cg->unit)
-                return 0;
-        if (systemd_request_update(cg, r, arena, &text, err) < 0)
+        if (systemd_request_update(u->cgroup, u->resources, u->arena, &text, err) < 0)
                 return -1;
         if (!text)
                 return 0;
-        if (helper_run(helper, text, answer, err) < 0)
-                return -1;
-        return cgroup_update(cg, r, err);
+        return helper_run(u->helper, text, answer, err) < 0 ? -1 : 1;
+}
+
+int scope_update(const char *helper, const struct cgroup *cg, const struct oci_resources *r,
+                 struct arena *arena, struct error *err)
+{
+        struct update update = {.helper = helper, .cgroup = cg, .resources = r, .arena = arena};
+
+        return cgroup_update_with(cg, r, cg->unit ? tell_systemd : NULL, &update, err);
 }
 
 int scope_stop(const char *helper, const struct cgroup *cg, struct arena *arena, struct error *err)

@@ -44,7 +44,7 @@ bool scope_widen(const struct oci_resources *r, struct oci_resources *ret);
 /* Waits for its end. Nothing if there is none (any more). */
 void scope_keeper_end(struct scope_keeper *keeper);
 
-/* Tells systemd of changed limits, and then writes them, since it has a coarser idea of them. */
+/* Writes changed limits and tells systemd of them; what one of the two refuses is set back. */
 int scope_update(const char *helper, const struct cgroup *cg, const struct oci_resources *r,
                  struct arena *arena, struct error *err);
 

@@ -30,8 +30,9 @@ static char *helper_new(struct world *w, const char *answer)
         (void)fprintf(f,
                       "#!/bin/sh\nPATH=/usr/bin:/bin\nread verb unit\n"
                       "{ echo \"$verb $unit\"; cat; } >>%s/requests\n"
+                      "[ ! -e %s/refuse ] || { echo error refused; exit 1; }\n"
                       "[ \"$verb\" = start ] || { echo ok; exit; }\n%s\n",
-                      w->box.dir, answer);
+                      w->box.dir, w->box.dir, answer);
         assert_int_equal(fclose(f), 0);
         assert_int_equal(chmod(path, 0755), 0);
         engine_set_systemd_helper(w->engine, path);
@@ -193,6 +194,41 @@ static void an_update_goes_to_systemd_too(void **state)
         world_delete(w);
 }
 
+/* Of either version; on the heap. */
+static char *pids_max(const struct world *w)
+{
+        _cleanup_free_ char *v1 = str_printf("/sys/fs/cgroup/pids%s/pids.max", w->scope);
+        _cleanup_free_ char *v2 = str_printf("/sys/fs/cgroup%s/pids.max", w->scope);
+        char *text = NULL;
+
+        if (file_read(AT_FDCWD, v1, 64, &text, NULL) < 0)
+                assert_int_equal(file_read(AT_FDCWD, v2, 64, &text, NULL), 0);
+        return text;
+}
+
+static void limits_that_systemd_refuses_are_set_back(void **state)
+{
+        struct world *w = *state;
+        _cleanup_free_ char *helper = helper_ok(w);
+        _cleanup_free_ char *refuse = str_printf("%s/refuse", w->box.dir);
+        _cleanup_free_ char *before = NULL;
+        _cleanup_free_ char *after = NULL;
+        struct error err = ERROR_INIT;
+        int fd;
+
+        world_create(w, NULL);
+        before = pids_max(w);
+        fd = open(refuse, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+        assert_true(fd >= 0);
+        assert_int_equal(close(fd), 0);
+        world_update(w, "{\"pids\":{\"limit\":9}}", &err);
+        assert_string_equal(err.msg, "systemd: refused");
+        after = pids_max(w);
+        assert_string_equal(after, before);
+        assert_int_equal(unlink(refuse), 0);
+        world_delete(w);
+}
+
 int main(void)
 {
 #define CASE(fn) cmocka_unit_test_setup_teardown(fn, world_set_up, world_tear_down)
@@ -207,6 +243,7 @@ int main(void)
                 CASE(a_failure_later_stops_the_unit),
                 CASE(without_the_helper_the_error_says_what_is_missing),
                 CASE(an_update_goes_to_systemd_too),
+                CASE(limits_that_systemd_refuses_are_set_back),
         };
 
         if (!world_possible())

@@ -497,6 +497,31 @@ static void more_oom_kills_than_can_be_told_are_told_up_to_a_bound(void **state)
         assert_true(record_of(h, NULL).oom_killed);
 }
 
+static void oom_kills_do_not_push_other_events_out_while_containerd_is_away(void **state)
+{
+        struct harness *h = *state;
+        size_t n = 0;
+
+        fake_cgroup(&h->fake, h->dir);
+        harness_run(h);
+        harness_exec(h, "e1");
+        harness_await_events(h, 4);
+        events_server_go(&h->events);
+        for (unsigned i = 1; i <= 6; i++) {
+                fake_oom(&h->fake, i, i * LIMIT_OOM_EVENTS);
+                assert_int_equal(rpc_kill_do(h, "e1", SIGKILL, false).code, 0); /* looks, first */
+        }
+        fake_exit(h->fake.exec, CLD_KILLED, SIGKILL);
+        fake_exit(h->fake.init, CLD_EXITED, 0);
+        assert_int_equal(rpc_do(h, "Wait", NULL).exit_status, 0);
+        events_server_come(&h->events);
+        harness_await_events(h, 4 + LIMIT_OOM_BACKLOG + 2);
+        for (size_t i = 0; i < h->events.n; i++)
+                n += strcmp(h->events.events[i].topic, "/tasks/oom") == 0;
+        assert_int_equal(n, LIMIT_OOM_BACKLOG);
+        assert_string_equal(h->events.events[h->events.n - 1].topic, "/tasks/exit");
+}
+
 static void a_cgroup_that_is_gone_ends_the_watch_in_silence(void **state)
 {
         struct harness *h = *state;
@@ -579,6 +604,7 @@ int main(void)
                 TEST(an_oom_kill_needs_the_signal_and_the_counter),
                 TEST(every_oom_kill_is_an_event_while_the_container_lives_on),
                 TEST(more_oom_kills_than_can_be_told_are_told_up_to_a_bound),
+                TEST(oom_kills_do_not_push_other_events_out_while_containerd_is_away),
                 TEST(a_cgroup_that_is_gone_ends_the_watch_in_silence),
                 TEST(a_bundle_that_is_gone_costs_the_record_only),
                 TEST(twenty_execs_at_once_lose_no_exit),
