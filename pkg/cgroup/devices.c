@@ -98,6 +98,8 @@ static int devices_set(const struct cgroup *cg, bool is_update, const struct oci
 
         if (devices_rules(user, n_user, &rules, &n, err) < 0)
                 return -1;
+        if (v1 && devices_v1_check(rules, n, err) < 0)
+                return -1;
         if (v1)
                 return is_update ? devices_v1_update(v1, rules, n, err)
                                  : devices_v1_write(v1, rules, n, err);

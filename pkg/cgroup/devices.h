@@ -30,6 +30,9 @@ void device_rule_format(const struct oci_device_rule *rule, char type,
                         char text[DEVICE_RULE_TEXT_MAX]);
 bool device_rule_is_everything(const struct oci_device_rule *rule);
 
+/* True if `whole` speaks of all devices that `part` does. */
+bool device_rule_covers(const struct oci_device_rule *whole, const struct oci_device_rule *part);
+
 /*
  * The same rules as a program of BPF_PROG_TYPE_CGROUP_DEVICE, which returns 1 to allow. Pure. insns
  * has room for DEVICE_BPF_INSNS_MAX(n) instructions.
@@ -41,6 +44,10 @@ size_t devices_bpf_generate(const struct oci_device_rule *rules, size_t n, struc
  * earlier call has attached. */
 int devices_bpf_attach(const char *path, const struct oci_device_rule *rules, size_t n,
                        struct error *err);
+
+/* Refuses what v1 cannot express: a rule about a part of what the opposite was said of before.
+ * rules as devices_rules() makes them. Pure. */
+int devices_v1_check(const struct oci_device_rule *rules, size_t n, struct error *err);
 
 /* The same on v1, from nothing, and for a container that runs. */
 int devices_v1_write(const struct cgroup_dir *dir, const struct oci_device_rule *rules, size_t n,

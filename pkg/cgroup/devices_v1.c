@@ -73,6 +73,31 @@ static int v1_open(const struct cgroup_dir *dir, const char *file, struct error 
         return fd < 0 ? error_errno(err, errno, "open '%s'", path) : fd;
 }
 
+/* The kernel takes back what it finds by the same numbers, so what a wider rule denies is denied
+ * item by item. */
+static int v1_write_rule_at(int fd, const struct oci_device_rule *rules, size_t i,
+                            char text[DEVICE_RULE_TEXT_MAX])
+{
+        const struct oci_device_rule *rule = &rules[i];
+        int r = v1_write_rule(fd, rule, text);
+
+        if (rule->allow || device_rule_is_everything(rule))
+                return r;
+        for (size_t k = 0; r == 0 && k < i; k++) {
+                struct oci_device_rule item = rules[k];
+
+                if (item.type == 'a')
+                        item.type = rule->type;
+                if (!item.allow || !device_rule_covers(rule, &item))
+                        continue;
+                item.read = rule->read;
+                item.write = rule->write;
+                item.mknod = rule->mknod;
+                r = v1_write_rule(fd, &item, text);
+        }
+        return r;
+}
+
 int devices_v1_write(const struct cgroup_dir *dir, const struct oci_device_rule *rules, size_t n,
                      struct error *err)
 {
@@ -84,7 +109,7 @@ int devices_v1_write(const struct cgroup_dir *dir, const struct oci_device_rule 
                 return -1;
         for (size_t i = 0; i < n; i++) {
                 char text[DEVICE_RULE_TEXT_MAX];
-                int r = v1_write_rule(rules[i].allow ? allow : deny, &rules[i], text);
+                int r = v1_write_rule_at(rules[i].allow ? allow : deny, rules, i, text);
 
                 /* A cgroup above that allows less keeps us from giving more: not asked for. */
                 if (r == 0 || (r == -EPERM && i >= n_fixed))
@@ -144,13 +169,15 @@ static int set_add(struct device_set *set, const struct oci_device_rule *rule, c
 
 static void set_take(struct device_set *set, const struct oci_device_rule *rule, char type)
 {
-        struct oci_device_rule *item = set_find(set, rule, type);
+        for (size_t i = 0; i < set->n; i++) {
+                struct oci_device_rule *item = &set->items[i];
 
-        if (!item)
-                return;
-        item->read &= !rule->read;
-        item->write &= !rule->write;
-        item->mknod &= !rule->mknod;
+                if (item->type != type || !device_rule_covers(rule, item))
+                        continue;
+                item->read &= !rule->read;
+                item->write &= !rule->write;
+                item->mknod &= !rule->mknod;
+        }
 }
 
 int device_set_from_rules(const struct oci_device_rule *rules, size_t n, struct device_set *set)

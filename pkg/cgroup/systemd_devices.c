@@ -34,20 +34,12 @@ static void allow(struct allowed *a, const struct oci_device_rule *rule)
         item->mknod = item->mknod || rule->mknod;
 }
 
-/* True if the rule speaks of all that the item does. */
-static bool covers(const struct oci_device_rule *rule, const struct oci_device_rule *item)
-{
-        return (rule->type == 'a' || rule->type == item->type) &&
-               (rule->major < 0 || rule->major == item->major) &&
-               (rule->minor < 0 || rule->minor == item->minor);
-}
-
 static void deny(struct allowed *a, const struct oci_device_rule *rule)
 {
         for (size_t i = 0; i < a->n; i++) {
                 struct oci_device_rule *item = &a->items[i];
 
-                if (!covers(rule, item))
+                if (!device_rule_covers(rule, item))
                         continue;
                 item->read = item->read && !rule->read;
                 item->write = item->write && !rule->write;

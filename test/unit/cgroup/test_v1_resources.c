@@ -271,6 +271,30 @@ static void rules_for_both_types_with_less_than_everything_are_two(void **state)
         assert_null(strstr(list, "a *:*"));
 }
 
+static void what_is_denied_later_cannot_be_used(void **state)
+{
+        struct harness *h = *state;
+        struct oci_device_rule rules[] = {
+                {.allow = true, .type = 'c', .major = 10, .minor = 229, .read = true},
+                {.type = 'c', .major = 10, .minor = -1, .read = true},
+                {.allow = true, .type = 'c', .major = 11, .minor = -1, .read = true},
+                {.type = 'c', .major = 11, .minor = 1, .read = true}};
+        struct oci_resources r = {.has_devices = true, .devices = rules, .n_devices = 3};
+        _cleanup_free_ char *list = NULL;
+        _cleanup_free_ char *after = NULL;
+        struct error err;
+
+        assert_ok(cgroup_apply(&h->cg, &r, &err), err);
+        list = harness_read(&h->cg, "devices", "devices.list");
+        assert_non_null(strstr(list, "c 11:* r"));
+        assert_null(strstr(list, "229"));
+        r.n_devices = 4;
+        assert_error(cgroup_update(&h->cg, &r, &err), err, "cannot deny 'c 11:1 r' within");
+        assert_error(cgroup_apply(&h->cg, &r, &err), err, "cannot deny 'c 11:1 r' within");
+        after = harness_read(&h->cg, "devices", "devices.list");
+        assert_string_equal(after, list);
+}
+
 static void a_limit_below_the_usage_can_be_refused(void **state)
 {
         struct harness *h = *state;
@@ -498,6 +522,7 @@ int main(void)
                 CASE(device_rules_are_written_in_order),
                 CASE(a_privileged_container_may_use_everything),
                 CASE(rules_for_both_types_with_less_than_everything_are_two),
+                CASE(what_is_denied_later_cannot_be_used),
                 CASE(a_limit_below_the_usage_can_be_refused),
                 CASE(an_update_of_device_rules_leaves_no_moment_without_devices),
                 CASE(an_update_replaces_the_device_rules_as_a_whole),
