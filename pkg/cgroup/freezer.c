@@ -146,6 +146,11 @@ static int freeze_or_thaw(const struct cgroup *cg, bool frozen, int timeout_ms, 
                 return explain_timeout(cg, dir, timeout_ms, err);
         if (r == -ETIMEDOUT && timeout_ms == 0)
                 return 0;
+        if (r == -ETIMEDOUT)
+                return error_set(err, STATUS_DEADLINE_EXCEEDED,
+                                 "thaw cgroup '%s': not done within %d ms; is a cgroup above it "
+                                 "frozen?",
+                                 dir->path, timeout_ms);
         if (r < 0)
                 return error_errno(err, -r, "%s cgroup '%s'", frozen ? "freeze" : "thaw",
                                    dir->path);

@@ -306,6 +306,22 @@ static void what_sigkill_was_sent_to_is_let_go(void **state)
         assert_int_equal(harness_wait(h, pid), 1000 + SIGKILL);
 }
 
+static void a_thaw_that_a_cgroup_above_prevents_says_so(void **state)
+{
+        struct harness *h = *state;
+        char *parent = arena_strdup(h->arena, harness_dir(&h->cg, "freezer"));
+        char *file;
+        struct error err;
+
+        *strrchr(parent, '/') = '\0';
+        file = arena_printf(h->arena, "%s/freezer.state", parent);
+        assert_int_equal(file_write(AT_FDCWD, file, "FROZEN"), 0);
+        assert_error(cgroup_thaw(&h->cg, 20, &err), err, "is a cgroup above it frozen?");
+        assert_int_equal(err.code, STATUS_DEADLINE_EXCEEDED);
+        assert_int_equal(file_write(AT_FDCWD, file, "THAWED"), 0);
+        assert_ok(cgroup_thaw(&h->cg, HARNESS_TIMEOUT_MS, &err), err);
+}
+
 static void sub_cgroups_are_removed_first(void **state)
 {
         struct harness *h = *state;
@@ -366,6 +382,7 @@ int main(void)
                 CASE(a_frozen_container_can_be_killed),
                 CASE(however_deep_a_process_is_it_is_listed_and_killed),
                 CASE(what_sigkill_was_sent_to_is_let_go),
+                CASE(a_thaw_that_a_cgroup_above_prevents_says_so),
                 CASE(sub_cgroups_are_removed_first),
                 CASE(a_cgroup_in_use_is_not_removed_and_the_wait_is_bounded),
                 CASE(directories_of_others_are_left_alone),
