@@ -109,7 +109,8 @@ bool log_time_parse(const char *text, size_t len, uint64_t *ret_ns)
             !take_digits(&t, 2, 0, 60, &second) || !take_fraction(&t, &fraction) ||
             !take_zone(&t, &zone) || t.n > 0)
                 return false;
-        seconds = days_until(year, month, day) * 86400 + hour * 3600 + minute * 60 + second - zone;
+        seconds = days_until(year, month, day) * 86400 + (int64_t)hour * 3600 +
+                  (int64_t)minute * 60 + second - zone;
         if (seconds < 0)
                 return false;
         *ret_ns = (uint64_t)seconds * NSEC_PER_SEC + fraction;

@@ -54,6 +54,18 @@ static int file_reopen(struct log_file *file)
         return 0;
 }
 
+/* A writer before us was killed in the middle of a line: what we write does not go on with it. */
+static void end_torn_line(struct log_file *file)
+{
+        _cleanup_close_ int fd = open(file->config->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+        char last = '\n';
+
+        if (file->config->format != LOG_FORMAT_RAW && file->size > 0 && fd >= 0 &&
+            pread(fd, &last, 1, (off_t)file->size - 1) == 1 && last != '\n' &&
+            write(file->fd, "\n", 1) == 1)
+                file->size++;
+}
+
 int log_file_open(struct log_file *file, const struct log_config *config,
                   struct log_counters *counters)
 {
@@ -61,7 +73,11 @@ int log_file_open(struct log_file *file, const struct log_config *config,
 
         *file = (struct log_file){.config = config, .counters = counters, .fd = -1};
         r = make_folders(config->path);
-        return r < 0 ? r : file_reopen(file);
+        if (r == 0)
+                r = file_reopen(file);
+        if (r == 0)
+                end_torn_line(file);
+        return r;
 }
 
 void log_file_close(struct log_file *file)

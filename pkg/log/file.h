@@ -22,8 +22,8 @@ struct log_file {
         ino_t ino;
 };
 
-/* Opens it for appending, made with 0640 if it is missing; its folders with 0755. 0 or a negative
- * errno. */
+/* Opens it for appending, made with 0640 if it is missing; its folders with 0755. A line without an
+ * end is ended, but for raw. 0 or a negative errno. */
 int log_file_open(struct log_file *file, const struct log_config *config,
                   struct log_counters *counters);
 void log_file_close(struct log_file *file);

@@ -105,7 +105,7 @@ static int collect(struct log_read_files *files)
         bool found = false;
 
         for (uint64_t i = 0; i < files->config->max_files && !found; i++) {
-                struct log_read_file file;
+                struct log_read_file file = {.fd = -1};
                 int r = open_file(files->config, i, &file);
 
                 if (r == -ENOENT || (r < 0 && i > 0 && r != -EMFILE && r != -ENOMEM))

@@ -75,7 +75,7 @@ static int end_of_last_line(const struct log_read_file *file, uint64_t end, char
 int log_find_end(const struct log_read_files *files, char *line_room, struct log_place *ret)
 {
         const struct log_read_file *last = &files->list[files->n - 1];
-        uint64_t end;
+        uint64_t end = 0;
         int r = end_of(last, &end);
 
         if (r < 0)
@@ -210,7 +210,7 @@ int log_find_since(const struct log_read_files *files, const struct log_query *q
         uint64_t since =
                 query->since_ns > LOG_READ_DISORDER_NS ? query->since_ns - LOG_READ_DISORDER_NS : 0;
         uint64_t low = 0;
-        uint64_t high;
+        uint64_t high = 0;
         size_t i = 0;
         int r;
 

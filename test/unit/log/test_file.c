@@ -235,6 +235,28 @@ static void a_rotation_that_fails_costs_no_line(void **state)
         assert_true(atomic_load(&f->counters->write_errors) > 0);
 }
 
+static void a_torn_line_is_ended_when_the_file_is_opened_again(void **state)
+{
+        struct fixture *f = *state;
+        char text[16] = "";
+        int fd;
+
+        assert_int_equal(log_file_write(&f->file, "torn", 4, &never), 0);
+        for (int i = 0; i < 2; i++) {
+                log_file_close(&f->file);
+                assert_int_equal(log_file_open(&f->file, &f->config, f->counters), 0);
+                assert_int_equal(f->file.size, 5);
+        }
+        f->config.format = LOG_FORMAT_RAW;
+        assert_int_equal(log_file_write(&f->file, "raw", 3, &never), 0);
+        log_file_close(&f->file);
+        assert_int_equal(log_file_open(&f->file, &f->config, f->counters), 0);
+        fd = open(f->path, O_RDONLY | O_CLOEXEC);
+        assert_int_equal(read(fd, text, sizeof(text)), 8);
+        fd_close(fd);
+        assert_string_equal(text, "torn\nraw");
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -249,6 +271,7 @@ int main(void)
                 T(a_full_disk_is_told_when_nobody_waits_for_it),
                 T(a_full_disk_is_waited_for_and_nothing_is_lost_or_doubled),
                 T(a_rotation_that_fails_costs_no_line),
+                T(a_torn_line_is_ended_when_the_file_is_opened_again),
         };
 #undef T
         struct sigaction action = {.sa_handler = SIG_IGN};
