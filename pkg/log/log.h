@@ -91,6 +91,7 @@ int log_writer_run(struct log_writer *writer);
  */
 struct log_query {
         bool follow;
+        bool has_ended;    /* it is not written any more; else the hold tells when that comes */
         int64_t tail;      /* from the last so many lines of those asked for; 0: all; -1: none */
         uint64_t since_ns; /* CLOCK_REALTIME, of entries at that time and later; 0: all */
         uint64_t until_ns; /* before that time; 0: all */

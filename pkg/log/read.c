@@ -342,7 +342,7 @@ static bool hold_is_over(const struct reader *r)
 {
         struct pollfd p = {.fd = r->hold, .events = POLLIN};
 
-        return r->hold < 0 || (poll(&p, 1, 0) == 1 && p.revents);
+        return r->query->has_ended || r->hold < 0 || (poll(&p, 1, 0) == 1 && p.revents);
 }
 
 /* Milliseconds until nothing can come any more that is older than `until`; -1: never. */

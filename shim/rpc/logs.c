@@ -262,6 +262,7 @@ static int logs_start(struct logs *logs, struct process *p, const Belay__V1__Log
                 .err = request->stderr,
         };
 
+        query.has_ended = log && io_stdio_is_drained(p->stdio);
         if (!log || set_time("since", request->since, &query.since_ns, err) < 0 ||
             set_time("until", request->until, &query.until_ns, err) < 0 ||
             log_query_check(&query, log->format, err) < 0)
@@ -269,7 +270,7 @@ static int logs_start(struct logs *logs, struct process *p, const Belay__V1__Log
         logs->pid = log_reader_start(log, &query, &logs->fd, &logs->hold, err);
         if (logs->pid < 0)
                 return -1;
-        if (io_stdio_is_drained(p->stdio))
+        if (query.has_ended)
                 logs->hold = fd_close(logs->hold);
         else
                 list_append(&p->logs, &logs->node);

@@ -108,10 +108,9 @@ static void start(struct fixture *f, bool has_ended)
 {
         struct error err = ERROR_INIT;
 
+        f->query.has_ended = has_ended;
         f->pid = log_reader_start(&f->config, &f->query, &f->fd, &f->hold, &err);
         assert_true(f->pid > 0);
-        if (has_ended)
-                f->hold = fd_close(f->hold);
 }
 
 /* One more frame. */
