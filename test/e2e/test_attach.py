@@ -2,6 +2,7 @@
 """Attach of belay.v1: looking at a process's output, and typing, while it runs."""
 import hashlib
 import os
+import re
 import signal
 
 import pytest
@@ -273,7 +274,7 @@ def test_a_shim_that_is_told_to_end_says_so(lab):
 
 def test_hundreds_of_attachments_leave_nothing(lab):
     c = run(lab, "cat", stdin="attach:///")
-    before = None
+    before = memory = None
     for i in range(300):
         client = connect(c.shim) if i % 10 == 0 else c.shim.client
         a = Attach(c, client=client, stdin=i % 2 == 0, replay_bytes=4096).until_started()
@@ -283,13 +284,19 @@ def test_hundreds_of_attachments_leave_nothing(lab):
             a.detach()
         if i == 20:
             host.wait_for(lambda: settled(c), "connections closed")
-            before = c.shim.fds()
+            before, memory = c.shim.fds(), resident_kib(c.shim.pid)
     host.wait_for(lambda: len(c.shim.fds()) == len(before), "fds back at the baseline")
+    assert resident_kib(c.shim.pid) < memory + 512
     a = Attach(c, stdin=True)
     a.write(b"still\n")
     a.until_output(b"still\n")
     a.close_stdin()
     a.finish()
+
+
+def resident_kib(pid):
+    status = host.read(f"/proc/{pid}/status").decode()
+    return int(re.search(r"VmRSS:\s+(\d+) kB", status).group(1))
 
 
 def settled(c):
