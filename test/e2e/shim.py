@@ -177,18 +177,18 @@ class Exec(Process):
         super().__init__(container, exec_id)
         self.spec = process_object(args, **changes)
 
-    def add(self, **fields):
+    def add(self, metadata=(), **fields):
         """The Exec call: registers it, starts nothing."""
         import json
         spec = {**self.spec, "env": [*self.spec.get("env", []), self.container.lab.token_variable]}
         request = {"exec_id": self.exec_id, **self._stdio(),
                    "spec": protos.wrap(json.dumps(spec).encode(), SPEC_TYPE), **fields}
-        self.rpc().Exec(**request)
+        self.rpc().with_metadata(metadata).Exec(**request)
         return self
 
-    def run(self):
+    def run(self, metadata=()):
         """All of its life, with its output."""
-        self.pipes("stdout", "stderr").add()
+        self.pipes("stdout", "stderr").add(metadata)
         self.start()
         result = self.finish_output(self.wait().status)
         self.delete()

@@ -225,8 +225,15 @@ class Service:
         self.descriptor = descriptor
         self.timeout = timeout * host.SLOWNESS
         self.defaults = defaults
+        self.metadata = ()
         self.start = _Starter(self)
         self.stream = _Streamer(self)
+
+    def with_metadata(self, pairs):
+        """The same, with (key, value) pairs in every call."""
+        service = Service(self.client, self.descriptor, self.timeout / host.SLOWNESS, **self.defaults)
+        service.metadata = tuple(pairs)
+        return service
 
     def _send(self, method_name, fields, timeout=None):
         method = self.descriptor.methods_by_name[method_name]
@@ -234,7 +241,7 @@ class Service:
         fields = {**{k: v for k, v in self.defaults.items() if k in known}, **fields}
         request = message_class(method.input_type)(**fields)
         raw = self.client.start_raw(self.descriptor.full_name, method_name,
-                                    request.SerializeToString(), timeout)
+                                    request.SerializeToString(), timeout, self.metadata)
         future = concurrent.futures.Future()
 
         def convert(done):
