@@ -86,6 +86,7 @@ struct process {
         struct loop_timer *drain;        /* Delete waits for stdio */
         bool drain_stopping;             /* a logging program has been told to end */
         bool drain_over;                 /* no more of that */
+        bool is_gone;                    /* an exec that was deleted, and is not freed yet */
 };
 
 struct process_request {

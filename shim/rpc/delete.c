@@ -41,7 +41,7 @@ static void advance(struct process *p);
 
 void rpc_delete_drained(struct process *p)
 {
-        if (p->state == PROCESS_DELETING)
+        if (p->state == PROCESS_DELETING && !p->is_gone)
                 advance(p);
 }
 
@@ -103,6 +103,7 @@ static void exec_gone(struct process *p)
 
         end_drain(p);
         shim_record_remove(c->state_fd, p->exec_id);
+        p->is_gone = true;
         list_remove(&p->node);
         c->n_execs--;
         reply(p);

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """belay exec: into a cgroup below the container's, and into a container that is paused."""
+import contextlib
 import os
+import pty
 import subprocess
 
 import pytest
@@ -87,6 +89,47 @@ def test_on_v2_no_controller_is_named(oci, running):
 
 def test_an_empty_name_is_a_wrong_command_line(oci, running):
     assert b"--cgroup" in oci("exec", "--cgroup=", running.id, "true", status=2).stderr
+
+
+@contextlib.contextmanager
+def on_terminal(oci, *args):
+    """belay exec -t, and the master of the terminal that it runs in."""
+    master, slave = pty.openpty()
+    with subprocess.Popen([oci.program, "--root", oci.root, "exec", "-t", *args], stdin=slave, stdout=slave, stderr=slave,
+                          env=oci.env) as process:
+        os.close(slave)
+        yield process, master
+        os.close(master)
+
+
+def run_on_terminal(oci, *args):
+    with on_terminal(oci, *args) as (process, master):
+        seen = b""
+        with contextlib.suppress(OSError):  # EIO when nobody has the other end any more
+            while data := os.read(master, 4096):
+                seen += data
+        return process.wait(10 * host.SLOWNESS), seen
+
+
+def test_execs_with_a_terminal_one_after_the_other(oci, running):
+    for _ in range(3):
+        assert run_on_terminal(oci, running.id, "echo", "hello") == (0, b"hello\r\n")
+
+
+def test_an_exec_with_a_terminal_goes_into_a_cgroup_and_into_a_paused_container_too(oci, running, make_below):
+    make_below("below", "memory")
+    status, seen = run_on_terminal(oci, "--cgroup", "below" if host.V2 else "memory:below", running.id, "cat", "/proc/self/cgroup")
+    assert status == 0 and b"/below\r\n" in seen
+    status, seen = run_on_terminal(oci, "--cgroup", "nowhere", running.id, "true")
+    assert status == 125 and b"nowhere" in seen
+    oci("pause", running.id)
+    status, seen = run_on_terminal(oci, running.id, "true")
+    assert status == 125 and b"paused" in seen
+    with on_terminal(oci, "--ignore-paused", running.id, "sh", "-c", "exit 6") as (process, _):
+        procs = host.freezer_file(oci.state(running.id)["pid"]).with_name("cgroup.procs")
+        host.wait_for(lambda: len(procs.read_text().split()) > 1, "it is in the frozen cgroup")
+        oci("resume", running.id)
+        assert process.wait(10 * host.SLOWNESS) == 6
 
 
 def test_an_exec_that_ignores_a_pause_waits_for_its_end(oci, running):
