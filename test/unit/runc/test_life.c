@@ -269,7 +269,8 @@ static void an_execs_process_goes_by_a_file_that_is_gone_afterwards(void **state
         struct error err = ERROR_INIT;
 
         write_script(f, "[ \"$(cat exec-e.spec)\" = '{\"terminal\":false,\"x\":1}' ] || exit 1\n"
-                        "(exec true) & echo $! >exec-e.pid");
+                        "(sh -c 'echo $$ >exec-e.pid' &)\n" /* the shell must not reap it */
+                        "until [ -s exec-e.pid ]; do :; done");
         assert_int_equal(runc_exec(f->runc, &exec, on_process, f, &job, &err), 0);
         run_loop(f);
         assert_false(f->failed);
