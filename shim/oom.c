@@ -18,6 +18,8 @@
 
 struct oom {
         struct container *container;
+        struct loop_deferred begin; /* of oom_start() */
+        bool has_begun;
         struct cgroup_oom *watch; /* NULL: at rest */
         struct loop_io *io;
         struct loop_timer *timer;
@@ -45,6 +47,8 @@ enum { LOOK_SHARE = 32 };
 
 static void rest(struct oom *oom)
 {
+        loop_deferred_cancel(&oom->begin);
+        oom->has_begun = true;
         oom->io = loop_io_free(oom->io);
         oom->timer = loop_timer_free(oom->timer);
         oom->watch = cgroup_oom_free(oom->watch);
@@ -158,26 +162,46 @@ static int watch(struct oom *oom, const struct cgroup *cg, struct error *err)
         return 0;
 }
 
-void oom_start(struct container *c)
+static void begin(struct oom *oom)
 {
-        const struct cgroup *cg = c->executor->ops->cgroup(c->impl);
+        struct container *c = oom->container;
         struct error err = ERROR_INIT;
 
-        c->oom = cg ? calloc(1, sizeof(*c->oom)) : NULL;
+        loop_deferred_cancel(&oom->begin);
+        oom->has_begun = true;
+        if (watch(oom, c->executor->ops->cgroup(c->impl), &err) < 0) {
+                log_write(err.code == STATUS_NOT_FOUND ? LOG_DEBUG : LOG_WARNING, NULL,
+                          "OOM kills are not seen: %s", err.msg);
+                c->oom = oom_free(oom);
+                return;
+        }
+        look(oom, false);
+}
+
+static void on_begin(struct loop_deferred *deferred)
+{
+        begin(container_of(deferred, struct oom, begin));
+}
+
+void oom_start(struct container *c)
+{
+        c->oom = c->executor->ops->cgroup(c->impl) ? calloc(1, sizeof(*c->oom)) : NULL;
         if (!c->oom)
                 return;
         c->oom->container = c;
-        if (watch(c->oom, cg, &err) < 0) {
-                log_write(err.code == STATUS_NOT_FOUND ? LOG_DEBUG : LOG_WARNING, NULL,
-                          "OOM kills are not seen: %s", err.msg);
-                c->oom = oom_free(c->oom);
-                return;
-        }
-        look(c->oom, false);
+        loop_deferred_init(&c->oom->begin, on_begin);
+        loop_defer(c->server->loop, &c->oom->begin);
+}
+
+void oom_start_now(struct container *c)
+{
+        if (c->oom && !c->oom->has_begun)
+                begin(c->oom);
 }
 
 void oom_stop(struct container *c)
 {
+        oom_start_now(c);
         if (c->oom)
                 look(c->oom, true);
 }

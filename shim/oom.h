@@ -16,6 +16,10 @@ struct process_exit;
  * there will be no OOM kills. */
 void oom_start(struct container *container);
 
+/* What oom_start() leaves for the end of the round, so that the answer to Create does not wait for
+ * it; a Start that does not wait for that answer either comes before. */
+void oom_start_now(struct container *container);
+
 /* Counts once more, and is at rest from then on. */
 void oom_stop(struct container *container);
 struct oom *oom_free(struct oom *oom);

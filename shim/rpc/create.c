@@ -89,10 +89,10 @@ static void create_succeeded(struct container *c)
         log_info("container created, pid %d", (int)c->init->pid);
         publisher_publish_take(server->publisher,
                                task_event_create(c->create_request, c->init->pid));
-        oom_start(c);
         c->create_request = NULL;
         response.pid = (uint32_t)c->init->pid;
         ttrpc_call_reply(TAKE_PTR(c->create), &response.base);
+        oom_start(c);
         exits_watch(c->init);
         lifetime_touch(server);
         server_advance_stop(server);

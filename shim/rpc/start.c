@@ -12,6 +12,7 @@
 #include "shim/container.h"
 #include "shim/exec_stream.h"
 #include "shim/exits.h"
+#include "shim/oom.h"
 #include "shim/pending.h"
 #include "shim/rpc/rpc.h"
 #include "shim/server_impl.h"
@@ -83,6 +84,7 @@ static void start_init(struct process *p)
         struct container *c = p->container;
         struct error err = ERROR_INIT;
 
+        oom_start_now(c);
         container_job_begin(c);
         if (c->executor->ops->start(c->impl, on_init_started, p, &p->start_job, &err) < 0)
                 on_init_started(&err, p);
