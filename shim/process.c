@@ -263,6 +263,8 @@ void process_write_record(const struct process *p)
                 .oom_up = p->exit.oom_up,
                 .reason = p->exit.reason,
                 .exited_at = p->exit.at,
+                .drain_known = p->drain_waited,
+                .drained = !p->stdio || io_stdio_status(p->stdio).is_complete,
         };
         struct error err = ERROR_INIT;
 

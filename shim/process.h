@@ -87,6 +87,7 @@ struct process {
         bool drain_stopping;             /* a logging program has been told to end */
         bool drain_over;                 /* no more of that */
         bool is_gone;                    /* an exec that was deleted, and is not freed yet */
+        bool drain_waited;               /* Delete has: the record says with what success */
 };
 
 struct process_request {

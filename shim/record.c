@@ -123,6 +123,8 @@ int shim_record_write(int bundle_fd, const struct shim_record *record, struct er
                 }
                 text_add_string(&t, "reason", record_reason_name(record->reason));
                 text_add_time(&t, "exited_at", &record->exited_at);
+                if (record->drain_known)
+                        text_add(&t, ",\"drained\":%s", record->drained ? "true" : "false");
         }
         text_add(&t, "}\n");
         r = file_write_atomic(bundle_fd, name, t.bytes, t.len, 0600);

@@ -2,7 +2,8 @@
  *
  * The record of a process on disk: what must be known of it when the shim is gone. One small flat
  * JSON object per process in the bundle, `init.json` or `exec-<exec id>.json`, replaced by rename.
- * It is written when the process is there and again when it has ended, before anyone is told.
+ * It is written when the process is there and again when it has ended, before anyone is told; that
+ * of an init once more when Delete has waited for its output.
  *
  * The reader accepts exactly what the writer writes, in any order of keys, and refuses all else:
  * a bundle is not a place to be generous in.
@@ -46,6 +47,9 @@ struct shim_record {
         unsigned oom_up;                 /* an ancestor's: how many levels up; else 0 */
         enum record_reason reason;
         struct timespec exited_at; /* CLOCK_REALTIME */
+
+        bool drain_known; /* a Delete has waited for the output */
+        bool drained;     /* if so: all of it has reached its place */
 };
 
 /* "exited", "signal", "oom_killed", "runtime_error". */

@@ -142,6 +142,7 @@ enum field {
         FIELD_EXITED_NSEC,
         FIELD_OOM_LEVEL, /* these two only with oom_killed */
         FIELD_OOM_UP,
+        FIELD_DRAINED, /* only when exited, and Delete has waited */
         _FIELD_MAX
 };
 
@@ -168,6 +169,7 @@ static const struct {
         [FIELD_EXITED_NSEC] = {"exited_at_nsec", VALUE_NUMBER, 0, NSEC_PER_SEC - 1},
         [FIELD_OOM_LEVEL] = {"oom_level", VALUE_STRING},
         [FIELD_OOM_UP] = {"oom_up", VALUE_NUMBER, 0, LIMIT_OOM_LEVELS},
+        [FIELD_DRAINED] = {"drained", VALUE_BOOL},
 };
 
 static bool reason_parse(const char *name, enum record_reason *ret)
@@ -244,6 +246,10 @@ static bool field_store(enum field field, const struct value *v, struct shim_rec
         case FIELD_OOM_UP:
                 rec->oom_up = (unsigned)v->number;
                 return true;
+        case FIELD_DRAINED:
+                rec->drain_known = true;
+                rec->drained = v->boolean;
+                return true;
         case _FIELD_MAX:
                 break;
         }
@@ -276,7 +282,7 @@ bool shim_record_parse(const char *text, size_t len, struct shim_record *ret)
 {
         const unsigned when_running = (1u << (FIELD_EXITED + 1)) - 1;
         const unsigned when_exited = (1u << FIELD_OOM_LEVEL) - 1;
-        const unsigned when_oom_killed = (1u << _FIELD_MAX) - 1;
+        const unsigned when_oom_killed = (1u << FIELD_DRAINED) - 1;
         struct reader r = {.p = text, .end = text + len};
         unsigned seen = 0;
 
@@ -294,5 +300,6 @@ bool shim_record_parse(const char *text, size_t len, struct shim_record *ret)
         seen |= 1u << FIELD_PAUSED;
         if (!ret->exited)
                 return seen == when_running;
+        seen &= ~(1u << FIELD_DRAINED);
         return seen == (ret->oom_killed ? when_oom_killed : when_exited);
 }

@@ -37,8 +37,11 @@ static int make_folders(const char *path)
 static int file_reopen(struct log_file *file)
 {
         struct stat st;
-        int fd = open(file->config->path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW,
-                      0640);
+        /* O_NONBLOCK: a FIFO of that name is refused, and not waited for. */
+        int fd =
+                open(file->config->path,
+                     O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY,
+                     0640);
 
         if (fd < 0)
                 return -errno;

@@ -127,6 +127,7 @@ static int start_flusher(struct run *run)
 
 /* ---- What the formatter emits ---- */
 
+/* As soon as there is room for it, so that the reader sees where something is missing. */
 static void mark_dropped(struct run *run)
 {
         struct timespec now = clock_realtime();
@@ -135,6 +136,8 @@ static void mark_dropped(struct run *run)
         struct clock_date d = clock_date_utc(now.tv_sec);
         int n;
 
+        if (run->dropped == 0 || run->writer->config.format == LOG_FORMAT_RAW)
+                return;
         (void)snprintf(date, sizeof(date), "%04d-%02d-%02dT%02d:%02d:%02d.%09ldZ", d.year % 10000,
                        d.month % 100, d.day % 100, d.hour % 100, d.minute % 100, d.second % 100,
                        now.tv_nsec);
@@ -176,8 +179,7 @@ static void emit_to_queue(struct run *run, const char *entries, size_t len, size
 {
         int r = log_queue_flush(&run->queue);
 
-        if (run->dropped > 0 && run->writer->config.format != LOG_FORMAT_RAW)
-                mark_dropped(run);
+        mark_dropped(run);
         if (!log_queue_put(&run->queue, entries, len) &&
             (run->writer->config.policy == LOG_POLICY_DROP ||
              wait_for_room(run, entries, len) < 0)) {
@@ -263,8 +265,10 @@ static bool collect(struct run *run)
                 if (p[i].revents && !take_input(run, i))
                         run->input[i] = fd_close(run->input[i]);
         }
-        if (n > 0 && p[2].revents)
+        if (n > 0 && p[2].revents) {
                 run->failure = log_queue_flush(&run->queue);
+                mark_dropped(run);
+        }
         return true;
 }
 
@@ -277,6 +281,9 @@ static void end_flusher(struct run *run)
         /* It goes on as long as the disk takes what it writes. */
         if (told_to_end)
                 (void)kill(run->flusher, SIGTERM);
+        if (run->failure == 0)
+                run->failure = log_queue_flush(&run->queue);
+        mark_dropped(run);
         if (run->failure == 0)
                 run->failure = log_queue_flush(&run->queue);
         fd_close(run->queue.fd);

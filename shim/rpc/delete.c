@@ -172,6 +172,8 @@ static void advance_init(struct process *p)
         if (!p->exit.told || c->n_jobs > 0 || !is_drained(p))
                 return;
         end_drain(p);
+        p->drain_waited = true;
+        process_write_record(p);
         c->n_jobs++;
         c->stats = cgroup_stats_reader_free(c->stats);
         if (c->executor->ops->remove(c->impl, on_removed, c, &err) < 0)

@@ -257,12 +257,31 @@ static void a_torn_line_is_ended_when_the_file_is_opened_again(void **state)
         assert_string_equal(text, "torn\nraw");
 }
 
+/* It was opened for writing, and with nobody to read that waits for ever. */
+static void a_fifo_in_its_place_is_refused_at_once(void **state)
+{
+        struct fixture *f = *state;
+        int reader;
+
+        log_file_close(&f->file);
+        assert_int_equal(unlink(f->path), 0);
+        assert_int_equal(mkfifo(f->path, 0600), 0);
+        alarm(10);
+        assert_int_equal(log_file_open(&f->file, &f->config, f->counters), -ENXIO);
+        alarm(0);
+        reader = open(f->path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+        assert_true(reader >= 0);
+        assert_int_equal(log_file_open(&f->file, &f->config, f->counters), -EINVAL);
+        fd_close(reader);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
         const struct CMUnitTest tests[] = {
                 T(it_is_made_with_its_folders_and_appended_to),
                 T(it_is_no_link),
+                T(a_fifo_in_its_place_is_refused_at_once),
                 T(files_are_rotated_between_lines),
                 T(a_line_that_is_too_long_has_a_file_of_its_own),
                 T(a_single_file_begins_anew),

@@ -258,6 +258,27 @@ static void with_drop_the_container_goes_on_and_the_loss_is_counted(void **state
         free(text);
 }
 
+static void a_loss_is_marked_also_when_nothing_follows(void **state)
+{
+        struct fixture *f = *state;
+        size_t len, marked = 0;
+        char *text;
+
+        f->writer.config.policy = LOG_POLICY_DROP;
+        f->writer.config.format = LOG_FORMAT_CRI;
+        f->file_limit = 10000;
+        start(f);
+        (void)fill(f->out, 8000 * 1000);
+        assert_int_equal(kill(-f->pid, SIGUSR1), 0);
+        assert_int_equal(finish(f), 0);
+        text = read_log(f, &len);
+        for (char *at = text; (at = strstr(at, "belay: ")); at++)
+                marked += strtoul(at + strlen("belay: "), NULL, 10);
+        assert_true(marked > 0);
+        assert_int_equal(marked, atomic_load(&f->writer.counters->bytes_dropped));
+        free(text);
+}
+
 static void with_spill_it_goes_on_up_to_the_bound_and_nothing_is_lost(void **state)
 {
         struct fixture *f = *state;
@@ -326,6 +347,7 @@ int main(void)
                 T(a_part_is_written_when_nothing_follows),
                 T(with_block_a_full_disk_makes_the_container_wait),
                 T(with_drop_the_container_goes_on_and_the_loss_is_counted),
+                T(a_loss_is_marked_also_when_nothing_follows),
                 T(with_spill_it_goes_on_up_to_the_bound_and_nothing_is_lost),
                 T(sigterm_ends_it_after_what_was_written_by_then),
                 T(sigterm_ends_it_with_a_full_disk_too),

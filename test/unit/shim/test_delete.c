@@ -13,6 +13,7 @@
 #include "pkg/base/cleanup.h"
 #include "pkg/base/clock.h"
 
+#include "shim/record.h"
 #include "test/unit/shim/harness.h"
 
 enum { STOPPED = 3 };
@@ -221,6 +222,17 @@ static void stuck_open(struct harness *h, struct stuck *s)
         h->terminal = true;
 }
 
+static void expect_drained(const struct harness *h, bool want)
+{
+        _cleanup_close_ int fd = open(h->dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        struct shim_record record = {.pid = 0};
+
+        assert_int_equal(shim_record_read(fd, NULL, &record, NULL), 0);
+        assert_true(record.exited);
+        assert_true(record.drain_known);
+        assert_int_equal(record.drained, want);
+}
+
 static void delete_waits_for_the_rest_of_a_terminal(void **state)
 {
         struct harness *h = *state;
@@ -248,6 +260,7 @@ static void delete_waits_for_the_rest_of_a_terminal(void **state)
         for (ssize_t n; (n = read(s.reader, block, sizeof(block))) > 0;)
                 n_read += (size_t)n;
         assert_int_equal(n_read, s.n_written);
+        expect_drained(h, true);
         fd_close(s.reader);
 }
 
@@ -265,6 +278,7 @@ static void delete_waits_for_a_bounded_time(void **state)
         h->fake.slave = fd_close(h->fake.slave);
         assert_int_equal(rpc_do(h, "Wait", NULL).code, 0);
         assert_int_equal(rpc_do(h, "Delete", NULL).code, 0); /* R54 */
+        expect_drained(h, false);
         fd_close(s.reader);
         harness_free(h);
 }

@@ -153,6 +153,28 @@ static void a_paused_init_says_so_in_its_record(void **state)
         assert_int_equal(shim_record_read(p->fd, a.exec_id, &b, NULL), -1);
 }
 
+static void whether_all_was_drained_is_in_the_record_once_it_is_known(void **state)
+{
+        const struct place *p = *state;
+        struct shim_record a = ended();
+        struct shim_record b = {.pid = 0};
+
+        for (int i = 0; i < 4; i++) {
+                a.drained = i & 1;
+                a.oom_killed = i & 2;
+                a.drain_known = true;
+                assert_int_equal(shim_record_write(p->fd, &a, NULL), 0);
+                assert_int_equal(shim_record_read(p->fd, a.exec_id, &b, NULL), 0);
+                assert_same(&a, &b);
+                assert_true(b.drain_known);
+                assert_int_equal(b.drained, a.drained);
+                a.drain_known = false;
+                assert_int_equal(shim_record_write(p->fd, &a, NULL), 0);
+                assert_int_equal(shim_record_read(p->fd, a.exec_id, &b, NULL), 0);
+                assert_false(b.drain_known);
+        }
+}
+
 static void the_longest_ids_and_numbers_fit(void **state)
 {
         const struct place *p = *state;
@@ -349,6 +371,7 @@ int main(void)
                 TEST(what_is_written_is_read_again),
                 TEST(a_running_process_has_no_exit_in_its_record),
                 TEST(a_paused_init_says_so_in_its_record),
+                TEST(whether_all_was_drained_is_in_the_record_once_it_is_known),
                 TEST(the_longest_ids_and_numbers_fit),
                 TEST(strings_are_escaped_both_ways),
                 TEST(a_missing_record_is_not_found),
