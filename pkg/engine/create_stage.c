@@ -5,12 +5,9 @@
  * that the shim can undo all of it should the stage die. Whatever fails, the stage undoes what it
  * did and reports last.
  */
-#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <sched.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -18,14 +15,15 @@
 #include "pkg/base/cleanup.h"
 #include "pkg/base/limits.h"
 #include "pkg/cgroup/cgroup.h"
+#include "pkg/engine/create_cgroup.h"
 #include "pkg/engine/create_clone.h"
+#include "pkg/engine/create_facts.h"
 #include "pkg/engine/hooks.h"
 #include "pkg/engine/init.h"
 #include "pkg/engine/internal.h"
 #include "pkg/engine/net_devices.h"
 #include "pkg/engine/passed.h"
 #include "pkg/engine/rootfs_mounts.h"
-#include "pkg/engine/scope.h"
 #include "pkg/engine/seccomp_cache.h"
 #include "pkg/engine/stage_init.h"
 #include "pkg/engine/state.h"
@@ -43,10 +41,7 @@ struct create_stage {
         struct oci_spec *spec;
         struct plan *plan;
         struct passed passed;
-        struct cgroup cgroup;
-        char *cgroup_text;
-        struct systemd_unit unit; /* if systemd makes the cgroup */
-        struct scope_keeper keeper;
+        struct create_cgroup cgroup;
         struct engine_state state;
         pid_t pid;
         int pidfd;
@@ -112,187 +107,31 @@ static int make_plan(struct create_stage *cs, struct error *err)
         return plan_new(&cs->plan, cs->spec, &options, cs->stage->arena, err);
 }
 
-/* ---- what the shim must know ---- */
-
-/* What an exec has to join: not what the runtime is in itself (a user namespace cannot be joined
- * twice). */
-static uint64_t namespace_flags(const struct oci_spec *spec, const struct plan *plan)
-{
-        static const uint64_t flags[_OCI_NS_MAX] = {
-                [OCI_NS_PID] = CLONE_NEWPID,       [OCI_NS_NETWORK] = CLONE_NEWNET,
-                [OCI_NS_MOUNT] = CLONE_NEWNS,      [OCI_NS_IPC] = CLONE_NEWIPC,
-                [OCI_NS_UTS] = CLONE_NEWUTS,       [OCI_NS_USER] = CLONE_NEWUSER,
-                [OCI_NS_CGROUP] = CLONE_NEWCGROUP, [OCI_NS_TIME] = CLONE_NEWTIME,
-        };
-        uint64_t result = 0;
-
-        for (size_t i = 0; i < _OCI_NS_MAX; i++) {
-                const struct oci_namespace *ns = &spec->linux_.namespaces[i];
-
-                if (ns->present && (!ns->path || plan->join_fds[i] >= 0))
-                        result |= flags[i];
-        }
-        return result;
-}
-
 static int send_facts(struct create_stage *cs, struct error *err)
 {
-        const struct plan *plan = cs->plan;
-        const struct oci_hooks *hooks = &cs->spec->hooks;
-        const struct oci_namespace *pid_ns = &cs->spec->linux_.namespaces[OCI_NS_PID];
-        struct container_facts facts = {
-                .namespaces = namespace_flags(cs->spec, plan),
-                .seccomp_flags = plan->seccomp.flags,
-                .has_seccomp = plan->seccomp.prog.len > 0,
-                .has_poststart = hooks->poststart.n > 0,
-                .has_poststop = hooks->poststop.n > 0,
-                .has_config =
-                        hooks->poststart.n > 0 || hooks->poststop.n > 0 || plan_has_listener(plan),
-                .private_pid = pid_ns->present && !pid_ns->path,
-                .has_capabilities = cs->spec->process.has_capabilities,
-                .capabilities = cs->spec->process.capabilities,
-                .personality = cs->spec->linux_.personality,
-                .memory_policy = cs->spec->linux_.memory_policy,
-        };
-        _cleanup_close_ int seccomp_fd = -1;
-        _cleanup_close_ int config_fd = -1;
-        struct message msg = {.type = MESSAGE_FACTS};
-        size_t n_fds = 0;
-        int fds[2];
-        int r;
-
-        if (facts.has_seccomp) {
-                seccomp_fd = stage_memfd("belay-seccomp", plan->seccomp.prog.filter,
-                                         plan->seccomp.prog.len * sizeof(struct sock_filter), err);
-                if (seccomp_fd < 0)
-                        return -1;
-                fds[n_fds++] = seccomp_fd;
-        }
-        if (facts.has_config) {
-                config_fd = stage_memfd("belay-config", cs->config, cs->config_len, err);
-                if (config_fd < 0)
-                        return -1;
-                fds[n_fds++] = config_fd;
-        }
-        static_assert(sizeof(facts) <= sizeof(msg.text), "they travel in one message");
-        memcpy(msg.text, &facts, sizeof(facts));
-        r = message_send(cs->stage->sock, &msg, fds, n_fds);
-        if (r < 0)
-                return error_errno(err, -r, "tell the shim about the container");
-        cs->state.namespaces = facts.namespaces;
-        return 0;
-}
-
-/* Names the directories to be made to the shim and to the bundle before it makes them. */
-static int announce_cgroup(struct create_stage *cs, struct error *err)
-{
-        struct cgroup planned = cs->cgroup;
-
-        if (cgroup_foresee(&planned, err) < 0 ||
-            cgroup_format(&planned, cs->stage->arena, &cs->cgroup_text, err) < 0 ||
-            stage_send_cgroup(cs->stage, cs->cgroup_text, err) < 0)
-                return -1;
-        cs->state.cgroup = cs->cgroup_text;
-        return engine_state_write(cs->state_fd, &cs->state, cs->stage->arena, err);
-}
-
-/* What was announced has not come to be, or is somebody else's. */
-static void revoke_cgroup(struct create_stage *cs)
-{
-        struct error err = ERROR_INIT;
-
-        cs->cgroup_text = NULL;
-        cs->state.cgroup = (char *)"";
-        if (stage_send_cgroup(cs->stage, "", &err) < 0 ||
-            engine_state_write(cs->state_fd, &cs->state, cs->stage->arena, &err) < 0)
-                stage_send_warning(cs->stage, &err);
-}
-
-static int place_cgroup(struct create_stage *cs, struct error *err)
-{
-        const struct engine_create *args = &cs->create->args;
-        const char *path = cs->spec->linux_.cgroups_path;
-        struct cgroup_layout layout = {0};
-
-        if (cgroup_layout_read(cs->stage->arena, &layout, err) < 0)
-                return -1;
-        if (args->systemd_cgroup)
-                return systemd_plan(&layout, path, args->id, cs->stage->arena, &cs->unit,
-                                    &cs->cgroup, err);
-        return cgroup_plan(&layout, path ? path : "", args->id, cs->stage->arena, &cs->cgroup, err);
-}
-
-static int start_scope(struct create_stage *cs, struct error *err)
-{
-        const struct scope_start start = {
-                .helper = cs->container->engine->systemd_helper,
-                .unit = &cs->unit,
-                .cgroup = &cs->cgroup,
+        const struct create_facts facts = {
                 .spec = cs->spec,
+                .plan = cs->plan,
+                .config = cs->config,
+                .config_len = cs->config_len,
         };
 
-        return scope_start(&start, cs->stage->arena, &cs->keeper, err);
-}
-
-/* The limits as they can be while there is a keeper; NULL: none. */
-static int apply_limits(struct create_stage *cs, struct error *err)
-{
-        const struct oci_linux *linux_ = &cs->spec->linux_;
-        struct oci_resources widened;
-
-        if (!linux_->has_resources)
-                return cgroup_apply(&cs->cgroup, NULL, err);
-        if (cs->keeper.pid > 0 && scope_widen(&linux_->resources, &widened))
-                return cgroup_apply(&cs->cgroup, &widened, err);
-        return cgroup_apply(&cs->cgroup, &linux_->resources, err);
-}
-
-/* init is in the scope by now. */
-static int release_scope(struct create_stage *cs, struct error *err)
-{
-        const struct oci_linux *linux_ = &cs->spec->linux_;
-        struct oci_resources widened;
-        const struct oci_resources pids = {.has_pids = true,
-                                           .pids_limit = linux_->resources.pids_limit};
-
-        if (cs->keeper.pid == 0)
-                return 0;
-        scope_keeper_end(&cs->keeper);
-        if (!linux_->has_resources || !scope_widen(&linux_->resources, &widened))
-                return 0;
-        return scope_update(cs->container->engine->systemd_helper, &cs->cgroup, &pids,
-                            cs->stage->arena, err);
+        return create_facts_send(&facts, cs->stage, &cs->state.namespaces, err);
 }
 
 static int make_cgroup(struct create_stage *cs, struct error *err)
 {
-        uid_t owner;
-        char *text;
-
-        if (place_cgroup(cs, err) < 0 || announce_cgroup(cs, err) < 0)
+        cs->cgroup = (struct create_cgroup){
+                .stage = cs->stage,
+                .container = cs->container,
+                .spec = cs->spec,
+                .is_systemds = cs->create->args.systemd_cgroup,
+                .state = &cs->state,
+                .state_fd = cs->state_fd,
+        };
+        if (create_cgroup_make(&cs->cgroup, cs->plan, err) < 0)
                 return -1;
-        if (cs->cgroup.unit && start_scope(cs, err) < 0) {
-                revoke_cgroup(cs);
-                return -1;
-        }
-        if (cgroup_create(&cs->cgroup, err) < 0) {
-                if (!cs->cgroup.unit)
-                        cs->cgroup_text = NULL; /* it has undone its own */
-                return -1;
-        }
-        if (cgroup_format(&cs->cgroup, cs->stage->arena, &text, err) < 0)
-                return -1;
-        if (strcmp(text, cs->cgroup_text) != 0) {
-                cs->cgroup_text = text;
-                cs->state.cgroup = text;
-                if (stage_send_cgroup(cs->stage, text, err) < 0)
-                        return -1;
-        }
-        if (apply_limits(cs, err) < 0)
-                return -1;
-        if (plan_owns_cgroup(cs->plan, &owner) && cgroup_delegate(&cs->cgroup, owner, err) < 0)
-                return -1;
-        plan_set_cgroup(cs->plan, &cs->cgroup);
+        plan_set_cgroup(cs->plan, &cs->cgroup.cgroup);
         return 0;
 }
 
@@ -306,7 +145,8 @@ static bool has_stage_hooks(const struct create_stage *cs)
 /* The host's side of the set-up between PREPARED and the second GO. */
 static bool has_stage_work(const struct create_stage *cs)
 {
-        return has_stage_hooks(cs) || cs->spec->linux_.n_net_devices > 0 || cs->keeper.pid > 0;
+        return has_stage_hooks(cs) || cs->spec->linux_.n_net_devices > 0 ||
+               create_cgroup_has_keeper(&cs->cgroup);
 }
 
 /* What init cannot do itself between ENTERED and the third GO. A listener's word is waited for in
@@ -353,7 +193,7 @@ static int clone_init(struct create_stage *cs, struct error *err)
                         return -1;
                 args.stdio = stdio;
         }
-        if (cgroup_open_join(&cs->cgroup, tasks, &args.n_tasks, &v2_dir, err) < 0)
+        if (cgroup_open_join(&cs->cgroup.cgroup, tasks, &args.n_tasks, &v2_dir, err) < 0)
                 return -1;
         if (create_clone(&args, v2_dir, &cs->pid, &cs->pidfd, err) < 0)
                 return -1;
@@ -474,7 +314,7 @@ static int converse(struct create_stage *cs, struct error *err)
         if (engine_state_write(cs->state_fd, &cs->state, cs->stage->arena, err) < 0)
                 return -1;
         if (has_stage_work(cs) &&
-            (await(cs, MESSAGE_PREPARED, err) < 0 || release_scope(cs, err) < 0 ||
+            (await(cs, MESSAGE_PREPARED, err) < 0 || create_cgroup_release(&cs->cgroup, err) < 0 ||
              move_net_devices(cs, err) < 0 || run_stage_hooks(cs, err) < 0 ||
              stage_send_go(cs->gate, err) < 0))
                 return -1;
@@ -506,7 +346,7 @@ static void undo(struct create_stage *cs)
                 .id = cs->create->args.id,
                 .bundle = cs->create->args.bundle,
                 .state_dir = cs->container->state_dir,
-                .cgroup = cs->cgroup_text,
+                .cgroup = cs->cgroup.text,
                 .systemd_helper = cs->container->engine->systemd_helper,
                 .pidfd = cs->pidfd,
                 .unmount = cs->has_mounted,
@@ -519,7 +359,7 @@ static void undo(struct create_stage *cs)
         };
         struct error err = ERROR_INIT;
 
-        scope_keeper_end(&cs->keeper);
+        scope_keeper_end(&cs->cgroup.keeper);
         if (teardown_run(&t, &err) < 0)
                 stage_send_warning(cs->stage, &err);
 }
