@@ -147,6 +147,17 @@ static int append_device(sd_bus_message *m, char *value)
         return sd_bus_message_append(m, "v", "a(ss)", 1, device, value);
 }
 
+/* A limit of one device. */
+static int append_device_limit(sd_bus_message *m, char *value)
+{
+        const char *device = take_word(&value);
+        uint64_t number;
+
+        if (str_to_u64(value, &number) < 0)
+                return -EINVAL;
+        return sd_bus_message_append(m, "v", "a(st)", 1, device, number);
+}
+
 static int append_value(sd_bus_message *m, const char *type, char *value)
 {
         if (strcmp(type, "s") == 0)
@@ -157,6 +168,8 @@ static int append_value(sd_bus_message *m, const char *type, char *value)
                 return append_bytes(m, value);
         if (strcmp(type, "a(ss)") == 0)
                 return append_device(m, value);
+        if (strcmp(type, "a(st)") == 0)
+                return append_device_limit(m, value);
         if (strcmp(type, "b") == 0 || strcmp(type, "t") == 0 || strcmp(type, "u") == 0 ||
             strcmp(type, "au") == 0)
                 return append_unsigned(m, type, value);

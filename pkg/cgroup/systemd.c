@@ -132,7 +132,7 @@ int systemd_plan(const struct cgroup_layout *layout, const char *cgroups_path, c
         if (str_has_suffix(parts[2], ".slice"))
                 return path_refuse(path, "a container cannot be a slice", err);
         unit.slice = parts[0];
-        unit.name = arena_printf(arena, "%s%s%s.scope", parts[1], *parts[1] ? "-" : "", parts[2]);
+        unit.name = arena_printf(arena, "%s-%s.scope", parts[1], parts[2]);
         unit.description = arena_printf(arena, "belay container %s", id);
         if (!unit.name || !unit.description)
                 return no_memory(err);

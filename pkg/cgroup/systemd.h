@@ -7,9 +7,9 @@
  * A request is lines: the first says what is to be done and to which unit, each further one is a
  * property, "<type> <name> <value>", with the type as in D-Bus signatures (b 0 or 1, i, u, x and t
  * numbers, s the rest of the line), and also "as" (strings between tabs), "au" (one number), "ay"
- * (pairs of hex digits) and "a(ss)" ("<device> <access>", or nothing). The answer is one line:
- * "ok", with the unit's control group behind it after a start, or "exists <text>" or "error
- * <text>".
+ * (pairs of hex digits), "a(ss)" ("<device> <access>", or nothing) and "a(st)" ("<device>
+ * <number>"). The answer is one line: "ok", with the unit's control group behind it after a start,
+ * or "exists <text>" or "error <text>".
  *
  * The numbers are those that runc gives systemd, since tools compare; the files get the exact
  * limits afterwards all the same (systemd knows a CPU quota in whole percents only).
@@ -40,7 +40,7 @@ bool systemd_is_unit_name(const char *name);
 
 /*
  * cgroups_path: "slice:prefix:name"; NULL and "" mean "system.slice:runc:<id>", as runc has it, and
- * an empty slice is system.slice. Without a prefix the scope is called "name.scope". A name that
+ * an empty slice is system.slice. Without a prefix the scope is called "-name.scope". A name that
  * ends in ".slice" is refused: a slice has no processes.
  */
 int systemd_plan(const struct cgroup_layout *layout, const char *cgroups_path, const char *id,

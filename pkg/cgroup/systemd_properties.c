@@ -140,6 +140,43 @@ static int put_cpu(FILE *f, bool is_v2, const struct oci_cpu *c, struct error *e
         return put_set(f, "AllowedMemoryNodes", "cpu.mems", c->mems, err);
 }
 
+static void put_device_limit(FILE *f, const char *name, uint32_t major, uint32_t minor,
+                             uint64_t value)
+{
+        (void)fprintf(f, "a(st) %s /dev/block/%u:%u %" PRIu64 "\n", name, major, minor, value);
+}
+
+/* On v1 the weight alone, as runc does it. runc tells nothing on v2; but systemd writes all files
+ * of a controller when one of its properties changes, and what it does not know would be lost. */
+static void put_block_io(FILE *f, bool is_v2, const struct oci_block_io *b)
+{
+        static const char *const limits[_OCI_THROTTLE_MAX] = {
+                [OCI_THROTTLE_READ_BPS] = "IOReadBandwidthMax",
+                [OCI_THROTTLE_WRITE_BPS] = "IOWriteBandwidthMax",
+                [OCI_THROTTLE_READ_IOPS] = "IOReadIOPSMax",
+                [OCI_THROTTLE_WRITE_IOPS] = "IOWriteIOPSMax",
+        };
+
+        if (b->weight != 0)
+                (void)fprintf(f, "t %s %" PRIu64 "\n", is_v2 ? "IOWeight" : "BlockIOWeight",
+                              is_v2 ? cgroup_v2_io_weight(b->weight) : b->weight);
+        for (size_t i = 0; is_v2 && i < b->n_weight_devices; i++) {
+                const struct oci_weight_device *d = &b->weight_devices[i];
+
+                if (d->weight != 0)
+                        put_device_limit(f, "IODeviceWeight", d->major, d->minor,
+                                         cgroup_v2_io_weight(d->weight));
+        }
+        for (size_t kind = 0; is_v2 && kind < _OCI_THROTTLE_MAX; kind++) {
+                for (size_t i = 0; i < b->throttle[kind].n; i++) {
+                        const struct oci_throttle_device *d = &b->throttle[kind].items[i];
+
+                        put_device_limit(f, limits[kind], d->major, d->minor,
+                                         d->rate != 0 ? d->rate : UINT64_MAX);
+                }
+        }
+}
+
 /* Those v2 files that are properties, too. What cannot be read as one is left to the kernel. */
 static void put_unified(FILE *f, const struct oci_unified *u)
 {
@@ -188,6 +225,7 @@ int systemd_put_resources(FILE *f, bool is_v2, const struct oci_resources *r, st
                 return -1;
         if (r->has_pids) /* 0 is 1 for the same reason as in the file */
                 put_limit(f, "TasksMax", r->pids_limit == 0 ? 1 : r->pids_limit);
+        put_block_io(f, is_v2, &r->block_io);
         for (size_t i = 0; is_v2 && i < r->n_unified; i++) {
                 const struct oci_unified *u = &r->unified[i];
 

@@ -88,7 +88,7 @@ static void what_is_not_given_is_as_runc_has_it(void **state)
                        "/system.slice/runc-id1.scope");
         assert_planned(*state, ":docker:n", "system.slice", "docker-n.scope",
                        "/system.slice/docker-n.scope");
-        assert_planned(*state, "::n", "system.slice", "n.scope", "/system.slice/n.scope");
+        assert_planned(*state, "::n", "system.slice", "-n.scope", "/system.slice/-n.scope");
 }
 
 static void paths_that_name_no_scope_are_refused(void **state)
@@ -310,6 +310,35 @@ static void unified_files_become_properties_where_there_are_some(void **state)
         assert_line(start_with(*state, &unified, &r), "t CPUQuotaPerSecUSec 18446744073709551615");
 }
 
+static void block_io_is_the_weight_on_v1_and_all_of_it_on_v2(void **state)
+{
+        struct oci_weight_device weight = {.major = 8, .minor = 16, .weight = 1000};
+        struct oci_throttle_device rates[] = {{.major = 8, .minor = 0, .rate = 4096},
+                                              {.major = 8, .minor = 16, .rate = 0}};
+        struct oci_resources r = {
+                .block_io = {.weight = 500,
+                             .weight_devices = &weight,
+                             .n_weight_devices = 1,
+                             .throttle = {[OCI_THROTTLE_READ_BPS] = {rates, 2},
+                                          [OCI_THROTTLE_WRITE_BPS] = {rates, 1},
+                                          [OCI_THROTTLE_READ_IOPS] = {rates, 1},
+                                          [OCI_THROTTLE_WRITE_IOPS] = {rates, 1}}}};
+        const char *text = start_with(*state, &unified, &r);
+
+        assert_line(text, "t IOWeight 4950");
+        assert_line(text, "a(st) IODeviceWeight /dev/block/8:16 10000");
+        assert_line(text, "a(st) IOReadBandwidthMax /dev/block/8:0 4096");
+        assert_line(text, "a(st) IOReadBandwidthMax /dev/block/8:16 18446744073709551615");
+        assert_line(text, "a(st) IOWriteBandwidthMax /dev/block/8:0 4096");
+        assert_line(text, "a(st) IOReadIOPSMax /dev/block/8:0 4096");
+        assert_line(text, "a(st) IOWriteIOPSMax /dev/block/8:0 4096");
+        text = start_with(*state, &hybrid, &r);
+        assert_line(text, "t BlockIOWeight 500");
+        assert_null(strstr(text, "/dev/block/"));
+        r.block_io = (struct oci_block_io){0};
+        assert_null(strstr(start_with(*state, &unified, &r), "IOWeight"));
+}
+
 static void a_bad_set_of_cpus_is_refused_by_name(void **state)
 {
         static const char *const sets[] = {"x", "1-", "3-1", "1,,x", "-1", "9999999", "1 - 2"};
@@ -473,6 +502,7 @@ int main(void)
                 CASE(limits_become_the_properties_of_v1),
                 CASE(unlimited_is_the_greatest_number),
                 CASE(unified_files_become_properties_where_there_are_some),
+                CASE(block_io_is_the_weight_on_v1_and_all_of_it_on_v2),
                 CASE(a_bad_set_of_cpus_is_refused_by_name),
                 CASE(devices_are_the_defaults_and_what_is_allowed),
                 CASE(everything_allowed_is_the_policy_of_auto),
