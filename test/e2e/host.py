@@ -129,7 +129,10 @@ def mount_readonly_tmpfs(path):
 
 def hierarchies():
     """The top of each cgroup hierarchy."""
-    return [CGROUP_ROOT] if V2 else list(CGROUP_ROOT.iterdir())
+    if V2:
+        return [CGROUP_ROOT]
+    # systemd makes links: cpu for cpu,cpuacct.
+    return [p for p in CGROUP_ROOT.iterdir() if p.is_dir() and not p.is_symlink()]
 
 
 def mount_tmpfs(path, options):

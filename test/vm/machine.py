@@ -60,12 +60,12 @@ class Debian:
         self.work = work
         self.results = work / "results.tar"
 
-    def command(self, systemd, memory=2048, serial="stdio"):
+    def command(self, systemd, append="", memory=2048, serial="stdio"):
         init = "/lib/systemd/systemd" if systemd else "/belay/test/vm/run.sh"
         drives = [f"file={VM}/root.ext4,snapshot=on", f"file={self.work}/tree.tar,readonly=on", f"file={self.results}"]
         return command(self.work / "initramfs",
                        f"quiet rdinit=/init belay.init={init} apparmor=1 security=apparmor "
-                       "systemd.unit=belay-tests.target systemd.show_status=0 systemd.log_target=null", memory,
+                       f"systemd.unit=belay-tests.target systemd.show_status=0 systemd.log_target=null {append}", memory,
                        "-serial", serial, *(word for d in drives for word in ("-drive", f"if=virtio,format=raw,{d}")))
 
     def prepare(self, files):

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs end-to-end tests, or a command, in the virtual machine with Debian's root file system.
 
-    run.py [--systemd] [--junit FILE] [--timeout S] [PYTEST ARGUMENT...]
-    run.py [--systemd] --command WORD...
-    run.py [--systemd] --shell
+    run.py [--systemd] [--append TEXT] [--junit FILE] [--timeout S] [PYTEST ARGUMENT...]
+    run.py [--systemd] [--append TEXT] --command WORD...
+    run.py [--systemd] [--append TEXT] --shell
 
 Every test inside becomes a test of its own in FILE, also when the machine does not come to its end: what is known then is
 what it has said on its console, and there is one failed test more, which has the console's last lines.
@@ -84,6 +84,8 @@ def write_skip(path, reason):
 def parse(argv):
     parser = argparse.ArgumentParser()
     parser.add_argument("--systemd", action="store_true", help="systemd is its init; otherwise nothing but the tests runs")
+    parser.add_argument("--append", default="", metavar="TEXT",
+                        help="for the kernel's command line: systemd.unified_cgroup_hierarchy=0")
     parser.add_argument("--junit", type=pathlib.Path)
     parser.add_argument("--timeout", type=int, default=1800)
     parser.add_argument("--skip", default="",
@@ -110,10 +112,10 @@ def main():
 def run(vm, options, arguments):
     if options.shell:
         vm.prepare({"command": "setsid\n-c\nsh\n-c\nexec bash -i </dev/ttyS0 >/dev/ttyS0 2>&1\n"})
-        return subprocess.run(vm.command(options.systemd), check=False).returncode
+        return subprocess.run(vm.command(options.systemd, options.append), check=False).returncode
     name = "command" if options.command else "args"
     vm.prepare({name: "".join(f"{a}\n" for a in arguments)})
-    console, ended = watch(vm.command(options.systemd), options.timeout)
+    console, ended = watch(vm.command(options.systemd, options.append), options.timeout)
     if options.command:
         return 0 if ended and "belay-vm: status 0" in console.splitlines() else 1
     tree = result(vm, console, ended, options.timeout)
