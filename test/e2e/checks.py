@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Assertions that many tests share."""
 import contextlib
+import pathlib
 import time
 
 import pytest
 
+import host
 import ttrpc
 from shim import NEVER
 
@@ -38,3 +40,12 @@ def during():
         assert before - 0.05 <= at <= time.time() + 0.05, (before, at, time.time())
 
     yield check
+
+
+def block_device():
+    """A disk of the machine, as a cgroup's files name it."""
+    for line in host.read("/proc/partitions").decode().splitlines()[2:]:
+        major, minor, _, name = line.split()
+        if pathlib.Path("/sys/block", name).exists() and not name.startswith(("ram", "loop")):
+            return int(major), int(minor)
+    pytest.skip("no disk here")

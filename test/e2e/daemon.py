@@ -71,7 +71,7 @@ class Daemon:
         self.dir.mkdir(mode=0o711)
         self.shim = pathlib.Path(shim)
         self.namespace = host.CGROUP  # ctr's default cgroup is /NAMESPACE/ID
-        self.env = {**os.environ, "PATH": f"{self.shim.parent}:{self.binaries}:/usr/sbin:/usr/bin:/sbin:/bin",
+        self.env = {**os.environ, "PATH": f"{self.dir}/bin:{self.shim.parent}:{self.binaries}:/usr/sbin:/usr/bin:/sbin:/bin",
                     host.TOKEN: token}
         self.token_variable = f"{host.TOKEN}={token}"
         self.process = None

@@ -312,9 +312,12 @@ def test_flags_of_ctr_run(containerd, flags):
 
 @pytest.mark.skipif(not os.path.isdir("/run/systemd/system"), reason="systemd does not run this machine")
 def test_a_container_in_a_scope_of_systemds(containerd):
-    done = containerd.run("scope", "sh", "-c", "cat /proc/self/cgroup; exit 4",
-                          flags=["--rm", "--runc-systemd-cgroup", "--cgroup", "system.slice:ctr:scope",
-                                 "--memory-limit", str(64 << 20)])
+    # ctr has the flag for a runtime of this name alone.
+    (containerd.dir / "bin").mkdir(exist_ok=True)
+    (containerd.dir / "bin/containerd-shim-runc-v2").symlink_to(containerd.shim)
+    done = containerd.run("scope", "sh", "-c", "cat /proc/self/cgroup; exit 4", runtime="io.containerd.runc.v2",
+                          flags=["--rm", *containerd.runc_flags, "--runc-systemd-cgroup", "--cgroup",
+                                 "system.slice:ctr:scope", "--memory-limit", str(64 << 20)])
     assert done.returncode == 4, done
     assert done.stdout.splitlines()[-1].endswith(":/system.slice/ctr-scope.scope")
     assert subprocess.run(["systemctl", "is-active", "ctr-scope.scope"], capture_output=True).stdout == b"inactive\n"

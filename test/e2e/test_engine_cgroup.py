@@ -9,7 +9,7 @@ import pytest
 import host
 import protos
 import ttrpc
-from checks import fails
+from checks import block_device, fails
 
 
 def resources(**limits):
@@ -151,15 +151,6 @@ def test_devices_are_denied_unless_allowed(lab):
     assert out[0] == "made" and out[-3:] == ["null", "1", "full"]
     r = c.exec("sh", "-c", "mknod /tmp/kmsg c 1 11; head -c 1 /tmp/kmsg").run()
     assert "not permitted" in r.err
-
-
-def block_device():
-    """A disk of the machine, as a cgroup's files name it."""
-    for line in host.read("/proc/partitions").decode().splitlines()[2:]:
-        major, minor, _, name = line.split()
-        if pathlib.Path("/sys/block", name).exists() and not name.startswith(("ram", "loop")):
-            return int(major), int(minor)
-    pytest.skip("no disk here")
 
 
 def test_block_devices_are_throttled(lab):

@@ -13,7 +13,7 @@ import bundle
 import host
 import protos
 import ttrpc
-from checks import fails
+from checks import block_device, fails
 
 pytestmark = pytest.mark.skipif(not os.path.isdir("/run/systemd/system"), reason="systemd does not run this machine")
 
@@ -37,7 +37,7 @@ def systemctl(*args, check=True):
 
 
 def show(unit, *names):
-    lines = systemctl("show", unit, *(f"--property={n}" for n in names)).splitlines()
+    lines = systemctl("show", *(f"--property={n}" for n in names), "--", unit).splitlines()
     return dict(line.split("=", 1) for line in lines)
 
 
@@ -76,7 +76,7 @@ def end(c):
 
 
 def limit(c, name):
-    return host.cgroup_file(c.pid(), "memory", name).read_text().strip()
+    return host.cgroup_file(c.pid(), name.split(".")[0], name).read_text().strip()
 
 
 def test_the_container_is_a_scope_in_its_slice(lab):
@@ -154,6 +154,91 @@ def test_update_changes_the_properties_and_the_files(lab):
     assert (limit(c, "memory.max"), limit(c, "pids.max")) == (str(80 << 20), "40")
     assert limit(c, "cpu.max") == "33333 50000"
     end(c)
+
+
+def update(c, **resources):
+    c.task.Update(resources=protos.any_pb2.Any(type_url=RESOURCES, value=json.dumps(resources).encode()))
+
+
+def test_an_update_widens_and_narrows_the_devices(lab, stock):
+    """On v2 systemd's program is on the scope beside ours: both must let through what is allowed, ours alone be replaced."""
+    if stock or lab.runc_binary:
+        pytest.skip("runc's update leaves devices alone")
+    none, kmsg = {"allow": False, "access": "rwm"}, {"allow": True, "type": "c", "major": 1, "minor": 11, "access": "rw"}
+    c = container(lab)
+    c.config["linux"]["resources"]["devices"] = [none]
+    c.create(options=options(lab))
+    c.start()
+
+    def is_open():
+        r = c.exec("sh", "-c", "test -e /tmp/kmsg || mknod /tmp/kmsg c 1 11; : </dev/null && : >/tmp/kmsg && echo open").run()
+        assert r.out == "open\n" or "/tmp/kmsg: Operation not permitted" in r.err, r
+        return r.out == "open\n"
+
+    assert not is_open()
+    for _ in range(2):
+        update(c, devices=[none, kmsg])
+        assert is_open() and any(d.endswith("/1:11") or d == "/dev/kmsg" for d, _ in devices(unit_of(c)))
+        update(c, pids={"limit": 50})
+        assert is_open()
+        systemctl("daemon-reload")
+        assert is_open()
+        update(c, devices=[none])
+        assert not is_open()
+        systemctl("daemon-reload")
+        assert not is_open()
+    end(c)
+
+
+@pytest.mark.skipif(not host.V2, reason="the files of v2")
+def test_block_io_is_told_to_systemd_and_outlives_a_reload(lab, stock):
+    if stock or lab.runc_binary:
+        pytest.skip("runc tells systemd nothing of it on v2")
+    major, minor = block_device()
+    device, name = {"major": major, "minor": minor}, f"{major}:{minor}"
+    c = run(lab, blockIO={"throttleReadBpsDevice": [{**device, "rate": 1 << 20}],
+                          "throttleWriteIOPSDevice": [{**device, "rate": 200}]})
+    assert show(unit_of(c), "IOReadBandwidthMax", "IOWriteIOPSMax") == \
+        {"IOReadBandwidthMax": f"/dev/block/{name} 1048576", "IOWriteIOPSMax": f"/dev/block/{name} 200"}
+    systemctl("daemon-reload")
+    systemctl("set-property", "--runtime", unit_of(c), f"IOWriteBandwidthMax=/dev/block/{name} 4096")
+    assert limit(c, "io.max") == f"{name} rbps=1048576 wbps=4096 riops=max wiops=200"
+    update(c, blockIO={"throttleReadBpsDevice": [{**device, "rate": 0}]})
+    assert limit(c, "io.max") == f"{name} rbps=max wbps=4096 riops=max wiops=200"
+    end(c)
+
+
+def test_an_update_that_cannot_be_told_to_systemd_says_so_and_changes_nothing(lab, stock):
+    if stock or lab.runc_binary:
+        pytest.skip("runc speaks to systemd itself")
+    alone = lab.dir / "alone"
+    alone.mkdir()
+    helper = alone / "belay-systemd"
+    for path in (lab.shim, pathlib.Path(lab.shim).with_name(helper.name)):
+        shutil.copy(path, alone)
+    lab.shim = alone / lab.shim.name
+    c = run(lab, **LIMITS)
+    helper.rename(alone / "away")
+    with fails(ttrpc.FAILED_PRECONDITION, "belay-systemd"):
+        update(c, pids={"limit": 40})
+    assert limit(c, "pids.max") == "30" == show(unit_of(c), "TasksMax")["TasksMax"]
+    (alone / "away").rename(helper)
+    update(c, pids={"limit": 40})
+    assert limit(c, "pids.max") == "40" == show(unit_of(c), "TasksMax")["TasksMax"]
+    end(c)
+
+
+def test_an_empty_prefix_is_runcs(lab):
+    c = lab.container("sleep", "1000")
+    c.config["linux"]["cgroupsPath"] = f"system.slice::{lab.namespace}-{c.id}"
+    c.create(options=options(lab))
+    c.start()
+    unit = f"-{lab.namespace}-{c.id}.scope"
+    assert host.read(f"/proc/{c.pid()}/cgroup").decode().splitlines()[-1].endswith(f"/system.slice/{unit}")
+    c.kill()
+    c.wait()
+    c.delete()
+    assert not is_there(unit)
 
 
 def test_systemctl_stop_ends_the_container_and_the_exit_is_told(lab):

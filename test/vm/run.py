@@ -121,7 +121,7 @@ def run(vm, options, arguments):
     tree = result(vm, console, ended, options.timeout)
     if options.junit:
         ElementTree.ElementTree(tree).write(options.junit)
-    return 1 if any(tree.iter("failure")) or any(tree.iter("error")) else 0
+    return 1 if any(tree.find(f".//{kind}") is not None for kind in ("failure", "error")) else 0
 
 
 if __name__ == "__main__":
