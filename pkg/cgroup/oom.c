@@ -145,6 +145,21 @@ static void v2_drain(const struct cgroup_oom *oom)
                 ;
 }
 
+/* Own and below from one file, the levels above from theirs. Linux before 5.17 does not say. */
+static uint64_t v2_group_kills(const struct cgroup_oom *oom)
+{
+        uint64_t sum = 0;
+        uint64_t n;
+
+        if (counter_read(oom->events_fd, "oom_group_kill", &n))
+                sum = n;
+        for (size_t i = 1; i < oom->n_levels; i++) {
+                if (counter_read(oom->levels[i].fd, "oom_group_kill", &n))
+                        sum += n;
+        }
+        return sum;
+}
+
 /* The kills come first: whatever is counted by then has had its limit counted before. */
 static uint64_t v2_count(struct cgroup_oom *oom)
 {
@@ -161,6 +176,7 @@ static uint64_t v2_count(struct cgroup_oom *oom)
         if (oom->n_levels > 0 && counter_read(oom->events_fd, "oom", &all) &&
             all > oom->levels[0].hits + oom->below_hits)
                 oom->below_hits = all - oom->levels[0].hits;
+        oom->group_kills = v2_group_kills(oom);
         return kills;
 }
 
@@ -175,10 +191,30 @@ static void levels_account(struct cgroup_oom *oom)
         for (size_t i = 0; i < oom->n_levels; i++)
                 oom->levels[i].known = oom->levels[i].hits;
         oom->below_known = oom->below_hits;
+        oom->group_known = oom->group_kills;
         oom->has_missed = false;
 }
 
-static void find_level(const struct cgroup_oom *oom, struct cgroup_oom_news *news)
+/* One level was hit, whose group may not be dead yet. */
+static void last_keep(struct cgroup_oom *oom, const struct cgroup_oom_news *news)
+{
+        oom->has_last = news->level != CGROUP_OOM_UNKNOWN && news->level != CGROUP_OOM_HOST;
+        oom->last_level = news->level;
+        oom->last_up = news->n_up;
+        oom->last_group = oom->group_known;
+}
+
+/* True if kills without a hit are those of the rest of a group. */
+static bool last_goes_on(const struct cgroup_oom *oom, struct cgroup_oom_news *news)
+{
+        if (!oom->has_last || oom->group_kills <= oom->last_group)
+                return false;
+        news->level = oom->last_level;
+        news->n_up = oom->last_up;
+        return true;
+}
+
+static void find_level(struct cgroup_oom *oom, struct cgroup_oom_news *news)
 {
         size_t n = 0;
 
@@ -193,12 +229,15 @@ static void find_level(const struct cgroup_oom *oom, struct cgroup_oom_news *new
                 news->n_up = (unsigned)i;
                 n++;
         }
+        if (n == 0 && last_goes_on(oom, news))
+                return;
         if (n == 0 && oom->is_whole && !oom->has_missed && (!oom->is_v1 || oom_v1_is_quiet(oom)))
                 news->level = CGROUP_OOM_HOST;
         else if (n != 1)
                 news->level = CGROUP_OOM_UNKNOWN;
         if (news->level != CGROUP_OOM_ANCESTOR)
                 news->n_up = 0;
+        last_keep(oom, news);
 }
 
 void cgroup_oom_read(struct cgroup_oom *oom, bool last, struct cgroup_oom_news *ret)
@@ -238,6 +277,7 @@ static int watch_open(struct cgroup_oom *oom, bool created, struct error *err)
         if (!created)
                 oom->kills = kills;
         oom->has_missed = kills > oom->kills;
+        oom->group_known = created ? 0 : oom->group_kills;
         /* On v2 the own levels' figures are those of the container from its beginning. */
         for (size_t i = created && !oom->is_v1 ? 1 : 0; i < oom->n_levels; i++)
                 oom->levels[i].known = oom->levels[i].hits;

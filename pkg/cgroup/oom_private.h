@@ -47,6 +47,15 @@ struct cgroup_oom {
         uint64_t below_known;
         uint64_t kills; /* that were told to the caller */
 
+        /* v2: memory.oom.group. The kernel kills the members after the one that it chose, for the
+         * one hit of a limit: a look in between sees kills without a hit. */
+        uint64_t group_kills; /* how often a group was killed */
+        uint64_t group_known; /* the same when kills were last found */
+        bool has_last;        /* there was a hit, of: */
+        enum cgroup_oom_level last_level;
+        unsigned last_up;
+        uint64_t last_group; /* group_known before it */
+
         /* v1 */
         ino_t own_ino;
         struct oom_group *groups; /* up to LIMIT_OOM_GROUPS */

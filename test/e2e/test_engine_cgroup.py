@@ -177,11 +177,21 @@ def test_block_devices_are_throttled(lab):
 def test_what_the_host_lacks_is_refused_by_name(lab, limits, text):
     if lab.stock or lab.runc_binary:
         pytest.skip("runc ignores it, or says something else")
+    controller = {"network.classID": "net_cls", "network.priorities": "net_prio"}.get(text)
+    if controller and (host.CGROUP_ROOT / controller).is_dir():
+        pytest.skip(f"this host has {controller}")
     c = lab.container("true")
     resources(**limits)(c)
     with fails(ttrpc.FAILED_PRECONDITION, f"linux.resources.{text}", also=[ttrpc.UNKNOWN]):
         c.create()
     c.deleted = True
+
+
+@pytest.mark.skipif(not (host.CGROUP_ROOT / "net_cls").is_dir(), reason="no net_cls here")
+def test_network_class_and_priorities(lab):
+    c = running(lab, resources(network={"classID": 0x100001, "priorities": [{"name": "lo", "priority": 5}]}))
+    assert limit(c, "net_cls", "net_cls.classid", None) == str(0x100001)
+    assert "lo 5" in limit(c, "net_prio", "net_prio.ifpriomap", None).splitlines()
 
 
 def test_an_update_that_lists_devices_replaces_them_and_no_other_touches_them(lab):
@@ -213,8 +223,8 @@ def test_an_update_that_fails_changes_nothing(lab):
     before = [limit(c, k, a, b) for k, a, b in (("memory", "memory.limit_in_bytes", "memory.max"),
                                                ("cpu", "cpu.shares", "cpu.weight"), ("pids", "pids.max", "pids.max"))]
     document = {"memory": {"limit": 32 << 20}, "cpu": {"shares": 100}, "pids": {"limit": 20},
-                "network": {"classID": 7}}
-    with fails(ttrpc.FAILED_PRECONDITION, "linux.resources.network.classID"):
+                "blockIO": {"throttleReadBpsDevice": [{"major": 4000, "minor": 1, "rate": 1}]}}
+    with fails(ttrpc.FAILED_PRECONDITION, "linux.resources.blockIO.throttleReadBpsDevice", also=[ttrpc.UNKNOWN]):
         c.task.Update(resources=protos.any_pb2.Any(value=json.dumps(document).encode()))
     assert before == [limit(c, k, a, b) for k, a, b in (
         ("memory", "memory.limit_in_bytes", "memory.max"), ("cpu", "cpu.shares", "cpu.weight"),

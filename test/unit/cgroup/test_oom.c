@@ -26,7 +26,8 @@ struct tree {
         struct cgroup_oom *oom;
 };
 
-static void put(const char *dir, const char *file, unsigned oom, unsigned kill)
+static void put_group(const char *dir, const char *file, unsigned oom, unsigned kill,
+                      unsigned group)
 {
         char path[192];
         char text[128];
@@ -37,8 +38,15 @@ static void put(const char *dir, const char *file, unsigned oom, unsigned kill)
         fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
         assert_true(fd >= 0);
         /* As long as before, so that there is never half a file. */
-        n = snprintf(text, sizeof(text), "low 0\nhigh 0\nmax 9\noom %u\noom_kill %u\n", oom, kill);
+        n = snprintf(text, sizeof(text),
+                     "low 0\nhigh 0\nmax 9\noom %u\noom_kill %u\noom_group_kill %u\n", oom, kill,
+                     group);
         assert_int_equal(write(fd, text, (size_t)n), n);
+}
+
+static void put(const char *dir, const char *file, unsigned oom, unsigned kill)
+{
+        put_group(dir, file, oom, kill, 0);
 }
 
 static void set_own(const struct tree *t, unsigned local_oom, unsigned all_oom, unsigned kill)
@@ -177,6 +185,29 @@ static void of_two_levels_that_were_hit_none_is_guessed(void **state)
         assert_int_equal(news_of(t).level, CGROUP_OOM_OWN);
 }
 
+static void the_rest_of_a_group_is_killed_for_the_same_limit(void **state)
+{
+        struct tree *t = *state;
+        struct cgroup_oom_news news;
+
+        watch(t);
+        set_own(t, 1, 1, 1);
+        assert_int_equal(news_of(t).level, CGROUP_OOM_OWN);
+        for (unsigned kill = 2; kill <= 3; kill++) {
+                put_group(t->path[0], "memory.events", 1, kill, 1);
+                news = news_of(t);
+                assert_int_equal(news.n_kills, 1);
+                assert_int_equal(news.level, CGROUP_OOM_OWN);
+        }
+        put(t->path[1], "memory.events.local", 1, 0); /* the next one is the pod's */
+        put_group(t->path[0], "memory.events", 1, 4, 1);
+        news = news_of(t);
+        assert_int_equal(news.level, CGROUP_OOM_ANCESTOR);
+        assert_int_equal(news.n_up, 1);
+        put_group(t->path[0], "memory.events", 1, 5, 1); /* without a group */
+        assert_int_equal(news_of(t).level, CGROUP_OOM_UNKNOWN);
+}
+
 static void the_host_is_not_blamed_where_not_all_levels_are_seen(void **state)
 {
         struct tree *t = *state;
@@ -266,6 +297,8 @@ int main(void)
                                                 tear_down),
                 cmocka_unit_test_setup_teardown(the_level_is_the_one_whose_limit_was_hit, set_up,
                                                 tear_down),
+                cmocka_unit_test_setup_teardown(the_rest_of_a_group_is_killed_for_the_same_limit,
+                                                set_up, tear_down),
                 cmocka_unit_test_setup_teardown(of_two_levels_that_were_hit_none_is_guessed, set_up,
                                                 tear_down),
                 cmocka_unit_test_setup_teardown(
