@@ -28,8 +28,8 @@ step() {
 run() {
         local word shown=
         for word in "$@"; do
-                [[ $word =~ ^[A-Za-z0-9_./-]+$ ]] || word=${word@Q}
-                shown+=" ${word/#$root/…}"
+                [[ $word =~ ^[A-Za-z0-9_./:-]+$ ]] || word=${word@Q}
+                shown+=" ${word/$root/…}"
         done
         printf '   \033[36m$ belay%s\033[0m\n' "$shown"
         "${belay[@]}" "$@" 2>&1 | sed 's/^/   /'
@@ -51,8 +51,8 @@ run run --rm --rootfs "$root/rootfs" short -- sh -c 'echo "hello from pid $$ on 
 printf '   exit status: %d\n' "$status"
 [ "$status" = 7 ]
 
-step 'One that stays, in the background.'
-run run -d --rootfs "$root/rootfs" web -- sleep 1000
+step 'One that stays, in the background. The shim keeps its log.'
+run run -d --rootfs "$root/rootfs" --log "log://$root/web.log" web -- sh -c 'echo serving; exec sleep 1000'
 
 step 'A second process in it: it sees the container and nothing of the host.'
 run exec web -- ps
@@ -72,6 +72,9 @@ printf '   exit status: %d (128 + SIGKILL)\n' "$status"
 
 step 'Asked again, after the end: the same status and the same time.'
 run state -f table web
+
+step 'What it had written, and when.'
+run logs --timestamps web
 
 step 'Deleted: nothing is left.'
 run delete web

@@ -90,8 +90,10 @@ static void leave(struct dialog *d)
         terminal_restore(&d->terminal);
         ttrpc_client_stream_half_close(d->stream);
         task_pause(d->config->task, false);
-        if (loop_timer_set(d->leave_timer, LEAVE_TIMEOUT_NS) < 0)
+        if (loop_timer_set(d->leave_timer, LEAVE_TIMEOUT_NS) < 0) {
                 d->gone = true;
+                loop_quit(d->config->loop);
+        }
 }
 
 static void on_leave_timeout(struct loop_timer *timer, void *userdata)

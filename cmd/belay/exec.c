@@ -21,6 +21,7 @@
 #include "cmd/belay/session.h"
 #include "cmd/belay/spec.h"
 #include "cmd/belay/stream.h"
+#include "cmd/belay/terminal.h"
 #include "cmd/belay/verbs.h"
 #include "shim/exec_options.h"
 
@@ -237,6 +238,9 @@ int verb_exec(const struct args *args, int *ret_status, struct error *err)
 
         if (!exec_id)
                 return error_errno(err, ENOMEM, "name the process");
+        /* Elsewhere it is not our window that the process is seen in. */
+        if (!args->detach && !args->console_socket)
+                (void)terminal_size(&wish.width, &wish.height);
         *ret_status = 0;
         /* The shim knows where the bundle is, also for --address. */
         if (container_open(&c, args, NULL, err) < 0 ||

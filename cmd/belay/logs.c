@@ -93,9 +93,8 @@ static void fail(struct logs *logs, const struct error *err)
 
 static void format_time(char buf[static TIME_BYTES], const Google__Protobuf__Timestamp *time)
 {
-        int64_t seconds =
-                time && time->seconds > 0 && time->seconds <= CLOCK_DATE_MAX ? time->seconds : 0;
-        unsigned nanos = time && time->nanos > 0 ? (unsigned)time->nanos % NSEC_PER_SEC : 0;
+        int64_t seconds = time->seconds > 0 && time->seconds <= CLOCK_DATE_MAX ? time->seconds : 0;
+        unsigned nanos = time->nanos > 0 ? (unsigned)time->nanos % NSEC_PER_SEC : 0;
         struct clock_date d = clock_date_utc(seconds);
 
         (void)snprintf(buf, TIME_BYTES, "%04d-%02d-%02dT%02d:%02d:%02d.%09uZ ", d.year, d.month,
@@ -111,7 +110,8 @@ static int print_entry(struct logs *logs, const Belay__V1__LogEntry *entry, stru
 
         if (!output)
                 return 0;
-        if (logs->args->timestamps && !lane->in_line) {
+        /* A log of raw bytes has no times. */
+        if (logs->args->timestamps && output->time && !lane->in_line) {
                 format_time(text, output->time);
                 if (sink_write(lane->sink, text, strlen(text), err) < 0)
                         return -1;

@@ -366,6 +366,19 @@ int spec_from_bundle(const char *bundle, const struct spec_wish *wish, char **re
         return print_json(config, ret_json, err);
 }
 
+/* Unless the process says so itself. */
+static void size_default(struct json_object *process, const struct spec_wish *wish)
+{
+        struct json_object *size;
+
+        if (wish->width == 0 || json_object_object_get_ex(process, "consoleSize", NULL))
+                return;
+        size = json_object_new_object();
+        json_object_object_add(size, "height", json_object_new_int(wish->height));
+        json_object_object_add(size, "width", json_object_new_int(wish->width));
+        json_object_object_add(process, "consoleSize", size);
+}
+
 int spec_exec_process(const char *bundle, const char *file, const struct spec_wish *wish,
                       char **ret_json, bool *ret_terminal, struct error *err)
 {
@@ -385,6 +398,8 @@ int spec_exec_process(const char *bundle, const char *file, const struct spec_wi
         if (process_apply(process, wish, err) < 0)
                 return -1;
         *ret_terminal = wants_terminal(process);
+        if (*ret_terminal)
+                size_default(process, wish);
         return print_json(process, ret_json, err);
 }
 

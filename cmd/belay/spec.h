@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "pkg/base/error.h"
 
@@ -32,6 +33,8 @@ struct spec_wish {
         const char *process_label; /* of SELinux */
         bool no_new_privs;
         bool terminal;
+        uint16_t width; /* of the terminal; 0: unknown */
+        uint16_t height;
 };
 
 /*

@@ -217,6 +217,29 @@ static void an_exec_is_the_containers_process_with_other_arguments(void **state)
         assert_false(process->terminal);
 }
 
+static void an_exec_with_a_terminal_has_the_size_that_it_is_given(void **state)
+{
+        static const char *const args[] = {"id", NULL};
+        struct fixture *f = *state;
+        struct spec_wish wish = {.args = args, .n_args = 1, .width = 97, .height = 31};
+        struct error err = ERROR_INIT;
+        bool terminal = true;
+
+        write_config(f, "{\"process\": {\"args\": [\"a\"], \"cwd\": \"/\","
+                        " \"consoleSize\": {\"width\": 3, \"height\": 4}}}");
+        for (int i = 0; i < 2; i++) {
+                _cleanup_free_ char *json = NULL;
+                struct oci_process *process = NULL;
+
+                wish.terminal = i == 1;
+                assert_int_equal(spec_exec_process(f->dir, NULL, &wish, &json, &terminal, &err), 0);
+                assert_int_equal(oci_process_parse(json, strlen(json), f->arena, &process, &err),
+                                 0);
+                assert_int_equal(process->console_width, i == 1 ? 97 : 0);
+                assert_int_equal(process->console_height, i == 1 ? 31 : 0);
+        }
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -230,6 +253,9 @@ int main(void)
                                                 remove_dir),
                 cmocka_unit_test_setup_teardown(
                         an_exec_is_the_containers_process_with_other_arguments, make_dir,
+                        remove_dir),
+                cmocka_unit_test_setup_teardown(
+                        an_exec_with_a_terminal_has_the_size_that_it_is_given, make_dir,
                         remove_dir),
         };
 
