@@ -114,7 +114,7 @@ static const struct verb verbs[] = {
                         "For a process with a terminal, and for one whose output goes to "
                         "log://. Any number of people may\nattach at once. The detach keys, or "
                         "a signal to belay, end the attach and nothing else. Input is\npassed on "
-                        "if the process has a terminal or was made with -i, and its end only with "
+                        "if the process was made with -i or reads a FIFO, and its end only with "
                         "--close-stdin.\nThe exit status is the process's if it has ended "
                         "meanwhile, 0 after the detach keys, 128 and its\nnumber after a signal, "
                         "and 125 if belay failed.",
