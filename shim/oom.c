@@ -8,7 +8,9 @@
 
 #include <stdlib.h>
 
+#include "pkg/base/cleanup.h"
 #include "pkg/base/clock.h"
+#include "pkg/base/fd.h"
 #include "pkg/base/limits.h"
 #include "pkg/cgroup/oom.h"
 
@@ -47,11 +49,17 @@ enum { LOOK_SHARE = 32 };
 
 static void rest(struct oom *oom)
 {
+        struct shim_server *server = oom->container->server;
+
         loop_deferred_cancel(&oom->begin);
         oom->has_begun = true;
         oom->io = loop_io_free(oom->io);
         oom->timer = loop_timer_free(oom->timer);
-        oom->watch = cgroup_oom_free(oom->watch);
+        if (!oom->watch)
+                return;
+        /* Nobody waits at the shim's own end; whoever waits for an exit or a Delete would. */
+        fd_close(server->retired_fd);
+        server->retired_fd = cgroup_oom_retire(TAKE_PTR(oom->watch));
 }
 
 /* While containerd is away a container that runs out of memory all the time must not push exits out

@@ -13,6 +13,7 @@
 
 #include "pkg/base/cleanup.h"
 #include "pkg/base/clock.h"
+#include "pkg/base/fd.h"
 
 #include "shim/log.h"
 #include "shim/rpc/rpc.h"
@@ -213,6 +214,7 @@ int shim_server_new(struct shim_server **ret, const struct shim_server_options *
         if (!server)
                 return error_set(err, STATUS_RESOURCE_EXHAUSTED, "create server: no memory");
         server->loop = options->loop;
+        server->retired_fd = -1;
         server->reaper = options->reaper;
         server->executor = options->executor;
         server->binary_executor = options->binary_executor;
@@ -257,6 +259,7 @@ struct shim_server *shim_server_free(struct shim_server *server)
         free(server->runtime_namespace);
         free(server->id);
         free(server->bundle);
+        fd_close(server->retired_fd);
         free(server);
         return NULL;
 }

@@ -49,6 +49,7 @@ struct shim_server {
         bool finished; /* on_finished has run, or will at the end of the round */
         struct loop_timer *stop_timer;
         struct loop_deferred finish;
+        int retired_fd; /* of the last OOM watch, closed at the end (oom.c); -1 */
 };
 
 /* To be freed at the end of the round. The process must not be its container's any more. */

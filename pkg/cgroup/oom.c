@@ -312,6 +312,14 @@ int cgroup_oom_new(const struct cgroup *cg, struct cgroup_oom **ret, struct erro
         return 0;
 }
 
+int cgroup_oom_retire(struct cgroup_oom *oom)
+{
+        int fd = oom->is_v1 ? TAKE_FD(oom->inotify_fd) : TAKE_FD(oom->poll_fd);
+
+        (void)cgroup_oom_free(oom);
+        return fd;
+}
+
 struct cgroup_oom *cgroup_oom_free(struct cgroup_oom *oom)
 {
         if (!oom)

@@ -51,6 +51,10 @@ struct cgroup_oom_news {
 int cgroup_oom_new(const struct cgroup *cg, struct cgroup_oom **ret, struct error *err);
 struct cgroup_oom *cgroup_oom_free(struct cgroup_oom *oom);
 
+/* The same, but for the inotify descriptor, which becomes the caller's (-1: none): to close the
+ * last copy of it waits for a grace period of the kernel, 15 ms and more. */
+int cgroup_oom_retire(struct cgroup_oom *oom);
+
 /* Readable when there may be news; the watch's own. */
 int cgroup_oom_fd(const struct cgroup_oom *oom);
 
