@@ -223,14 +223,20 @@ static void logger_on_exit(const struct reaper_exit *exit, void *userdata)
 {
         struct io_logger *logger = userdata;
         bool has_all = pipes_have_ended(logger);
+        struct error err = ERROR_INIT;
 
         logger->watch = NULL;
         logger->pid = 0;
         if (!logger->is_ready) {
                 /* What it has said by its end comes first. */
                 ready_on_io(logger->ready_io, logger->ready_fd, LOOP_READ, logger);
+                /* A child of its own has the descriptor still. */
+                if (!logger->is_ready && logger->must_say_ready)
+                        (void)error_set(&err, STATUS_UNKNOWN,
+                                        "logging binary '%s' did not call ready",
+                                        logger_program_name(logger->program));
                 if (!logger->is_ready)
-                        set_ready(logger, NULL); /* a child of its own has the descriptor still */
+                        set_ready(logger, logger->must_say_ready ? &err : NULL);
         }
         logger->ready_fd = fd_close(logger->ready_fd);
         logger->status_fd = fd_close(logger->status_fd);

@@ -103,6 +103,12 @@ static int program_main(const char *how, const char *path)
 {
         if (strcmp(how, "silent") == 0)
                 return 3;
+        if (strcmp(how, "leave") == 0) {
+                /* Its child has all descriptors until the container ends. */
+                if (fork() == 0)
+                        copy_until_end(3, open_log(path));
+                return 0;
+        }
         if (strcmp(how, "term") == 0) {
                 wait_for_term(path);
                 return 0;
@@ -325,6 +331,15 @@ static void a_v2_program_must_say_that_it_is_ready(void **state)
         assert_non_null(strstr(f->ready_text, "did not call ready"));
 }
 
+static void a_v2_program_that_leaves_its_readiness_to_a_child_has_not_said_it(void **state)
+{
+        struct fixture *f = *state;
+
+        open_logger(f, "binary-v2", "leave");
+        assert_int_equal(f->ready_code, STATUS_UNKNOWN);
+        assert_non_null(strstr(f->ready_text, "did not call ready"));
+}
+
 static void a_v1_program_need_not(void **state)
 {
         struct fixture *f = *state;
@@ -502,6 +517,7 @@ int main(int argc, char **argv)
                 T(it_gets_its_environment_and_descriptors_and_no_more),
                 T(a_program_that_is_not_there_is_an_error),
                 T(a_v2_program_must_say_that_it_is_ready),
+                T(a_v2_program_that_leaves_its_readiness_to_a_child_has_not_said_it),
                 T(a_v1_program_need_not),
                 T(a_program_that_dies_is_started_again_and_goes_on),
                 T(a_program_that_keeps_dying_is_given_up_and_the_container_goes_on),
