@@ -102,7 +102,7 @@ def test_an_ended_container_keeps_its_status_until_it_is_deleted(belay):
     assert (state["status"], state["exit_status"]) == ("stopped", 5) and state["exited_at"]
     belay("delete", belay.id("a"))
     assert b"no container" in belay("state", belay.id("a"), status=1).stderr
-    assert belay.is_clean()
+    host.wait_for(belay.is_clean, "nothing to be left")
 
 
 def test_a_detached_container_is_listed_executed_in_killed_and_deleted(belay):
@@ -118,7 +118,7 @@ def test_a_detached_container_is_listed_executed_in_killed_and_deleted(belay):
     belay("wait", belay.id("a"), status=137)
     assert b"finished" in belay("kill", belay.id("a"), status=1).stderr
     belay("delete", belay.id("a"))
-    assert belay.is_clean()
+    host.wait_for(belay.is_clean, "nothing to be left")
 
 
 def test_a_detached_exec_is_addressed_by_its_id(belay):
@@ -265,9 +265,9 @@ def test_a_frozen_container_is_not_waited_for_without_end(belay):
 
 def test_belays_own_failures_have_a_status_of_their_own(belay):
     assert b"/no/such" in belay.run("a", "/no/such", status=125).stderr
-    assert belay.is_clean()
+    host.wait_for(belay.is_clean, "nothing to be left")
     assert b"rootfs" in belay("run", "--rootfs", "/no/such", belay.id("a"), status=125).stderr
-    assert belay.is_clean()
+    host.wait_for(belay.is_clean, "nothing to be left")
     belay.run("a", "sleep", "1000", flags=["-d"])
     assert b"already exists" in belay.run("a", "true", status=125).stderr
     assert b"/no/such" in belay("exec", belay.id("a"), "/no/such", status=125).stderr
