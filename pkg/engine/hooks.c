@@ -22,6 +22,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "pkg/base/child.h"
 #include "pkg/base/cleanup.h"
 #include "pkg/base/clock.h"
 #include "pkg/base/str.h"
@@ -184,7 +185,7 @@ static _Noreturn void hook_child(const struct oci_hook *hook, const struct hook_
         /* Before the hook does anything: its parent may be killed before it has told it. */
         if (context->on_group)
                 context->on_group(getpid(), context->userdata);
-        stage_reset_signals();
+        child_reset_signals();
         /* dup2 clears CLOEXEC; in and out are above 2, since 0 to 2 are always open here. */
         if (dup2(out, STDOUT_FILENO) >= 0 && dup2(out, STDERR_FILENO) >= 0 &&
             dup2(in, STDIN_FILENO) >= 0 && (!context->cwd || chdir(context->cwd) == 0))

@@ -16,6 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "pkg/base/child.h"
 #include "pkg/base/cleanup.h"
 #include "pkg/base/clock.h"
 #include "pkg/base/str.h"
@@ -43,7 +44,7 @@ static _Noreturn void helper_child(const char *helper, int in, int out)
         char *const env[] = {NULL};
 
         (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-        stage_reset_signals();
+        child_reset_signals();
         if (dup2(in, STDIN_FILENO) >= 0 && dup2(out, STDOUT_FILENO) >= 0)
                 (void)execve(helper, argv, env);
         (void)dprintf(out, "error %s\n", strerror(errno));
@@ -134,7 +135,7 @@ static _Noreturn void keeper_child(int pipe)
 
         (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
         (void)prctl(PR_SET_NAME, "belay:scope");
-        stage_reset_signals();
+        child_reset_signals();
         stage_close_others(&pipe, 1);
         while (read(pipe, &byte, 1) < 0 && errno == EINTR)
                 ;

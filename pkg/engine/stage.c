@@ -17,6 +17,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "pkg/base/child.h"
 #include "pkg/base/cleanup.h"
 #include "pkg/base/clock.h"
 #include "pkg/base/sys.h"
@@ -50,24 +51,13 @@ void stage_close_others(const int *keep, size_t n_keep)
         (void)close_range(from, ~0U, 0);
 }
 
-void stage_reset_signals(void)
-{
-        struct sigaction action = {.sa_handler = SIG_DFL};
-        sigset_t none;
-
-        for (int signo = 1; signo < NSIG; signo++)
-                (void)sigaction(signo, &action, NULL); /* EINVAL: not to be changed */
-        (void)sigemptyset(&none);
-        (void)sigprocmask(SIG_SETMASK, &none, NULL);
-}
-
 void stage_enter(const char *name, pid_t parent, const int *keep, size_t n_keep)
 {
         /* If the parent ended before the prctl, its death has been missed. */
         if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent)
                 _exit(EXIT_FAILURE);
         (void)prctl(PR_SET_NAME, name);
-        stage_reset_signals();
+        child_reset_signals();
         stage_close_others(keep, n_keep);
 }
 

@@ -35,9 +35,6 @@ void stage_enter(const char *name, pid_t parent, const int *keep, size_t n_keep)
 /* Closes all descriptors above 2 but those in keep (entries of -1 are skipped). */
 void stage_close_others(const int *keep, size_t n_keep);
 
-/* Default dispositions for all signals, and none blocked. */
-void stage_reset_signals(void);
-
 /* Sends the text in as many messages as it takes. */
 int stage_send_cgroup(const struct stage *stage, const char *text, struct error *err);
 

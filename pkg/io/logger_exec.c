@@ -7,13 +7,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include "pkg/base/child.h"
 #include "pkg/base/fd.h"
 
 enum { FD_OUT = 3, FD_ERR = 4, FD_READY = 5, FD_RING = 6, FD_FIRST_FREE = 7 };
@@ -162,34 +162,6 @@ const struct log_config *logger_program_log(const struct logger_program *program
 
 /* ---- In the child ---- */
 
-static void reset_signals(void)
-{
-        struct sigaction action = {.sa_handler = SIG_DFL};
-        sigset_t none;
-
-        for (int signo = 1; signo < NSIG; signo++)
-                (void)sigaction(signo, &action, NULL); /* EINVAL: not to be changed */
-        (void)sigemptyset(&none);
-        (void)sigprocmask(SIG_SETMASK, &none, NULL);
-}
-
-/* Through copies above all of the targets, so that none overwrites one that is still needed. */
-static int set_descriptors(const int sources[], int n)
-{
-        int copies[FD_FIRST_FREE];
-
-        for (int i = 0; i < n; i++) {
-                copies[i] = fcntl(sources[i], F_DUPFD_CLOEXEC, FD_FIRST_FREE + 1);
-                if (copies[i] < 0)
-                        return -1;
-        }
-        for (int i = 0; i < n; i++) {
-                if (dup2(copies[i], i) < 0)
-                        return -1;
-        }
-        return 0;
-}
-
 /* Returns an errno when the log cannot be opened. The fork goes on as the log's writer, with
  * nothing of the shim's but its memory as it was. */
 static int child_log(struct logger_program *program, int status)
@@ -224,12 +196,12 @@ static _Noreturn void child_main(struct logger_program *program, const int strea
         const int sources[] = {null, null, null, streams[0], streams[1], ready, ring};
         int errnum = 0;
 
-        reset_signals();
+        child_reset_signals();
         (void)prctl(PR_SET_NAME, "belay-log");
         (void)close_range(FD_OUT, ~0U, CLOSE_RANGE_CLOEXEC);
         status = fcntl(status, F_DUPFD_CLOEXEC, FD_FIRST_FREE);
         if (null < 0 || status < 0 ||
-            set_descriptors(sources, (int)(sizeof(sources) / sizeof(sources[0]))) < 0)
+            child_set_fds(sources, sizeof(sources) / sizeof(sources[0])) < 0)
                 errnum = errno;
         if (errnum == 0)
                 errnum = program->is_log ? child_log(program, status) : child_binary(program);

@@ -5,27 +5,16 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "pkg/base/child.h"
 #include "pkg/base/cleanup.h"
 #include "pkg/log/read.h"
 
-enum { FD_NULL_LAST = 2, FD_OUT = 3, FD_HOLD = 4, FD_FIRST_FREE = 5 };
-
-static void reset_signals(void)
-{
-        struct sigaction action = {.sa_handler = SIG_DFL};
-        sigset_t none;
-
-        for (int signo = 1; signo < NSIG; signo++)
-                (void)sigaction(signo, &action, NULL); /* EINVAL: not to be changed */
-        (void)sigemptyset(&none);
-        (void)sigprocmask(SIG_SETMASK, &none, NULL);
-}
+enum { FD_OUT = 3, FD_HOLD = 4, FD_FIRST_FREE = 5 };
 
 /* A log of a thousand files is one of a thousand descriptors. */
 static void raise_limit(void)
@@ -41,20 +30,13 @@ static void raise_limit(void)
 static _Noreturn void child_main(const struct log_config *config, const struct log_query *query,
                                  int out, int hold)
 {
-        int null;
+        int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+        const int sources[] = {null, null, null, out, hold};
 
-        reset_signals();
+        child_reset_signals();
         (void)prctl(PR_SET_NAME, "belay-logs");
-        /* Above all of the targets, so that none overwrites one that is still needed. */
-        out = fcntl(out, F_DUPFD_CLOEXEC, FD_FIRST_FREE);
-        hold = fcntl(hold, F_DUPFD_CLOEXEC, FD_FIRST_FREE);
-        null = open("/dev/null", O_RDWR | O_CLOEXEC);
-        if (out < 0 || hold < 0 || null < 0 || dup2(out, FD_OUT) < 0 || dup2(hold, FD_HOLD) < 0)
+        if (null < 0 || child_set_fds(sources, sizeof(sources) / sizeof(sources[0])) < 0)
                 _exit(EXIT_FAILURE);
-        for (int i = 0; i <= FD_NULL_LAST; i++) {
-                if (dup2(null, i) < 0)
-                        _exit(EXIT_FAILURE);
-        }
         (void)close_range(FD_FIRST_FREE, ~0U, 0);
         raise_limit();
         _exit(log_read_run(config, query, FD_OUT, FD_HOLD));

@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "pkg/base/child.h"
 #include "pkg/base/cleanup.h"
 #include "pkg/base/clock.h"
 #include "pkg/base/str.h"
@@ -23,34 +24,6 @@ extern char **environ;
 
 /* ---- In the child ---- */
 
-static void reset_signals(void)
-{
-        struct sigaction action = {.sa_handler = SIG_DFL};
-        sigset_t none;
-
-        for (int signo = 1; signo < NSIG; signo++)
-                (void)sigaction(signo, &action, NULL); /* EINVAL: not to be changed */
-        (void)sigemptyset(&none);
-        (void)sigprocmask(SIG_SETMASK, &none, NULL);
-}
-
-/* Through copies above 2, so that none overwrites one that is still needed. */
-static int set_stdio(const int stdio[3])
-{
-        int copies[3];
-
-        for (int i = 0; i < 3; i++) {
-                copies[i] = fcntl(stdio[i], F_DUPFD_CLOEXEC, 3);
-                if (copies[i] < 0)
-                        return -1;
-        }
-        for (int i = 0; i < 3; i++) {
-                if (dup2(copies[i], i) < 0)
-                        return -1;
-        }
-        return 0;
-}
-
 static _Noreturn void child_main(const struct args *args, char **env, const int stdio[3],
                                  pid_t parent, int status_fd)
 {
@@ -58,8 +31,8 @@ static _Noreturn void child_main(const struct args *args, char **env, const int 
 
         if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent)
                 _exit(EXIT_FAILURE);
-        reset_signals();
-        if (set_stdio(stdio) == 0)
+        child_reset_signals();
+        if (child_set_fds(stdio, 3) == 0)
                 (void)execve(args->items[0], (char *const *)args->items, env);
         errnum = errno;
         (void)fd_write_all(status_fd, &errnum, sizeof(errnum));
