@@ -94,12 +94,12 @@ static void line_add_field(struct line *line, const char *key, const char *value
 static void line_add_time(struct line *line)
 {
         struct timespec now = clock_realtime();
-        struct clock_date d = clock_date_utc(now.tv_sec);
-        char text[96];
+        char text[CLOCK_TEXT_MAX];
 
-        (void)snprintf(text, sizeof(text), "time=\"%04d-%02d-%02dT%02d:%02d:%02d.%09ldZ\"", d.year,
-                       d.month, d.day, d.hour, d.minute, d.second, now.tv_nsec);
+        clock_format(now.tv_sec, now.tv_nsec, text);
+        line_add_text(line, "time=\"");
         line_add_text(line, text);
+        line_add_text(line, "\"");
 }
 
 void log_open(int fd, enum log_level min, const char *id, const char *runtime_namespace,

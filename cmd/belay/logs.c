@@ -20,8 +20,6 @@
 #include "cmd/belay/sink.h"
 #include "cmd/belay/verbs.h"
 
-enum { TIME_BYTES = 40 };
-
 /* One of the two streams of the log. */
 struct lane {
         struct sink *sink;
@@ -91,29 +89,20 @@ static void fail(struct logs *logs, const struct error *err)
         loop_quit(logs->c.loop);
 }
 
-static void format_time(char buf[static TIME_BYTES], const Google__Protobuf__Timestamp *time)
-{
-        int64_t seconds = time->seconds > 0 && time->seconds <= CLOCK_DATE_MAX ? time->seconds : 0;
-        unsigned nanos = time->nanos > 0 ? (unsigned)time->nanos % NSEC_PER_SEC : 0;
-        struct clock_date d = clock_date_utc(seconds);
-
-        (void)snprintf(buf, TIME_BYTES, "%04d-%02d-%02dT%02d:%02d:%02d.%09uZ ", d.year, d.month,
-                       d.day, d.hour, d.minute, d.second, nanos);
-}
-
 static int print_entry(struct logs *logs, const Belay__V1__LogEntry *entry, struct error *err)
 {
         const Belay__V1__Output *output = entry->output;
         bool is_stderr = output && output->stream == BELAY__V1__STREAM__STREAM_STDERR;
         struct lane *lane = is_stderr ? &logs->err_out : &logs->out;
-        char text[TIME_BYTES];
+        char text[CLOCK_TEXT_MAX];
 
         if (!output)
                 return 0;
         /* A log of raw bytes has no times. */
         if (logs->args->timestamps && output->time && !lane->in_line) {
-                format_time(text, output->time);
-                if (sink_write(lane->sink, text, strlen(text), err) < 0)
+                clock_format(output->time->seconds, output->time->nanos, text);
+                text[CLOCK_TEXT_MAX - 1] = ' '; /* for its end */
+                if (sink_write(lane->sink, text, sizeof(text), err) < 0)
                         return -1;
         }
         lane->in_line = entry->partial;

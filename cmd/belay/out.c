@@ -17,15 +17,13 @@
 
 void out_format_time(char buf[static OUT_TIME_BYTES], int64_t seconds, int32_t nanos)
 {
-        time_t t = (time_t)seconds;
-        struct tm tm;
-        size_t n;
+        char text[CLOCK_TEXT_MAX];
 
         buf[0] = '\0';
-        if (seconds <= 0 || !gmtime_r(&t, &tm))
+        if (seconds <= 0)
                 return;
-        n = strftime(buf, OUT_TIME_BYTES, "%Y-%m-%dT%H:%M:%S", &tm);
-        (void)snprintf(buf + n, OUT_TIME_BYTES - n, ".%03dZ", (int)(nanos / 1000000));
+        clock_format(seconds, nanos, text);
+        (void)snprintf(buf, OUT_TIME_BYTES, "%.*sZ", (int)strlen("2006-01-02T15:04:05.000"), text);
 }
 
 static void add_string(struct json_object *object, const char *key, const char *value)

@@ -6,6 +6,7 @@
 #include "pkg/base/clock.h"
 
 #include <stdbool.h>
+#include <string.h>
 
 enum { SECONDS_PER_DAY = 86400, MONTHS = 12 };
 
@@ -40,4 +41,31 @@ struct clock_date clock_date_utc(int64_t seconds)
                 days -= days_of_month(d.year, d.month++);
         d.day = (int)days + 1;
         return d;
+}
+
+/* n digits with zeros in front, which end before `end`. */
+static void put_digits(char *end, unsigned value, int n)
+{
+        while (n-- > 0) {
+                *--end = (char)('0' + value % 10);
+                value /= 10;
+        }
+}
+
+void clock_format(int64_t seconds, long nanos, char text[static CLOCK_TEXT_MAX])
+{
+        static const char shape[CLOCK_TEXT_MAX] = "0000-00-00T00:00:00.000000000Z";
+        struct clock_date d = clock_date_utc(seconds);
+        const unsigned fraction = nanos < 0                     ? 0
+                                  : nanos >= (long)NSEC_PER_SEC ? (unsigned)NSEC_PER_SEC - 1
+                                                                : (unsigned)nanos;
+
+        memcpy(text, shape, sizeof(shape));
+        put_digits(text + 4, (unsigned)d.year, 4);
+        put_digits(text + 7, (unsigned)d.month, 2);
+        put_digits(text + 10, (unsigned)d.day, 2);
+        put_digits(text + 13, (unsigned)d.hour, 2);
+        put_digits(text + 16, (unsigned)d.minute, 2);
+        put_digits(text + 19, (unsigned)d.second, 2);
+        put_digits(text + 29, fraction, 9);
 }

@@ -19,12 +19,24 @@ static inline struct timespec clock_realtime(void)
         return ts;
 }
 
+static inline uint64_t clock_timespec_ns(const struct timespec *ts)
+{
+        return (uint64_t)ts->tv_sec * NSEC_PER_SEC + (uint64_t)ts->tv_nsec;
+}
+
+static inline uint64_t clock_realtime_ns(void)
+{
+        struct timespec ts = clock_realtime();
+
+        return clock_timespec_ns(&ts);
+}
+
 static inline uint64_t clock_monotonic_ns(void)
 {
         struct timespec ts = {0};
 
         (void)clock_gettime(CLOCK_MONOTONIC, &ts);
-        return (uint64_t)ts.tv_sec * NSEC_PER_SEC + (uint64_t)ts.tv_nsec;
+        return clock_timespec_ns(&ts);
 }
 
 struct clock_date {
@@ -43,3 +55,8 @@ struct clock_date {
  * strftime(3) tell the same but read the host's time zone first, a file and some pages of memory in
  * every shim. */
 struct clock_date clock_date_utc(int64_t seconds);
+
+/* The time as RFC 3339 has it, in UTC and with nine digits of the second: always 30 characters.
+ * What is out of range becomes the nearest that is not. */
+enum { CLOCK_TEXT_MAX = 31 };
+void clock_format(int64_t seconds, long nanos, char text[static CLOCK_TEXT_MAX]);

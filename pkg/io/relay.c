@@ -119,11 +119,7 @@ static ssize_t read_chunk(int fd, char *buf)
 
 static void ring_add(struct io_relay *relay, size_t n)
 {
-        struct timespec now = clock_realtime();
-
-        io_ring_write(relay->ring, LOG_STDOUT,
-                      (uint64_t)now.tv_sec * NSEC_PER_SEC + (uint64_t)now.tv_nsec,
-                      relay->to_output.data, n);
+        io_ring_write(relay->ring, LOG_STDOUT, clock_realtime_ns(), relay->to_output.data, n);
 }
 
 void io_relay_set_ring(struct io_relay *relay, struct io_ring *ring)

@@ -10,6 +10,8 @@
 
 #include "pkg/base/clock.h"
 
+enum { FRACTION_END = CLOCK_TEXT_MAX - 2 }; /* before the Z */
+
 static void emit(struct log_formatter *f)
 {
         if (f->n_buffer == 0)
@@ -30,27 +32,21 @@ static void put_text(struct log_formatter *f, const char *text)
         put(f, text, strlen(text));
 }
 
-/* RFC 3339 with nanoseconds, always nine digits. */
+/* As clock_format() has it; within a second only the fraction is written anew. */
 static void put_time(struct log_formatter *f, uint64_t time_ns)
 {
         int64_t seconds = (int64_t)(time_ns / NSEC_PER_SEC);
         uint64_t nanos = time_ns % NSEC_PER_SEC;
-        char fraction[] = ".000000000Z";
 
         if (f->date_of != seconds) {
-                struct clock_date d = clock_date_utc(seconds);
-
-                (void)snprintf(f->date, sizeof(f->date), "%04d-%02d-%02dT%02d:%02d:%02d",
-                               d.year % 10000, d.month % 100, d.day % 100, d.hour % 100,
-                               d.minute % 100, d.second % 100);
+                clock_format(seconds, 0, f->date);
                 f->date_of = seconds;
         }
-        for (int i = 9; i > 0; i--) {
-                fraction[i] = (char)('0' + nanos % 10);
+        for (size_t i = FRACTION_END; i > FRACTION_END - 9; i--) {
+                f->date[i - 1] = (char)('0' + nanos % 10);
                 nanos /= 10;
         }
         put_text(f, f->date);
-        put(f, fraction, sizeof(fraction) - 1);
 }
 
 static const char *stream_name(int stream)

@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "pkg/base/clock.h"
 #include "pkg/log/log.h"
 
 /* What Docker and the CRI take for one entry: 16 KiB. */
@@ -32,7 +33,7 @@ struct log_formatter {
         void *userdata;
 
         int64_t date_of; /* the second that date holds */
-        char date[32];
+        char date[CLOCK_TEXT_MAX];
         size_t n_buffer;
         size_t n_output;
         char buffer[2 * LOG_FORMAT_ROOM];

@@ -348,8 +348,7 @@ static bool hold_is_over(const struct reader *r)
 /* Milliseconds until nothing can come any more that is older than `until`; -1: never. */
 static int until_left_ms(const struct reader *r)
 {
-        struct timespec now = clock_realtime();
-        uint64_t now_ns = (uint64_t)now.tv_sec * NSEC_PER_SEC + (uint64_t)now.tv_nsec;
+        uint64_t now_ns = clock_realtime_ns();
         uint64_t end_ns = r->query->until_ns + UNTIL_PATIENCE_NS;
 
         if (r->query->until_ns == 0)

@@ -46,8 +46,7 @@ static int open_file(const struct log_config *config, uint64_t number, struct lo
                 .dev = st.st_dev,
                 .ino = st.st_ino,
                 .limit = UINT64_MAX,
-                .mtime_ns =
-                        (uint64_t)st.st_mtim.tv_sec * NSEC_PER_SEC + (uint64_t)st.st_mtim.tv_nsec,
+                .mtime_ns = clock_timespec_ns(&st.st_mtim),
         };
         return 0;
 }
@@ -128,8 +127,7 @@ static int collect(struct log_read_files *files)
                 uint64_t written = 0;
 
                 if (fstat(last.fd, &st) == 0)
-                        written = (uint64_t)st.st_mtim.tv_sec * NSEC_PER_SEC +
-                                  (uint64_t)st.st_mtim.tv_nsec;
+                        written = clock_timespec_ns(&st.st_mtim);
                 while (files->n > n_old && files->list[files->n - 1].mtime_ns < written)
                         close_from(files, files->n - 1);
         }

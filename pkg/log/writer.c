@@ -131,16 +131,13 @@ static int start_flusher(struct run *run)
 static void mark_dropped(struct run *run)
 {
         struct timespec now = clock_realtime();
+        char date[CLOCK_TEXT_MAX];
         char text[256];
-        char date[40];
-        struct clock_date d = clock_date_utc(now.tv_sec);
         int n;
 
         if (run->dropped == 0 || run->writer->config.format == LOG_FORMAT_RAW)
                 return;
-        (void)snprintf(date, sizeof(date), "%04d-%02d-%02dT%02d:%02d:%02d.%09ldZ", d.year % 10000,
-                       d.month % 100, d.day % 100, d.hour % 100, d.minute % 100, d.second % 100,
-                       now.tv_nsec);
+        clock_format(now.tv_sec, now.tv_nsec, date);
         if (run->writer->config.format == LOG_FORMAT_CRI)
                 n = snprintf(text, sizeof(text),
                              "%s stderr F belay: %llu bytes of output were dropped\n", date,
@@ -225,15 +222,13 @@ static bool take_input(struct run *run, int i)
         static char data[READ_ROOM];
         struct log_writer *w = run->writer;
         ssize_t n = read(run->input[i], data, sizeof(data));
-        struct timespec now;
         uint64_t time_ns;
 
         if (n < 0 && (errno == EINTR || errno == EAGAIN))
                 return true;
         if (n <= 0)
                 return false;
-        now = clock_realtime();
-        time_ns = (uint64_t)now.tv_sec * NSEC_PER_SEC + (uint64_t)now.tv_nsec;
+        time_ns = clock_realtime_ns();
         if (w->on_output)
                 w->on_output(LOG_STDOUT + i, time_ns, data, (size_t)n, w->userdata);
         log_formatter_feed(run->formatter, LOG_STDOUT + i, time_ns, data, (size_t)n);
