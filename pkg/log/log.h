@@ -97,6 +97,7 @@ struct log_query {
         uint64_t until_ns; /* before that time; 0: all */
         bool out;          /* neither of the two: both */
         bool err;
+        const struct log_counters *counters; /* its writer's, to see what was missed; or NULL */
 };
 
 /* FAILED_PRECONDITION for what a log of that format cannot tell: raw has neither times nor streams.

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The reader of a log: see read.h. One rule makes it lose and double nothing while the log is
- * rotated: a file is left for the next one only after it was read to its end *after* the next one
- * was seen, for the writer begins a file when it has written all of the one before.
+ * The reader of a log: see read.h. One rule makes it lose and double nothing of the files that it
+ * sees while the log is rotated: a file is left for the next one only after it was read to its end
+ * *after* the next one was seen, for the writer begins a file when it has written all of the one
+ * before.
  */
 #include "pkg/log/read.h"
 
@@ -415,7 +416,8 @@ static int run(struct reader *r)
 
         if (r->query->follow)
                 start_notify(r);
-        error = log_read_files_open(&r->files, r->config, !r->query->follow && !has_ended);
+        error = log_read_files_open(&r->files, r->config, r->query->counters,
+                                    !r->query->follow && !has_ended);
         if (error == 0)
                 error = find_begin(r, has_ended);
         if (error < 0)

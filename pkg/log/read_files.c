@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * See read_files.h. Names are opened from the newest to the oldest. A rotation meanwhile moves a
- * file to a name that is still to be opened: it is found there, or found a second time, but never
- * missed.
+ * file to a name that is still to be opened: it is found there, or found a second time. Missed is
+ * only what has lost its last name before it was seen, and that is counted.
  */
 #include "pkg/log/read_files.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -148,13 +149,23 @@ static void drop_oldest(struct log_read_files *files)
         }
 }
 
-int log_read_files_open(struct log_read_files *files, const struct log_config *config, bool has_end)
+/* Rotations that the writer has counted, each of which has begun a file. */
+static uint64_t count_rotations(const struct log_read_files *files)
+{
+        if (!files->counters || files->config->max_files == 1)
+                return 0;
+        return atomic_load(&files->counters->rotations);
+}
+
+int log_read_files_open(struct log_read_files *files, const struct log_config *config,
+                        const struct log_counters *counters, bool has_end)
 {
         struct stat st;
         int r;
 
-        *files = (struct log_read_files){.config = config};
+        *files = (struct log_read_files){.config = config, .counters = counters};
         r = collect(files);
+        files->n_rotations = count_rotations(files);
         if (r == 0 && files->n == 0)
                 r = -ENOENT;
         if (r < 0) {
@@ -175,8 +186,26 @@ void log_read_files_close(struct log_read_files *files)
         *files = (struct log_read_files){0};
 }
 
+/*
+ * A writer that begins more files than the log has, from one look to the next, takes away some that
+ * were never seen. The counter is read before the names are: what it counts was there to be seen.
+ */
+static void count_missing(struct log_read_files *files, size_t n_old, uint64_t n_rotations)
+{
+        uint64_t n_begun = n_rotations - files->n_rotations;
+
+        if (files->n == n_old)
+                return;
+        files->n_new += files->n - n_old;
+        if (n_begun <= files->n_new)
+                return;
+        files->list[n_old].n_missing += n_begun - files->n_new;
+        files->n_new = n_begun;
+}
+
 void log_read_files_look(struct log_read_files *files)
 {
+        uint64_t n_rotations = count_rotations(files);
         size_t n_old = files->n;
 
         if (collect(files) < 0) {
@@ -184,6 +213,7 @@ void log_read_files_look(struct log_read_files *files)
                 return;
         }
         reverse(files->list + n_old, files->n - n_old);
+        count_missing(files, n_old, n_rotations);
         drop_oldest(files);
 }
 

@@ -22,12 +22,15 @@ struct log_read_file {
         ino_t ino;
         uint64_t limit;     /* nothing is read beyond it */
         uint64_t mtime_ns;  /* when it was opened */
-        uint64_t n_missing; /* files before it that were dropped */
+        uint64_t n_missing; /* files before it that were dropped, or gone before they were seen */
 };
 
 struct log_read_files {
         const struct log_config *config;
-        struct log_read_file *list; /* oldest first */
+        const struct log_counters *counters; /* of the writer; NULL: what is missed is not known */
+        uint64_t n_rotations;                /* when the log was opened */
+        uint64_t n_new;                      /* files that were seen or missed since */
+        struct log_read_file *list;          /* oldest first */
         size_t n;
         size_t room;
 };
@@ -35,7 +38,7 @@ struct log_read_files {
 /* Opens what is there. has_end: what is written later is not to be read. -ENOENT when there is
  * nothing; 0 or a negative errno. */
 int log_read_files_open(struct log_read_files *files, const struct log_config *config,
-                        bool has_end);
+                        const struct log_counters *counters, bool has_end);
 void log_read_files_close(struct log_read_files *files);
 
 /* Opens those that have been begun since. What is not to be opened yet is left for the next look.

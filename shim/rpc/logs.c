@@ -263,6 +263,7 @@ static int logs_start(struct logs *logs, struct process *p, const Belay__V1__Log
         };
 
         query.has_ended = log && io_stdio_is_drained(p->stdio);
+        query.counters = log ? io_stdio_status(p->stdio).log : NULL;
         if (!log || set_time("since", request->since, &query.since_ns, err) < 0 ||
             set_time("until", request->until, &query.until_ns, err) < 0 ||
             log_query_check(&query, log->format, err) < 0)

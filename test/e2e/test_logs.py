@@ -136,7 +136,7 @@ def test_follow_until_the_process_has_ended(lab):
 
 
 def test_follow_loses_and_doubles_nothing_in_100000_lines_with_rotation(lab):
-    c = start_logging(lab, "read x; seq 1 100000 | sed 's/.*/line & of one hundred thousand/'", "max_size=256k")
+    c = start_logging(lab, "read x; seq 1 100000 | sed 's/.*/line & of one hundred thousand/'", "max_size=256k&max_files=100")
     stream = open_logs(c, follow=True)
     c.stdin.write(b"\n")
     data = b"".join(e.output.data for e in entries(stream))
@@ -146,7 +146,7 @@ def test_follow_loses_and_doubles_nothing_in_100000_lines_with_rotation(lab):
 
 
 def test_follow_goes_on_to_the_end_of_a_deleted_container(lab):
-    c = start_logging(lab, "read x; seq 1 100000", "max_size=256k")
+    c = start_logging(lab, "read x; seq 1 100000", "max_size=256k&max_files=100")
     stream = open_logs(c, follow=True)
     c.stdin.write(b"\n")
     c.wait()
