@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * See chat.h.
+ */
+#include "test/unit/ttrpc/chat.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "pkg/ttrpc/limits.h"
+
+#include "test/unit/unit.h"
+
+struct chat {
+        struct ttrpc_call *call;
+        struct chat_log *log;
+        uint64_t next, end, sum;
+};
+
+struct chat_log chat_log;
+
+static void chat_free(struct chat *chat)
+{
+        chat->log->n_live--;
+        free(chat);
+}
+
+static void chat_on_cancel(struct ttrpc_call *call, void *userdata)
+{
+        struct chat *chat = userdata;
+
+        chat->log->n_cancelled++;
+        chat_free(chat);
+}
+
+static struct chat *chat_new(struct ttrpc_call *call)
+{
+        struct chat *chat = calloc(1, sizeof(*chat));
+
+        assert_non_null(chat);
+        chat->call = call;
+        chat->log = &chat_log;
+        chat->log->n_live++;
+        ttrpc_call_on_cancel(call, chat_on_cancel, chat);
+        return chat;
+}
+
+/* Counts as far as there is room. */
+static void count_on(struct ttrpc_call *call, void *userdata)
+{
+        static uint8_t padding[1000];
+        struct chat *chat = userdata;
+        Test__Ttrpc__EchoResponse response = TEST__TTRPC__ECHO_RESPONSE__INIT;
+        struct error err = ERROR_INIT;
+
+        chat->log->n_rooms++;
+        response.data.data = padding;
+        response.data.len = sizeof(padding);
+        while (chat->next < chat->end) {
+                response.number = chat->next;
+                if (test__ttrpc__echo_response__get_packed_size(&response) + TTRPC_FRAME_COST >
+                    ttrpc_call_room(call))
+                        return;
+                assert_int_equal(ttrpc_call_send(call, &response.base, &err), 0);
+                chat->next++;
+        }
+        ttrpc_call_end(call);
+        chat_free(chat);
+}
+
+static const struct ttrpc_stream_ops count_ops = {.on_room = count_on};
+
+static void handle_count(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata)
+{
+        const Test__Ttrpc__EchoRequest *request = (const void *)message;
+        struct chat *chat = chat_new(call);
+
+        chat->end = request->number;
+        ttrpc_call_on_stream(call, &count_ops, chat);
+        count_on(call, chat);
+}
+
+static void sum_on_message(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata)
+{
+        const Test__Ttrpc__EchoRequest *request = (const void *)message;
+        struct chat *chat = userdata;
+
+        chat->log->n_messages++;
+        chat->sum += request->number;
+}
+
+static void sum_on_half_close(struct ttrpc_call *call, void *userdata)
+{
+        struct chat *chat = userdata;
+        Test__Ttrpc__EchoResponse response = TEST__TTRPC__ECHO_RESPONSE__INIT;
+
+        chat->log->n_half_closed++;
+        response.number = chat->sum;
+        ttrpc_call_reply(call, &response.base);
+        chat_free(chat);
+}
+
+static const struct ttrpc_stream_ops sum_ops = {
+        .on_message = sum_on_message,
+        .on_half_close = sum_on_half_close,
+};
+
+static void handle_sum(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata)
+{
+        assert_null(message);
+        ttrpc_call_on_stream(call, &sum_ops, chat_new(call));
+}
+
+static void talk_on_message(struct ttrpc_call *call, const ProtobufCMessage *message,
+                            void *userdata)
+{
+        const Test__Ttrpc__EchoRequest *request = (const void *)message;
+        struct chat *chat = userdata;
+        Test__Ttrpc__EchoResponse response = TEST__TTRPC__ECHO_RESPONSE__INIT;
+        struct error err = ERROR_INIT;
+
+        chat->log->n_messages++;
+        if (request->number != 0) {
+                ttrpc_call_fail(call, (int)request->number, "%s", request->text);
+                chat_free(chat);
+                return;
+        }
+        response.text = request->text;
+        assert_int_equal(ttrpc_call_send(call, &response.base, &err), 0);
+}
+
+static void talk_on_half_close(struct ttrpc_call *call, void *userdata)
+{
+        struct chat *chat = userdata;
+
+        chat->log->n_half_closed++;
+        ttrpc_call_end(call);
+        chat_free(chat);
+}
+
+static const struct ttrpc_stream_ops talk_ops = {
+        .on_message = talk_on_message,
+        .on_half_close = talk_on_half_close,
+};
+
+static void handle_talk(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata)
+{
+        ttrpc_call_on_stream(call, &talk_ops, chat_new(call));
+}
+
+const enum ttrpc_kind chat_kinds[_CHAT_METHODS_MAX] = {TTRPC_SERVER_STREAM, TTRPC_CLIENT_STREAM,
+                                                       TTRPC_BIDI_STREAM};
+static const ttrpc_handler handlers[] = {handle_count, handle_sum, handle_talk};
+
+int chat_setup(void **state)
+{
+        static struct harness h;
+        struct error err = ERROR_INIT;
+
+        memset(&chat_log, 0, sizeof(chat_log));
+        harness_init(&h, NULL);
+        assert_int_equal(ttrpc_server_register_streaming(h.server, &test__ttrpc__chat__descriptor,
+                                                         chat_kinds, handlers, &h, &err),
+                         0);
+        *state = &h;
+        return 0;
+}
+
+int chat_teardown(void **state)
+{
+        harness_deinit(*state);
+        assert_int_equal(chat_log.n_live, 0);
+        return 0;
+}

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A service that streams, on a harness's server: it counts, sums up, and sends back. What it has
+ * seen is in chat_log, anew for each test.
+ */
+#pragma once
+
+#include "test/unit/ttrpc/harness.h"
+
+/* Its methods, and what each of them streams. */
+enum { CHAT_COUNT, CHAT_SUM, CHAT_TALK, _CHAT_METHODS_MAX };
+extern const enum ttrpc_kind chat_kinds[_CHAT_METHODS_MAX];
+
+struct chat_log {
+        size_t n_cancelled, n_messages, n_half_closed, n_rooms, n_live;
+};
+extern struct chat_log chat_log;
+
+/* For cmocka; the state is the harness. The teardown asserts that no stream is left. */
+int chat_setup(void **state);
+int chat_teardown(void **state);
