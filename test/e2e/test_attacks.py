@@ -195,7 +195,9 @@ def test_an_exec_brings_nothing_of_the_host_into_sight(lab):
 
 
 def test_a_fork_bomb_ends_with_its_container(lab):
-    c = lab.container("sh", "-c", "for i in 1 2 3 4 5; do (while :; do sleep 1000 & done) & done; wait; exec sleep 1000")
+    # Init forks once only, before there is a bomb: a shell that cannot fork ends.
+    bomb = "for i in 1 2 3 4 5; do (while :; do sleep 1000 & done) & done; wait"
+    c = lab.container("sh", "-c", f"({bomb}) & exec sleep 1000")
     c.config["linux"]["resources"]["pids"] = {"limit": 50}
     c.run()
     host.wait_for(lambda: len(c.others()) > 30, "many processes")
