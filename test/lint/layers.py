@@ -14,6 +14,7 @@ import source
 EDGES = {
     'pkg/base': (),
     'pkg/loop': ('pkg/base',),
+    'pkg/state': ('pkg/base',),
     'pkg/ttrpc': ('pkg/base', 'pkg/loop'),
     'pkg/reaper': ('pkg/base', 'pkg/loop'),
     'pkg/log': ('pkg/base',),
@@ -22,9 +23,9 @@ EDGES = {
     'pkg/cgroup': ('pkg/base', 'pkg/loop', 'pkg/oci'),
     'pkg/engine': ('pkg/base', 'pkg/loop', 'pkg/reaper', 'pkg/oci', 'pkg/cgroup'),
     'pkg/runc': ('pkg/base', 'pkg/loop', 'pkg/reaper'),
-    'shim': ('pkg/base', 'pkg/loop', 'pkg/ttrpc', 'pkg/reaper', 'pkg/log', 'pkg/io', 'pkg/oci', 'pkg/cgroup',
+    'shim': ('pkg/base', 'pkg/loop', 'pkg/state', 'pkg/ttrpc', 'pkg/reaper', 'pkg/log', 'pkg/io', 'pkg/oci', 'pkg/cgroup',
              'pkg/engine', 'pkg/runc', 'proto'),
-    'cmd': ('pkg/base', 'pkg/loop', 'pkg/ttrpc', 'pkg/reaper', 'shim', 'proto'),
+    'cmd': ('pkg/base', 'pkg/loop', 'pkg/state', 'pkg/ttrpc', 'pkg/reaper', 'shim', 'proto'),
 }
 
 # Edges of single files, beyond their directory's: (file, header).
@@ -44,6 +45,7 @@ EXTRA = {
 # The headers that a package shows to others. pkg/base shows all.
 PUBLIC = {
     'pkg/loop': ('loop.h',),
+    'pkg/state': ('vault.h',),
     'pkg/ttrpc': ('ttrpc.h', 'limits.h'),
     'pkg/reaper': ('reaper.h',),
     'pkg/log': ('log.h',),

@@ -1,0 +1,402 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * See vault.h. The file has its full size from the beginning and is sealed against another: the
+ * places of all that is in it are constants, growing takes no step that could be interrupted, and
+ * nobody who holds the descriptor can make an access fault.
+ *
+ *   page 0    struct header
+ *   then      two slots for each record that the layout has room for
+ *   then      the regions
+ */
+#include "pkg/state/vault.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "pkg/base/cleanup.h"
+#include "pkg/base/clock.h"
+#include "pkg/base/fd.h"
+
+enum {
+        LAYOUT = 1,
+        RECORDS = 4, /* that the layout has room for */
+        REGIONS = 4,
+        HEADER_BYTES = 4096,
+        PAGE = 4096,
+};
+
+static const char magic[8] = {'b', 'e', 'l', 'a', 'y', 'v', 'l', 't'};
+
+static const size_t region_sizes[REGIONS] = {
+        [VAULT_CONNS] = 64 << 20,
+        [VAULT_EXITS] = 4 << 20,
+        [2] = 4 << 20,
+        [3] = 4 << 20,
+};
+
+#define REGIONS_AT  ((size_t)HEADER_BYTES + (size_t)2 * RECORDS * VAULT_RECORD_BYTES_MAX)
+#define VAULT_BYTES (REGIONS_AT + ((size_t)(64 + 4 + 4 + 4) << 20))
+
+static const int seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
+
+struct slot {
+        uint64_t len;
+        uint64_t sum;
+};
+
+struct record {
+        _Atomic uint32_t active; /* 1 + the number of the slot that is valid; 0: none */
+        uint32_t unused;
+        struct slot slots[2];
+};
+
+struct header {
+        char magic[8];
+        uint32_t layout;
+        uint32_t unused;
+        uint64_t size;
+        _Atomic uint64_t generation;
+        _Atomic uint64_t n_reexecs;
+        uint64_t reexecs[VAULT_REEXECS_MAX]; /* the last ones' times, a ring */
+        char reason[VAULT_REASON_MAX];
+        struct record records[RECORDS];
+};
+
+_Static_assert(sizeof(struct header) <= HEADER_BYTES, "the header has one page");
+_Static_assert((int)_VAULT_RECORD_MAX <= RECORDS && (int)_VAULT_REGION_MAX <= REGIONS,
+               "the layout has no room for more");
+
+struct vault {
+        int fd;
+        uint8_t *bytes;
+        struct header *header; /* the same */
+};
+
+struct vault *vault_free(struct vault *vault)
+{
+        if (!vault)
+                return NULL;
+        if (vault->bytes)
+                (void)munmap(vault->bytes, VAULT_BYTES);
+        fd_close(vault->fd);
+        free(vault);
+        return NULL;
+}
+
+CLEANUP_DEFINE(struct vault, vault_free)
+
+/* A sealed file of the right size; what it holds is the caller's. */
+static int file_new(int *ret, struct error *err)
+{
+        _cleanup_close_ int fd = memfd_create("belay-state", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+        if (fd < 0)
+                return error_errno(err, errno, "state: memfd_create");
+        if (ftruncate(fd, (off_t)VAULT_BYTES) < 0)
+                return error_errno(err, errno, "state: ftruncate to %zu bytes", VAULT_BYTES);
+        if (fcntl(fd, F_ADD_SEALS, seals) < 0)
+                return error_errno(err, errno, "state: seal the memfd");
+        *ret = TAKE_FD(fd);
+        return 0;
+}
+
+static int map_take(struct vault **ret, int fd, struct error *err)
+{
+        _cleanup_(vault_free_p) struct vault *vault = calloc(1, sizeof(*vault));
+        void *bytes;
+
+        if (!vault)
+                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "state: no memory");
+        vault->fd = -1;
+        bytes = mmap(NULL, VAULT_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+        if (bytes == MAP_FAILED)
+                return error_errno(err, errno, "state: map %zu bytes of descriptor %d", VAULT_BYTES,
+                                   fd);
+        vault->bytes = bytes;
+        vault->header = bytes;
+        if (madvise(bytes, VAULT_BYTES, MADV_DONTFORK) < 0)
+                return error_errno(err, errno, "state: madvise(MADV_DONTFORK)");
+        (void)madvise(bytes, VAULT_BYTES, MADV_NOHUGEPAGE);
+        vault->fd = fd;
+        *ret = TAKE_PTR(vault);
+        return 0;
+}
+
+int vault_new(struct vault **ret, struct error *err)
+{
+        _cleanup_close_ int fd = -1;
+
+        if (file_new(&fd, err) < 0 || map_take(ret, fd, err) < 0)
+                return -1;
+        fd = -1;
+        memcpy((*ret)->header->magic, magic, sizeof(magic));
+        (*ret)->header->layout = LAYOUT;
+        (*ret)->header->size = VAULT_BYTES;
+        return 0;
+}
+
+/* ---- Opening ---- */
+
+/* Before it is mapped: that no access can fault. */
+static int file_check(int fd, struct error *err)
+{
+        struct stat st;
+        int have;
+
+        if (fstat(fd, &st) < 0)
+                return error_errno(err, errno, "state: descriptor %d", fd);
+        have = fcntl(fd, F_GET_SEALS);
+        if (!S_ISREG(st.st_mode) || have < 0 || (have & seals) != seals)
+                return error_set(err, STATUS_INVALID_ARGUMENT,
+                                 "state: descriptor %d is not a sealed memfd", fd);
+        /* Another layout may have another size, and is to be refused by its name. */
+        if (st.st_size < HEADER_BYTES)
+                return error_set(err, STATUS_INVALID_ARGUMENT,
+                                 "state: descriptor %d has %lld bytes only", fd,
+                                 (long long)st.st_size);
+        return 0;
+}
+
+static int header_check(int fd, struct error *err)
+{
+        struct header header;
+        struct stat st;
+
+        if (pread(fd, &header, sizeof(header), 0) != (ssize_t)sizeof(header) || fstat(fd, &st) < 0)
+                return error_errno(err, errno, "state: read the header");
+        if (memcmp(header.magic, magic, sizeof(magic)) != 0)
+                return error_set(err, STATUS_INVALID_ARGUMENT,
+                                 "state: descriptor %d holds no state", fd);
+        if (header.layout != LAYOUT)
+                return error_set(err, STATUS_UNIMPLEMENTED,
+                                 "state: layout version %u, this program knows %d", header.layout,
+                                 LAYOUT);
+        if (header.size != VAULT_BYTES || (uint64_t)st.st_size != VAULT_BYTES)
+                return error_set(
+                        err, STATUS_INVALID_ARGUMENT, "state: size %llu of %lld bytes, must be %zu",
+                        (unsigned long long)header.size, (long long)st.st_size, VAULT_BYTES);
+        for (size_t i = 0; i < RECORDS; i++) {
+                const struct record *record = &header.records[i];
+                uint32_t active = record->active;
+
+                if (active > 2)
+                        return error_set(err, STATUS_INVALID_ARGUMENT,
+                                         "state: record %zu is in slot %u", i, active);
+                if (active > 0 && record->slots[active - 1].len > VAULT_RECORD_BYTES_MAX)
+                        return error_set(err, STATUS_INVALID_ARGUMENT,
+                                         "state: record %zu has %llu bytes", i,
+                                         (unsigned long long)record->slots[active - 1].len);
+        }
+        return 0;
+}
+
+int vault_open_take(struct vault **ret, int fd, struct error *err)
+{
+        struct vault *vault;
+
+        if (file_check(fd, err) < 0 || header_check(fd, err) < 0)
+                return -1;
+        if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
+                return error_errno(err, errno, "state: descriptor %d", fd);
+        if (map_take(&vault, fd, err) < 0)
+                return -1;
+        vault->header->generation++;
+        *ret = vault;
+        return 0;
+}
+
+/* ---- Copying ---- */
+
+static int range_copy(int from, int to, off_t at, off_t end)
+{
+        uint8_t buffer[PAGE];
+
+        while (at < end) {
+                size_t want = end - at < PAGE ? (size_t)(end - at) : PAGE;
+                ssize_t n = pread(from, buffer, want, at);
+
+                if (n <= 0 || pwrite(to, buffer, (size_t)n, at) != n)
+                        return n == 0 ? -EIO : -errno;
+                at += n;
+        }
+        return 0;
+}
+
+/* Only what was written: the rest are holes. */
+int vault_copy(const struct vault *vault, int *ret_fd, struct error *err)
+{
+        _cleanup_close_ int fd = -1;
+        off_t at = 0;
+
+        if (file_new(&fd, err) < 0)
+                return -1;
+        for (;;) {
+                off_t data = lseek(vault->fd, at, SEEK_DATA);
+                off_t end = data < 0 ? -1 : lseek(vault->fd, data, SEEK_HOLE);
+                int r;
+
+                if (data < 0 && errno == ENXIO)
+                        break;
+                if (end < 0)
+                        return error_errno(err, errno, "state: copy: look for data");
+                r = range_copy(vault->fd, fd, data, end);
+                if (r < 0)
+                        return error_errno(err, -r, "state: copy");
+                at = end;
+        }
+        *ret_fd = TAKE_FD(fd);
+        return 0;
+}
+
+uint64_t vault_generation(const struct vault *vault)
+{
+        return vault->header->generation;
+}
+
+/* ---- Records ---- */
+
+static uint8_t *slot_bytes(const struct vault *vault, enum vault_record which, unsigned slot)
+{
+        return vault->bytes + HEADER_BYTES +
+               (2 * (size_t)which + slot) * (size_t)VAULT_RECORD_BYTES_MAX;
+}
+
+/* Against damage, not against an attacker: nobody else can write here. */
+static uint64_t checksum(const uint8_t *data, size_t len)
+{
+        uint64_t sum = UINT64_C(0x9e3779b97f4a7c15) ^ len;
+
+        while (len > 0) {
+                uint64_t word = 0;
+                size_t n = len < sizeof(word) ? len : sizeof(word);
+
+                memcpy(&word, data, n);
+                sum = (sum ^ word) * UINT64_C(0xff51afd7ed558ccd);
+                sum ^= sum >> 32;
+                data += n;
+                len -= n;
+        }
+        return sum;
+}
+
+static size_t page_up(uint64_t n)
+{
+        return ((size_t)n + PAGE - 1) & ~((size_t)PAGE - 1);
+}
+
+/* Gives back what a larger record before has needed. */
+static void slot_trim(const struct vault *vault, enum vault_record which, unsigned slot,
+                      uint64_t old_len, size_t len)
+{
+        size_t from = page_up(len);
+        size_t to = old_len < VAULT_RECORD_BYTES_MAX ? page_up(old_len) : VAULT_RECORD_BYTES_MAX;
+        off_t at = slot_bytes(vault, which, slot) - vault->bytes;
+
+        if (from < to)
+                (void)fallocate(vault->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                                at + (off_t)from, (off_t)(to - from));
+}
+
+int vault_put(struct vault *vault, enum vault_record which, const void *data, size_t len,
+              struct error *err)
+{
+        struct record *record = &vault->header->records[which];
+        uint32_t active = atomic_load_explicit(&record->active, memory_order_relaxed);
+        unsigned next = active == 1 ? 1 : 0;
+        struct slot *slot = &record->slots[next];
+
+        assert((unsigned)which < _VAULT_RECORD_MAX);
+        if (len > VAULT_RECORD_BYTES_MAX)
+                return error_set(err, STATUS_RESOURCE_EXHAUSTED,
+                                 "state: a record of %zu bytes: at most %d", len,
+                                 VAULT_RECORD_BYTES_MAX);
+        slot_trim(vault, which, next, slot->len, len);
+        if (len > 0)
+                memcpy(slot_bytes(vault, which, next), data, len);
+        slot->len = len;
+        slot->sum = checksum(data, len);
+        /* From here on it is this one. */
+        atomic_store_explicit(&record->active, next + 1, memory_order_release);
+        return 0;
+}
+
+int vault_get(const struct vault *vault, enum vault_record which, const void **ret, size_t *ret_len,
+              struct error *err)
+{
+        const struct record *record = &vault->header->records[which];
+        uint32_t active = atomic_load_explicit(&record->active, memory_order_acquire);
+        const struct slot *slot;
+        const uint8_t *bytes;
+
+        assert((unsigned)which < _VAULT_RECORD_MAX);
+        if (active == 0)
+                return error_set(err, STATUS_NOT_FOUND, "state: record %d was never written",
+                                 (int)which);
+        if (active > 2)
+                return error_set(err, STATUS_DATA_LOSS, "state: record %d is in slot %u",
+                                 (int)which, active);
+        slot = &record->slots[active - 1];
+        bytes = slot_bytes(vault, which, active - 1);
+        if (slot->len > VAULT_RECORD_BYTES_MAX || checksum(bytes, slot->len) != slot->sum)
+                return error_set(err, STATUS_DATA_LOSS,
+                                 "state: record %d was damaged: wrong checksum over %llu bytes",
+                                 (int)which, (unsigned long long)slot->len);
+        *ret = bytes;
+        *ret_len = slot->len;
+        return 0;
+}
+
+void *vault_region(struct vault *vault, enum vault_region which, size_t *ret_size)
+{
+        size_t at = REGIONS_AT;
+
+        assert((unsigned)which < _VAULT_REGION_MAX);
+        for (unsigned i = 0; i < (unsigned)which; i++)
+                at += region_sizes[i];
+        *ret_size = region_sizes[which];
+        return vault->bytes + at;
+}
+
+/* ---- From a signal handler ---- */
+
+int vault_fd(const struct vault *vault)
+{
+        return vault->fd;
+}
+
+bool vault_count_reexec(struct vault *vault, uint64_t now_ns)
+{
+        struct header *header = vault->header;
+        uint64_t n = header->n_reexecs;
+        uint64_t *oldest = &header->reexecs[n % VAULT_REEXECS_MAX];
+
+        /* A time of the future is damage, or none of this boot's: it does not count. */
+        if (n >= VAULT_REEXECS_MAX && *oldest <= now_ns &&
+            now_ns - *oldest < VAULT_REEXECS_SPAN_S * NSEC_PER_SEC)
+                return false;
+        *oldest = now_ns;
+        header->n_reexecs = n + 1;
+        return true;
+}
+
+void vault_set_reason(struct vault *vault, const char *text)
+{
+        char *reason = vault->header->reason;
+        size_t n = strnlen(text, VAULT_REASON_MAX - 1);
+
+        memcpy(reason, text, n);
+        memset(reason + n, 0, VAULT_REASON_MAX - n);
+}
+
+void vault_reason(const struct vault *vault, char ret[static VAULT_REASON_MAX])
+{
+        memcpy(ret, vault->header->reason, VAULT_REASON_MAX);
+        ret[VAULT_REASON_MAX - 1] = '\0';
+}

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What must outlive a process image: a memfd that goes through execve(2). It holds records, which
+ * are replaced as a whole, and regions, which their owners lay out and change in place.
+ *
+ * At every instruction the vault is whole: a record is written beside the old one and becomes valid
+ * by one atomic store. So whoever finds the vault after a crash finds the last record or the one
+ * before. The vault knows nothing of what is in it. Its memory is the file's, and only pages that
+ * were written cost any; it is not in a fork's address space, so that no child can harm it.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "pkg/base/error.h"
+
+struct vault;
+
+/* Numbers are a part of the layout: never change one, add at the end. */
+enum vault_record {
+        VAULT_SHIM = 0,
+        _VAULT_RECORD_MAX,
+};
+
+enum vault_region {
+        VAULT_CONNS = 0,
+        VAULT_EXITS = 1,
+        _VAULT_REGION_MAX,
+};
+
+enum {
+        VAULT_RECORD_BYTES_MAX = 8 << 20, /* some 2 KiB for each of LIMIT_EXECS */
+        VAULT_REASON_MAX = 256,           /* with its NUL */
+        VAULT_REEXECS_MAX = 5,            /* within VAULT_REEXECS_SPAN_S */
+        VAULT_REEXECS_SPAN_S = 10,
+};
+
+int vault_new(struct vault **ret, struct error *err);
+
+/*
+ * The vault of the process image before, whose descriptor is taken, on success; it becomes CLOEXEC.
+ * All that the vault itself relies on is checked, so it may be anything: INVALID_ARGUMENT for what
+ * is no vault or was damaged, UNIMPLEMENTED for a layout of another version. A region's contents
+ * are its owner's to check. Counts one generation up.
+ */
+int vault_open_take(struct vault **ret, int fd, struct error *err);
+
+/* Unmaps and closes. */
+struct vault *vault_free(struct vault *vault);
+
+/* A vault of its own with the same contents, for another process to look at: a CLOEXEC descriptor,
+ * which is the caller's. */
+int vault_copy(const struct vault *vault, int *ret_fd, struct error *err);
+
+/* How many process images have opened it. */
+uint64_t vault_generation(const struct vault *vault);
+
+/* Replaces a record. RESOURCE_EXHAUSTED above VAULT_RECORD_BYTES_MAX: then the old one stays. */
+int vault_put(struct vault *vault, enum vault_record which, const void *data, size_t len,
+              struct error *err);
+
+/* Borrowed until the second vault_put() of the record after it. NOT_FOUND when it was never put;
+ * DATA_LOSS when its checksum is wrong. */
+int vault_get(const struct vault *vault, enum vault_record which, const void **ret, size_t *ret_len,
+              struct error *err);
+
+/* Zeroed in a new vault, page-aligned, and good until vault_free(). */
+void *vault_region(struct vault *vault, enum vault_region which, size_t *ret_size);
+
+/* ---- What may be called from a signal handler, too: no lock, no allocation, no loop ---- */
+
+/* Borrowed. CLOEXEC: whoever executes the next image takes that off. */
+int vault_fd(const struct vault *vault);
+
+/* Counts a re-exec at now_ns (CLOCK_MONOTONIC); false when there were VAULT_REEXECS_MAX of them
+ * within VAULT_REEXECS_SPAN_S already: then it is not counted. */
+bool vault_count_reexec(struct vault *vault, uint64_t now_ns);
+
+/* Why the next image begins, or why one was left again; cut at VAULT_REASON_MAX. */
+void vault_set_reason(struct vault *vault, const char *text);
+
+/* Copies it; "" when there was none. */
+void vault_reason(const struct vault *vault, char ret[static VAULT_REASON_MAX]);
