@@ -6,7 +6,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -30,7 +29,6 @@ struct container *container_new(struct shim_server *server, const char *id, cons
         }
         c->server = server;
         c->executor = server->executor;
-        c->state_fd = -1;
         list_init(&c->node);
         list_init(&c->execs);
         c->id = strdup(id);
@@ -42,11 +40,6 @@ struct container *container_new(struct shim_server *server, const char *id, cons
         }
         if (access(bundle, X_OK) < 0) {
                 (void)error_errno(err, errno, "open bundle '%s'", bundle);
-                return container_free(c);
-        }
-        c->state_fd = open(server->bundle, O_PATH | O_DIRECTORY | O_CLOEXEC);
-        if (c->state_fd < 0) {
-                (void)error_errno(err, errno, "open '%s'", server->bundle);
                 return container_free(c);
         }
         return c;
@@ -71,7 +64,6 @@ struct container *container_free(struct container *c)
         if (c->impl && c->n_jobs == 0)
                 c->executor->ops->container_free(c->impl);
         loop_timer_free(c->execs_wait);
-        fd_close(c->state_fd);
         free(c->id);
         free(c->bundle);
         free(c);

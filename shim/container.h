@@ -22,7 +22,6 @@ struct container {
         struct list node; /* in the server's graveyard */
         char *id;
         char *bundle;
-        int state_fd; /* of server->bundle; records survive a rename of the directory */
         const struct executor *executor; /* the engine, or the runtime that the Create names */
         struct executor_container *impl;
         uint32_t io_uid; /* who gets the FIFOs of its processes; both 0: nobody is to */

@@ -15,7 +15,7 @@
  */
 enum { EXIT_BYTES = 2 * (LIMIT_ID_LENGTH + 2) + 64 };
 
-static struct task_event *task_event_new(size_t room)
+struct task_event *task_event_new(size_t room)
 {
         struct task_event *event = malloc(sizeof(*event) + room);
 

@@ -20,14 +20,19 @@
 
 struct task_event {
         struct list node;
-        const char *topic;    /* static */
-        const char *type_url; /* static */
-        struct timespec at;   /* CLOCK_REALTIME of the moment it was published */
+        const char *topic; /* this and the next one are static, or lie in the room */
+        const char *type_url;
+        struct timespec at; /* CLOCK_REALTIME of the moment it was published */
+        uint64_t seq;       /* this and the next two are event_store.c's; 0: not numbered yet */
+        off_t stored_at;
+        size_t stored_len; /* 0: not in the file */
         size_t room;
         size_t len;
         uint8_t data[];
 };
 
+/* An empty one with room for so many bytes. */
+struct task_event *task_event_new(size_t room);
 struct task_event *task_event_free(struct task_event *event);
 
 struct task_event *task_event_create(const Containerd__Task__V2__CreateTaskRequest *request,

@@ -17,7 +17,7 @@ static bool bundle_is_gone(const struct container *c)
 {
         struct stat st;
 
-        return fstat(c->state_fd, &st) == 0 && st.st_nlink == 0;
+        return fstat(c->server->bundle_fd, &st) == 0 && st.st_nlink == 0;
 }
 
 static bool is_forsaken(const struct shim_server *server)

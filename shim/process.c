@@ -270,6 +270,6 @@ void process_write_record(const struct process *p)
 
         (void)snprintf(record.id, sizeof(record.id), "%s", p->container->id);
         (void)snprintf(record.exec_id, sizeof(record.exec_id), "%s", p->exec_id);
-        if (shim_record_write(p->container->state_fd, &record, &err) < 0)
+        if (shim_record_write(p->container->server->bundle_fd, &record, &err) < 0)
                 log_write(LOG_ERROR, p->exec_id, "%s", err.msg);
 }

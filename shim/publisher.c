@@ -17,6 +17,7 @@
 #include "pkg/ttrpc/ttrpc.h"
 
 #include "containerd/services/events/ttrpc/v1/events.pb-c.h"
+#include "shim/event_store.h"
 #include "shim/log.h"
 
 enum { METHOD_FORWARD = 0 };
@@ -29,7 +30,10 @@ struct publisher {
         uint64_t backoff_min_ns;
         uint64_t backoff_max_ns;
 
-        struct list queue; /* of struct task_event, the oldest first */
+        struct list queue;         /* of struct task_event, the oldest first */
+        struct event_store *store; /* NULL: memory alone */
+        bool store_failed;         /* the present failure is in the log */
+        bool held;
         size_t n_queued;
         size_t n_lost;
         bool freeing;
@@ -88,7 +92,10 @@ int publisher_new(struct publisher **ret, const struct publisher_options *option
         p->address = strdup(options->address ? options->address : "");
         p->runtime_namespace = strdup(options->runtime_namespace);
         p->retry = loop_timer_new(p->loop, on_retry, p);
-        if (!p->address || !p->runtime_namespace || !p->retry) {
+        if (options->dir_fd >= 0)
+                p->store = event_store_new(options->dir_fd);
+        if (!p->address || !p->runtime_namespace || !p->retry ||
+            (options->dir_fd >= 0 && !p->store)) {
                 publisher_free(p);
                 return error_set(err, STATUS_RESOURCE_EXHAUSTED, "create publisher: no memory");
         }
@@ -98,10 +105,19 @@ int publisher_new(struct publisher **ret, const struct publisher_options *option
         return 0;
 }
 
+static void publisher_drop(struct publisher *p, struct task_event *event)
+{
+        if (p->store)
+                event_store_remove(p->store, event);
+        task_event_free(event);
+        p->n_queued--;
+        if (p->store)
+                event_store_tidy(p->store, &p->queue);
+}
+
 static void publisher_drop_head(struct publisher *p)
 {
-        task_event_free(list_first(&p->queue, struct task_event, node));
-        p->n_queued--;
+        publisher_drop(p, list_first(&p->queue, struct task_event, node));
 }
 
 struct publisher *publisher_free(struct publisher *p)
@@ -116,8 +132,9 @@ struct publisher *publisher_free(struct publisher *p)
         loop_deferred_cancel(&p->send);
         loop_deferred_cancel(&p->idle);
         loop_timer_free(p->retry);
-        while (p->n_queued > 0)
-                publisher_drop_head(p);
+        while (!list_is_empty(&p->queue))
+                task_event_free(list_first(&p->queue, struct task_event, node));
+        event_store_free(p->store);
         free(p->address);
         free(p->runtime_namespace);
         free(p);
@@ -227,7 +244,7 @@ static void publisher_send(struct publisher *p)
         const struct task_event *head = list_first(&p->queue, struct task_event, node);
         struct error err = ERROR_INIT;
 
-        if (p->in_flight || !head)
+        if (p->in_flight || p->held || !head)
                 return;
         loop_timer_clear(p->retry);
         if (p->client_is_bad) {
@@ -258,11 +275,65 @@ static void publisher_bound(struct publisher *p)
                 return;
         if (p->in_flight)
                 oldest = oldest->next;
-        task_event_free(container_of(oldest, struct task_event, node));
-        p->n_queued--;
+        publisher_drop(p, container_of(oldest, struct task_event, node));
         if (p->n_lost++ == 0)
                 log_error("more than %d events are queued; the oldest are given up",
                           LIMIT_EVENTS_QUEUED);
+}
+
+/* Into the file, too. A full disk costs the event its second life, and nothing else. */
+static void publisher_store(struct publisher *p, struct task_event *event)
+{
+        struct error err = ERROR_INIT;
+
+        if (!p->store)
+                return;
+        if (event_store_add(p->store, event, &err) == 0) {
+                p->store_failed = false;
+                return;
+        }
+        if (!p->store_failed)
+                log_warning("%s: it would not outlive this process", err.msg);
+        p->store_failed = true;
+}
+
+static void on_loaded(struct task_event *event, void *userdata)
+{
+        struct publisher *p = userdata;
+
+        list_append(&p->queue, &event->node);
+        p->n_queued++;
+}
+
+void publisher_resume(struct publisher *p, uint64_t until_seq)
+{
+        struct error err = ERROR_INIT;
+
+        if (!p->store)
+                return;
+        if (event_store_load(p->store, until_seq, on_loaded, p, &err) < 0) {
+                log_error("%s", err.msg);
+                p->n_lost++;
+        }
+        if (p->n_queued > 0)
+                loop_defer(p->loop, &p->send);
+}
+
+bool publisher_is_quiet(const struct publisher *p)
+{
+        return !p->in_flight;
+}
+
+void publisher_hold(struct publisher *p, bool hold)
+{
+        p->held = hold;
+        if (!hold && p->n_queued > 0 && !p->in_flight && !loop_timer_is_set(p->retry))
+                loop_defer(p->loop, &p->send);
+}
+
+uint64_t publisher_next_seq(const struct publisher *p)
+{
+        return p->store ? event_store_next_seq(p->store) : 1;
 }
 
 void publisher_publish_take(struct publisher *p, struct task_event *event)
@@ -279,6 +350,7 @@ void publisher_publish_take(struct publisher *p, struct task_event *event)
         }
         event->at = clock_realtime();
         publisher_bound(p);
+        publisher_store(p, event);
         list_append(&p->queue, &event->node);
         p->n_queued++;
         /* At the end of the round, so that the reply to the client does not wait for it; and not

@@ -3,7 +3,7 @@
  * Hands events to containerd, in order: one queue, one event under way, and the next only when that
  * one was accepted. While containerd is away the queue waits, for as long as it takes; beyond
  * LIMIT_EVENTS_QUEUED the oldest are given up and counted. Nothing here ever blocks or fails an
- * exit.
+ * exit. The queue is also in the bundle (event_store.h), so that it outlives the process.
  */
 #pragma once
 
@@ -22,6 +22,7 @@ struct publisher_options {
         struct loop *loop;
         const char *address;           /* "" or NULL: events are dropped */
         const char *runtime_namespace; /* goes with every event */
+        int dir_fd;                    /* of the bundle, for event_store.h; borrowed. -1: none */
         uint64_t attempt_ns;           /* one attempt */
         uint64_t backoff_min_ns;       /* before the second attempt; doubled up to backoff_max_ns */
         uint64_t backoff_max_ns;
@@ -31,11 +32,25 @@ struct publisher_options {
 int publisher_new(struct publisher **ret, const struct publisher_options *options,
                   struct error *err);
 
-/* What is still queued is lost; the log says how much. */
+/* Takes over what an earlier process of this shim has left in the bundle; before anything is
+ * published. What cannot be read is counted as lost, and the log says so. until_seq: as in
+ * event_store_load(). */
+void publisher_resume(struct publisher *publisher, uint64_t until_seq);
+
+/* What is still queued stays in the bundle; the log says how much. */
 struct publisher *publisher_free(struct publisher *publisher);
 
 /* Queues an event, which it owns from now on. NULL (no memory for the event) counts as lost. */
 void publisher_publish_take(struct publisher *publisher, struct task_event *event);
+
+/* True when no event is on its way: whether containerd has it would not be known any more. */
+bool publisher_is_quiet(const struct publisher *publisher);
+
+/* Holds back what is not on its way, or lets it go on. */
+void publisher_hold(struct publisher *publisher, bool hold);
+
+/* The number of the next event: all below it have happened. */
+uint64_t publisher_next_seq(const struct publisher *publisher);
 
 /* Events that containerd has not accepted yet. */
 size_t publisher_n_queued(const struct publisher *publisher);

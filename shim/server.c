@@ -8,6 +8,8 @@
 #include "shim/server.h"
 
 #include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -176,7 +178,7 @@ static void set_times(struct shim_times *ret, const struct shim_times *given)
 static int make_parts(struct shim_server *server, const struct shim_server_options *options,
                       struct error *err)
 {
-        const struct publisher_options publisher = {
+        struct publisher_options publisher = {
                 .loop = server->loop,
                 .address = options->ttrpc_address,
                 .runtime_namespace = options->runtime_namespace,
@@ -198,6 +200,10 @@ static int make_parts(struct shim_server *server, const struct shim_server_optio
         if (!server->runtime_namespace || !server->id || !server->bundle || !server->lifetime ||
             !server->stop_timer)
                 return error_set(err, STATUS_RESOURCE_EXHAUSTED, "create server: no memory");
+        server->bundle_fd = open(server->bundle, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        if (server->bundle_fd < 0)
+                return error_errno(err, errno, "open '%s'", server->bundle);
+        publisher.dir_fd = server->bundle_fd;
         if (publisher_new(&server->publisher, &publisher, err) < 0 ||
             ttrpc_server_new(&server->ttrpc, server->loop, &ttrpc, err) < 0)
                 return -1;
@@ -215,6 +221,7 @@ int shim_server_new(struct shim_server **ret, const struct shim_server_options *
                 return error_set(err, STATUS_RESOURCE_EXHAUSTED, "create server: no memory");
         server->loop = options->loop;
         server->retired_fd = -1;
+        server->bundle_fd = -1;
         server->reaper = options->reaper;
         server->executor = options->executor;
         server->binary_executor = options->binary_executor;
@@ -260,6 +267,7 @@ struct shim_server *shim_server_free(struct shim_server *server)
         free(server->id);
         free(server->bundle);
         fd_close(server->retired_fd);
+        fd_close(server->bundle_fd);
         free(server);
         return NULL;
 }

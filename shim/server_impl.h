@@ -20,6 +20,7 @@ struct shim_server {
         char *runtime_namespace;
         char *id;
         char *bundle;
+        int bundle_fd; /* records and events survive a rename of the directory */
         struct shim_times times;
         void (*on_closing)(void *userdata);
         void (*on_finished)(void *userdata);

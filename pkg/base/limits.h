@@ -43,6 +43,9 @@
 /* Events not yet acknowledged by containerd; about 300 bytes each. */
 #define LIMIT_EVENTS_QUEUED 16384
 
+/* The file of them, with the entries that are done and not yet cut off. */
+#define LIMIT_EVENTS_BYTES (64u << 20)
+
 /* Exits of pids that nobody knows yet, kept while a stage is at work; 40 bytes each. A container in
  * the host's pid namespace can orphan processes onto the shim as fast as it forks. */
 #define LIMIT_KEPT_EXITS 4096

@@ -35,8 +35,8 @@ static void create_failed(struct container *c, const struct error *why)
         struct shim_server *server = c->server;
 
         service_fail_job(TAKE_PTR(c->create), NULL, "OCI runtime create failed", why);
-        shim_record_unlink_init(c->state_fd);
-        (void)unlinkat(c->state_fd, pid_file, 0);
+        shim_record_unlink_init(c->server->bundle_fd);
+        (void)unlinkat(c->server->bundle_fd, pid_file, 0);
         server->creating = NULL;
         server_bury_container(server, c);
         lifetime_touch(server);
@@ -70,7 +70,7 @@ static void write_pid_file(const struct container *c)
         int r;
 
         (void)snprintf(text, sizeof(text), "%d", (int)c->init->pid);
-        r = file_write_atomic(c->state_fd, pid_file, text, strlen(text), 0644);
+        r = file_write_atomic(c->server->bundle_fd, pid_file, text, strlen(text), 0644);
         if (r < 0)
                 log_error("write '%s': %s", pid_file, strerror(-r));
 }

@@ -102,7 +102,7 @@ static void exec_gone(struct process *p)
         struct container *c = p->container;
 
         end_drain(p);
-        shim_record_remove(c->state_fd, p->exec_id);
+        shim_record_remove(c->server->bundle_fd, p->exec_id);
         p->is_gone = true;
         list_remove(&p->node);
         c->n_execs--;
@@ -130,7 +130,7 @@ static void container_gone(struct container *c)
                         exec_gone(exec);
                         continue;
                 }
-                shim_record_remove(c->state_fd, exec->exec_id);
+                shim_record_remove(c->server->bundle_fd, exec->exec_id);
                 list_remove(&exec->node);
                 c->n_execs--;
                 pending_fail(&exec->waiters, STATUS_NOT_FOUND, "container was deleted");

@@ -82,7 +82,7 @@ static void a_shim_with_a_container_does_not_end(void **state)
 
 static void a_shim_whose_container_has_ended_and_has_no_bundle_any_more_ends(void **state)
 {
-        static const char *const files[] = {"init.json", "init.pid", "events.sock"};
+        static const char *const files[] = {"init.json", "init.pid", "events.sock", "events"};
         struct harness *h = *state;
 
         harness_run(h);

@@ -2,20 +2,26 @@
  *
  * The publisher against a containerd that comes, goes, refuses and falls silent.
  */
+#include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "pkg/base/clock.h"
 #include "pkg/base/limits.h"
 
+#include "shim/event_store.h"
 #include "shim/publisher.h"
 #include "test/unit/shim/harness.h"
 
 struct bed {
         struct harness h; /* only its loop, guard and events server are used */
         struct publisher *publisher;
+        int dir_fd;
         bool idle;
 };
 
@@ -32,6 +38,7 @@ static void bed_open(struct bed *b, const char *address)
                 .loop = b->h.loop,
                 .address = address,
                 .runtime_namespace = "testing",
+                .dir_fd = b->dir_fd,
                 .attempt_ns = 20 * NSEC_PER_MSEC,
                 .backoff_min_ns = NSEC_PER_MSEC,
                 .backoff_max_ns = 4 * NSEC_PER_MSEC,
@@ -49,6 +56,8 @@ static int setup(void **state)
         b->h.guard = loop_timer_new(b->h.loop, on_guard, NULL);
         (void)snprintf(b->h.dir, sizeof(b->h.dir), "/tmp/shim-events-XXXXXX");
         assert_non_null(mkdtemp(b->h.dir));
+        b->dir_fd = open(b->h.dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        assert_true(b->dir_fd >= 0);
         events_server_init(&b->h.events, b->h.loop, b->h.dir);
         bed_open(b, b->h.events.path);
         *state = b;
@@ -64,6 +73,8 @@ static int teardown(void **state)
                 events_server_go(&b->h.events);
         loop_timer_free(b->h.guard);
         loop_free(b->h.loop);
+        (void)unlinkat(b->dir_fd, EVENT_STORE_FILE, 0);
+        close(b->dir_fd);
         assert_int_equal(rmdir(b->h.dir), 0);
         free(b);
         return 0;
@@ -261,6 +272,164 @@ static void an_address_that_is_none_is_no_crash(void **state)
         assert_int_equal(publisher_n_queued(b->publisher), 1);
 }
 
+/* ---- The file ---- */
+
+static off_t file_size(const struct bed *b)
+{
+        struct stat st;
+
+        return fstatat(b->dir_fd, EVENT_STORE_FILE, &st, 0) < 0 ? -1 : st.st_size;
+}
+
+/* The shim's process goes and another one takes over. */
+static void succeed(struct bed *b, uint64_t until_seq)
+{
+        publisher_free(b->publisher);
+        bed_open(b, b->h.events.path);
+        publisher_resume(b->publisher, until_seq);
+}
+
+static void the_next_process_sends_what_was_not_accepted(void **state)
+{
+        struct bed *b = *state;
+        int64_t seconds;
+        uint64_t seq;
+
+        events_server_come(&b->h.events);
+        publisher_publish_take(b->publisher, task_event_exec_added("c1", "e1"));
+        harness_await_events(&b->h, 1);
+        harness_settle(&b->h);
+        events_server_go(&b->h.events);
+        publisher_publish_take(b->publisher, task_event_start("c1", 5));
+        publisher_publish_take(b->publisher, task_event_oom("c1"));
+        seq = publisher_next_seq(b->publisher);
+        assert_int_equal(seq, 4);
+        seconds = clock_realtime().tv_sec;
+        succeed(b, seq);
+        assert_int_equal(publisher_n_queued(b->publisher), 2);
+        assert_int_equal(publisher_next_seq(b->publisher), 4);
+        publisher_publish_take(b->publisher, task_event_exec_added("c1", "e2"));
+        succeed(b, 5);
+        events_server_come(&b->h.events);
+        harness_await_events(&b->h, 4);
+        assert_string_equal(events_topics(&b->h.events), "exec-added start oom exec-added");
+        assert_string_equal(b->h.events.events[1].type_url, "containerd.events.TaskStart");
+        assert_in_range(b->h.events.events[1].seconds, seconds - 1, seconds);
+        harness_settle(&b->h);
+        assert_int_equal(file_size(b), 0);
+        succeed(b, 5);
+        assert_int_equal(publisher_n_queued(b->publisher), 0);
+}
+
+static void what_the_state_does_not_know_of_has_not_happened(void **state)
+{
+        struct bed *b = *state;
+
+        publisher_publish_take(b->publisher, task_event_start("c1", 5));
+        publisher_publish_take(b->publisher, task_event_oom("c1"));
+        succeed(b, 2);
+        assert_int_equal(publisher_n_queued(b->publisher), 1);
+        publisher_publish_take(b->publisher, task_event_exec_added("c1", "e1"));
+        assert_int_equal(publisher_next_seq(b->publisher), 3);
+        succeed(b, 3);
+        events_server_come(&b->h.events);
+        harness_await_events(&b->h, 2);
+        assert_string_equal(events_topics(&b->h.events), "start exec-added");
+}
+
+static void a_damaged_entry_costs_what_lies_behind_it(void **state)
+{
+        struct bed *b = *state;
+        off_t size;
+        int fd;
+
+        publisher_publish_take(b->publisher, task_event_start("c1", 5));
+        size = file_size(b);
+        publisher_publish_take(b->publisher, task_event_oom("c1"));
+        publisher_free(b->publisher);
+        fd = openat(b->dir_fd, EVENT_STORE_FILE, O_WRONLY | O_CLOEXEC);
+        assert_true(fd >= 0);
+        assert_int_equal(pwrite(fd, "x", 1, size), 1);
+        close(fd);
+        bed_open(b, b->h.events.path);
+        publisher_resume(b->publisher, 3);
+        assert_int_equal(publisher_n_queued(b->publisher), 1);
+        assert_int_equal(publisher_n_lost(b->publisher), 1);
+        assert_int_equal(file_size(b), size);
+}
+
+static void a_torn_entry_is_no_event(void **state)
+{
+        struct bed *b = *state;
+        off_t size;
+
+        publisher_publish_take(b->publisher, task_event_start("c1", 5));
+        publisher_publish_take(b->publisher, task_event_oom("c1"));
+        size = file_size(b);
+        for (off_t cut = 1; cut < 20; cut++) {
+                char path[128];
+
+                (void)snprintf(path, sizeof(path), "%s/%s", b->h.dir, EVENT_STORE_FILE);
+                assert_int_equal(truncate(path, size - cut), 0);
+                succeed(b, 3);
+                assert_int_equal(publisher_n_queued(b->publisher), 1);
+                publisher_publish_take(b->publisher, task_event_oom("c1"));
+                size = file_size(b);
+        }
+}
+
+static void a_full_disk_costs_an_event_its_file_alone(void **state)
+{
+        const struct rlimit none = {.rlim_cur = 100, .rlim_max = RLIM_INFINITY};
+        const struct rlimit any = {.rlim_cur = RLIM_INFINITY, .rlim_max = RLIM_INFINITY};
+        struct bed *b = *state;
+
+        publisher_publish_take(b->publisher, task_event_start("c1", 5));
+        assert_int_equal(sigaction(SIGXFSZ, &(struct sigaction){.sa_handler = SIG_IGN}, NULL), 0);
+        assert_int_equal(setrlimit(RLIMIT_FSIZE, &none), 0);
+        publisher_publish_take(b->publisher, task_event_exec_added("c1", "a-long-name-for-it"));
+        assert_int_equal(setrlimit(RLIMIT_FSIZE, &any), 0);
+        publisher_publish_take(b->publisher, task_event_oom("c1"));
+        events_server_come(&b->h.events);
+        harness_await_events(&b->h, 3);
+        assert_string_equal(events_topics(&b->h.events), "start exec-added oom");
+        harness_settle(&b->h);
+        assert_int_equal(file_size(b), 0);
+}
+
+static void a_file_that_never_empties_does_not_grow_for_ever(void **state)
+{
+        struct bed *b = *state;
+        off_t largest = 0;
+
+        /* The limit makes room by giving up the oldest, so some 16,000 stay. */
+        for (int i = 0; i < LIMIT_EVENTS_QUEUED * 4; i++) {
+                publisher_publish_take(b->publisher, task_event_exec_added("container", "exec"));
+                if (file_size(b) > largest)
+                        largest = file_size(b);
+        }
+        assert_int_equal(publisher_n_queued(b->publisher), LIMIT_EVENTS_QUEUED);
+        assert_true(file_size(b) > LIMIT_EVENTS_QUEUED * 50);
+        assert_true(largest < (off_t)LIMIT_EVENTS_QUEUED * 150 * 3);
+        succeed(b, publisher_next_seq(b->publisher));
+        assert_int_equal(publisher_n_queued(b->publisher), LIMIT_EVENTS_QUEUED);
+        assert_int_equal(publisher_n_lost(b->publisher), 0);
+}
+
+static void what_is_held_back_goes_when_it_is_let(void **state)
+{
+        struct bed *b = *state;
+
+        events_server_come(&b->h.events);
+        publisher_hold(b->publisher, true);
+        publisher_publish_take(b->publisher, task_event_oom("c1"));
+        harness_settle(&b->h);
+        assert_true(publisher_is_quiet(b->publisher));
+        assert_int_equal(b->h.events.n_attempts, 0);
+        publisher_hold(b->publisher, false);
+        harness_await_events(&b->h, 1);
+}
+
 static void the_longest_exit_fits_what_was_reserved(void **state)
 {
         const struct timespec at = {.tv_sec = INT64_MAX, .tv_nsec = 999999999};
@@ -290,6 +459,13 @@ int main(void)
                 TEST(without_an_address_events_are_dropped),
                 TEST(idle_is_told_when_the_last_event_was_accepted),
                 TEST(an_address_that_is_none_is_no_crash),
+                TEST(the_next_process_sends_what_was_not_accepted),
+                TEST(what_the_state_does_not_know_of_has_not_happened),
+                TEST(a_damaged_entry_costs_what_lies_behind_it),
+                TEST(a_torn_entry_is_no_event),
+                TEST(a_full_disk_costs_an_event_its_file_alone),
+                TEST(a_file_that_never_empties_does_not_grow_for_ever),
+                TEST(what_is_held_back_goes_when_it_is_let),
                 cmocka_unit_test(the_longest_exit_fits_what_was_reserved),
         };
 

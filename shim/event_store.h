@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Events that containerd has not accepted yet, in the file `events` of the bundle: so they outlive
+ * the shim's process, by a re-exec as by a crash. One entry per event, appended in order; one that
+ * is accepted (or given up) is marked in place, and the file is emptied when all of them are.
+ *
+ * What cannot be written (a full disk) stays in memory alone; the shim goes on.
+ */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "pkg/base/error.h"
+
+#include "shim/events.h"
+
+#define EVENT_STORE_FILE "events"
+
+struct event_store;
+
+/* dir_fd: of the bundle, borrowed. Nothing is read or written yet. NULL without memory. */
+struct event_store *event_store_new(int dir_fd);
+
+/* The file stays if it holds events, and is removed if not. */
+struct event_store *event_store_free(struct event_store *store);
+
+/*
+ * Instead of a fresh file, takes over the one that is there: fn gets each event that is not marked,
+ * in order, and owns it. Those from until_seq on never happened as far as the shim's state says,
+ * and are dropped. What lies behind a damaged entry is lost, and an error then. No file is no
+ * event.
+ */
+int event_store_load(struct event_store *store, uint64_t until_seq,
+                     void (*fn)(struct task_event *event, void *userdata), void *userdata,
+                     struct error *err);
+
+/* Appends; event->seq is set, also on failure. Before the first one a file of another shim is
+ * emptied. */
+int event_store_add(struct event_store *store, struct task_event *event, struct error *err);
+
+/* Marks it as done. One that is not in the file is none. */
+void event_store_remove(struct event_store *store, struct task_event *event);
+
+/* Makes the file smaller when most of it is done with; queue: the events that are not, in order. */
+void event_store_tidy(struct event_store *store, struct list *queue);
+
+/* The number that the next event gets: all below it have been added. */
+uint64_t event_store_next_seq(const struct event_store *store);
