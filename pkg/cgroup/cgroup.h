@@ -85,11 +85,14 @@ int cgroup_of_process(const struct cgroup_layout *layout, const char *text, cons
 int cgroup_create(struct cgroup *cg, struct error *err);
 
 /*
- * Sets in cg what cgroup_create() is going to make, and refuses what it would refuse: for a caller
- * that takes note of the directories, to kill and to remove all of them should it be interrupted,
- * before it makes them. What is there by then is removed only if it is empty.
+ * The same for a caller that takes note of the directories before they are made, to kill and to
+ * remove all of them should it be interrupted. tell() gets cg as it is going to be, unless it has
+ * been refused already; -1 and an error from it, and nothing is made. What is there by the time
+ * that it is made is removed only if it is empty.
  */
-int cgroup_foresee(struct cgroup *cg, struct error *err);
+typedef int (*cgroup_announce_fn)(const struct cgroup *planned, void *userdata, struct error *err);
+int cgroup_create_with(struct cgroup *cg, cgroup_announce_fn tell, void *userdata,
+                       struct error *err);
 
 /*
  * Writes the limits. resources may be NULL: then only the default device rules. A limit whose

@@ -6,6 +6,9 @@
  * away a parent right after we found it. So making a path is a loop that starts over when something
  * vanished. Nothing is made outside of a cgroup file system: a mountpoint that is not there must
  * not become a plain directory.
+ *
+ * Mostly the directory above is there. It is opened once then, and what has to be done is done from
+ * there: to walk a path through cgroup file systems costs as much as half of a mkdir(2).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -19,10 +22,16 @@
 #include <unistd.h>
 
 #include "pkg/base/cleanup.h"
+#include "pkg/base/fd.h"
 #include "pkg/base/str.h"
 #include "pkg/cgroup/internal.h"
 
 enum { MAKE_TRIES = 16 };
+
+static bool is_cgroup_fs(const struct statfs *st)
+{
+        return st->f_type == CGROUP_SUPER_MAGIC || st->f_type == CGROUP2_SUPER_MAGIC;
+}
 
 /* 0, -ENODEV if it is of another file system, or what statfs(2) says. */
 static int cgroup_fs_check(const char *path)
@@ -31,7 +40,7 @@ static int cgroup_fs_check(const char *path)
 
         if (statfs(path, &st) < 0)
                 return -errno;
-        return st.f_type == CGROUP_SUPER_MAGIC || st.f_type == CGROUP2_SUPER_MAGIC ? 0 : -ENODEV;
+        return is_cgroup_fs(&st) ? 0 : -ENODEV;
 }
 
 /* Cuts the last component off; false when nothing would be left. */
@@ -43,6 +52,23 @@ static bool path_cut(char *path)
                 return false;
         *slash = '\0';
         return true;
+}
+
+/* The directory that path is in, O_PATH; -1 if it is not there, or of another file system. */
+static int above_open(const char *path)
+{
+        _cleanup_free_ char *part = strdup(path);
+        _cleanup_close_ int fd = -1;
+        struct statfs st;
+
+        if (part && path_cut(part))
+                fd = open(part, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        return fd >= 0 && fstatfs(fd, &st) == 0 && is_cgroup_fs(&st) ? TAKE_FD(fd) : -1;
+}
+
+static const char *path_name(const char *path)
+{
+        return strrchr(path, '/') + 1;
 }
 
 /*
@@ -87,10 +113,15 @@ static void path_unmake(const char *path, unsigned n)
                 ;
 }
 
-static int dir_make(struct cgroup_dir *dir)
+/* above: as above_open() gives it. It may have been removed since. */
+static int dir_make(struct cgroup_dir *dir, int above)
 {
         int r = -ENOENT;
 
+        dir->n_parents = 0;
+        dir->created = above >= 0 && mkdirat(above, path_name(dir->path), 0755) == 0;
+        if (dir->created || (above >= 0 && errno == EEXIST))
+                return 0;
         for (int i = 0; r == -ENOENT && i < MAKE_TRIES; i++) {
                 unsigned n_made;
 
@@ -182,6 +213,19 @@ static int cpuset_level(int fd, bool is_last, void *userdata)
         return r < 0 ? r : cpuset_inherit(fd, "cpuset.mems", &values->mems);
 }
 
+/* The same for a new one: the level above has mostly been filled long ago. False: it has not. */
+static bool cpuset_take(const struct cgroup_dir *dir, int above)
+{
+        _cleanup_close_ int fd = dir_open(above, path_name(dir->path));
+        _cleanup_free_ char *cpus = NULL;
+        _cleanup_free_ char *mems = NULL;
+
+        return fd >= 0 && dir_read(above, "cpuset.cpus", &cpus) == 0 &&
+               dir_read(above, "cpuset.mems", &mems) == 0 && !str_is_empty(cpus) &&
+               !str_is_empty(mems) && file_write(fd, "cpuset.cpus", cpus) == 0 &&
+               file_write(fd, "cpuset.mems", mems) == 0;
+}
+
 static int cpuset_fill(const struct cgroup_dir *dir)
 {
         struct cpuset_values values = {0};
@@ -218,13 +262,15 @@ static int v2_level(int fd, bool is_last, void *userdata)
         return 0;
 }
 
-static int dir_prepare(const struct cgroup *cg, struct cgroup_dir *dir, struct error *err)
+static int dir_prepare(const struct cgroup *cg, struct cgroup_dir *dir, int above,
+                       struct error *err)
 {
         int r;
 
         if (!dir->created && !cg->unit && dir_check_idle(dir, err) < 0)
                 return -1;
-        if (!dir->is_v2 && controllers_have(dir->controllers, "cpuset")) {
+        if (!dir->is_v2 && controllers_have(dir->controllers, "cpuset") &&
+            !(dir->created && above >= 0 && cpuset_take(dir, above))) {
                 r = cpuset_fill(dir);
                 if (r < 0)
                         return error_errno(err, -r, "inherit cpuset of '%s'", dir->path);
@@ -242,15 +288,18 @@ static bool is_read_only(int r)
         return r == -EROFS || r == -EPERM || r == -EACCES;
 }
 
-static int create_all(struct cgroup *cg, struct error *err)
+static int create_all(struct cgroup *cg, int *above, struct error *err)
 {
         for (size_t i = 0; i < cg->n_dirs;) {
                 struct cgroup_dir *dir = &cg->dirs[i];
-                int r = dir_make(dir);
+                int r = dir_make(dir, above[i]);
 
                 if (dir->is_v2 && !cgroup_is_on_v2(cg) && is_read_only(r)) {
+                        fd_close(above[i]);
                         cg->n_dirs--;
                         memmove(dir, dir + 1, (cg->n_dirs - i) * sizeof(*dir));
+                        memmove(&above[i], &above[i + 1], (cg->n_dirs - i) * sizeof(*above));
+                        above[cg->n_dirs] = -1;
                         continue;
                 }
                 if (r == -ENODEV)
@@ -259,42 +308,44 @@ static int create_all(struct cgroup *cg, struct error *err)
                                          dir->path);
                 if (r < 0)
                         return error_errno(err, -r, "make cgroup '%s'", dir->path);
-                if (dir_prepare(cg, dir, err) < 0)
+                if (dir_prepare(cg, dir, above[i], err) < 0)
                         return -1;
                 i++;
         }
         return 0;
 }
 
-int cgroup_foresee(struct cgroup *cg, struct error *err)
+/* Sets in dir what create_all() is going to make, and refuses what it would refuse. */
+static int dir_foresee(struct cgroup_dir *dir, int above, struct error *err)
 {
-        for (size_t i = 0; i < cg->n_dirs; i++) {
-                struct cgroup_dir *dir = &cg->dirs[i];
-                _cleanup_free_ char *part = strdup(dir->path);
+        _cleanup_free_ char *part = strdup(dir->path);
 
-                if (!part)
-                        return error_set(err, STATUS_RESOURCE_EXHAUSTED, "make cgroup: no memory");
-                dir->created = access(part, F_OK) < 0;
-                dir->n_parents = 0;
-                if (!dir->created && dir_check_idle(dir, err) < 0)
-                        return -1;
-                while (dir->created && path_cut(part) && access(part, F_OK) < 0)
-                        dir->n_parents++;
-        }
+        if (!part)
+                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "make cgroup: no memory");
+        dir->created =
+                above < 0 ? access(part, F_OK) < 0 : faccessat(above, path_name(part), F_OK, 0) < 0;
+        dir->n_parents = 0;
+        if (!dir->created)
+                return dir_check_idle(dir, err);
+        while (above < 0 && path_cut(part) && access(part, F_OK) < 0)
+                dir->n_parents++;
         return 0;
 }
 
-int cgroup_create(struct cgroup *cg, struct error *err)
+static int announce(const struct cgroup *cg, const int *above, cgroup_announce_fn tell,
+                    void *userdata, struct error *err)
 {
-        for (size_t i = 0; i < cg->n_dirs; i++) {
-                cg->dirs[i].created = false;
-                cg->dirs[i].n_parents = 0;
+        struct cgroup planned = *cg;
+
+        for (size_t i = 0; i < planned.n_dirs; i++) {
+                if (dir_foresee(&planned.dirs[i], above[i], err) < 0)
+                        return -1;
         }
-        if (create_all(cg, err) == 0) {
-                for (size_t i = 0; cg->unit && i < cg->n_dirs; i++)
-                        cg->dirs[i].created = true;
-                return 0;
-        }
+        return tell(&planned, userdata, err);
+}
+
+static void undo_all(struct cgroup *cg)
+{
         for (size_t i = 0; i < cg->n_dirs; i++) {
                 struct cgroup_dir *dir = &cg->dirs[i];
 
@@ -302,5 +353,34 @@ int cgroup_create(struct cgroup *cg, struct error *err)
                         path_unmake(dir->path, 1 + dir->n_parents);
                 dir->created = false;
         }
-        return -1;
+}
+
+int cgroup_create_with(struct cgroup *cg, cgroup_announce_fn tell, void *userdata,
+                       struct error *err)
+{
+        int above[CGROUP_HIERARCHIES_MAX];
+        size_t n = cg->n_dirs;
+        int r;
+
+        for (size_t i = 0; i < n; i++) {
+                above[i] = above_open(cg->dirs[i].path);
+                cg->dirs[i].created = false;
+                cg->dirs[i].n_parents = 0;
+        }
+        r = tell ? announce(cg, above, tell, userdata, err) : 0;
+        if (r == 0) {
+                r = create_all(cg, above, err);
+                if (r < 0)
+                        undo_all(cg);
+        }
+        for (size_t i = 0; i < n; i++)
+                fd_close(above[i]);
+        for (size_t i = 0; r == 0 && cg->unit && i < cg->n_dirs; i++)
+                cg->dirs[i].created = true;
+        return r;
+}
+
+int cgroup_create(struct cgroup *cg, struct error *err)
+{
+        return cgroup_create_with(cg, NULL, NULL, err);
 }

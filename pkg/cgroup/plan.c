@@ -6,15 +6,14 @@
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "pkg/base/cleanup.h"
 #include "pkg/base/str.h"
 #include "pkg/cgroup/internal.h"
 #include "pkg/cgroup/systemd.h"
 
-enum { LINES_ROOM = (CGROUP_HIERARCHIES_MAX + 1) * (PATH_MAX + 300) };
+/* Of a line: what is not of the directory's own texts. */
+enum { LINE_EXTRA = 32 };
 
 /* What the line of the unit begins with, and what those of directories do not. */
 #define UNIT_LINE "systemd "
@@ -157,17 +156,26 @@ int cgroup_plan(const struct cgroup_layout *layout, const char *cgroups_path, co
         return cgroup_place(layout, clean, arena, ret, err);
 }
 
+static size_t format_room(const struct cgroup *cg)
+{
+        size_t room = 1 + (cg->unit ? sizeof(UNIT_LINE) + strlen(cg->unit) : 0);
+
+        for (size_t i = 0; i < cg->n_dirs; i++)
+                room += LINE_EXTRA + strlen(cg->dirs[i].controllers) + strlen(cg->dirs[i].path);
+        return room;
+}
+
 int cgroup_format(const struct cgroup *cg, struct arena *arena, char **ret_text, struct error *err)
 {
-        _cleanup_free_ char *text = malloc(LINES_ROOM);
+        size_t room = format_room(cg);
+        char *text = arena_alloc(arena, room);
         size_t used = 0;
-        char *copy;
 
         if (!text)
                 return error_set(err, STATUS_RESOURCE_EXHAUSTED, "format cgroup: no memory");
         text[0] = '\0';
         if (cg->unit)
-                used = (size_t)snprintf(text, LINES_ROOM, UNIT_LINE "%.*s\n", NAME_MAX, cg->unit);
+                used = (size_t)snprintf(text, room, UNIT_LINE "%s\n", cg->unit);
         for (size_t i = 0; i < cg->n_dirs; i++) {
                 const struct cgroup_dir *dir = &cg->dirs[i];
                 char mark[16] = "";
@@ -175,17 +183,13 @@ int cgroup_format(const struct cgroup *cg, struct arena *arena, char **ret_text,
 
                 if (dir->created)
                         (void)snprintf(mark, sizeof(mark), "+%u", dir->n_parents);
-                n = snprintf(text + used, LINES_ROOM - used, "%s%s%s%s %s\n",
-                             dir->is_v2 ? "v2" : "v1", mark, dir->is_v2 ? "" : ":",
-                             dir->controllers, dir->path);
-                if (n < 0 || (size_t)n >= LINES_ROOM - used)
+                n = snprintf(text + used, room - used, "%s%s%s%s %s\n", dir->is_v2 ? "v2" : "v1",
+                             mark, dir->is_v2 ? "" : ":", dir->controllers, dir->path);
+                if (n < 0 || (size_t)n >= room - used)
                         return error_set(err, STATUS_INTERNAL, "format cgroup: text too long");
                 used += (size_t)n;
         }
-        copy = arena_strdup(arena, text);
-        if (!copy)
-                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "format cgroup: no memory");
-        *ret_text = copy;
+        *ret_text = text;
         return 0;
 }
 

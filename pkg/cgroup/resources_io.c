@@ -136,6 +136,12 @@ static int block_io_write(struct limits *limits, bool is_v2, const struct weight
         return 0;
 }
 
+/* Which files there are for weights is looked for only if there is one to write. */
+static bool has_weights(const struct oci_block_io *b)
+{
+        return b->weight > 0 || b->leaf_weight > 0 || b->n_weight_devices > 0;
+}
+
 int block_io_write_v1(struct limits *limits, const struct oci_block_io *b, struct error *err)
 {
         static const struct weight_files cfq = {"blkio.weight",
@@ -150,7 +156,8 @@ int block_io_write_v1(struct limits *limits, const struct oci_block_io *b, struc
                                                 "blkio.leaf_weight_device",
                                                 false,
                                                 false};
-        bool has_bfq = has_file(cgroup_find_v1(limits->cg, "blkio"), "blkio.bfq.weight");
+        bool has_bfq =
+                has_weights(b) && has_file(cgroup_find_v1(limits->cg, "blkio"), "blkio.bfq.weight");
 
         return block_io_write(limits, false, has_bfq ? &bfq : &cfq, b, err);
 }
@@ -163,7 +170,7 @@ int block_io_write_v2(struct limits *limits, const struct oci_block_io *b, struc
                                                    .is_converted = true};
         static const struct weight_files bfq = {
                 .weight = "io.bfq.weight", .weight_device = "io.bfq.weight", .is_listed = true};
-        bool has_bfq = has_file(cgroup_find_v2(limits->cg), "io.bfq.weight");
+        bool has_bfq = has_weights(b) && has_file(cgroup_find_v2(limits->cg), "io.bfq.weight");
 
         return block_io_write(limits, true, has_bfq ? &bfq : &iocost, b, err);
 }

@@ -18,19 +18,6 @@ static const char *systemd_helper(const struct create_cgroup *cc)
         return cc->container->engine->systemd_helper;
 }
 
-/* Names the directories to be made to the shim and to the bundle before it makes them. */
-static int announce(struct create_cgroup *cc, struct error *err)
-{
-        struct cgroup planned = cc->cgroup;
-
-        if (cgroup_foresee(&planned, err) < 0 ||
-            cgroup_format(&planned, cc->stage->arena, &cc->text, err) < 0 ||
-            stage_send_cgroup(cc->stage, cc->text, err) < 0)
-                return -1;
-        cc->state->cgroup = cc->text;
-        return engine_state_write(cc->state_fd, cc->state, cc->stage->arena, err);
-}
-
 /* What was announced has not come to be, or is somebody else's. */
 static void revoke(struct create_cgroup *cc)
 {
@@ -69,12 +56,31 @@ static int start_scope(struct create_cgroup *cc, struct error *err)
         return scope_start(&start, cc->stage->arena, &cc->keeper, err);
 }
 
+/* cgroup_announce_fn. Names the directories to be made to the shim and to the bundle; if they are
+ * systemd's, it then makes most of them. */
+static int announce(const struct cgroup *planned, void *userdata, struct error *err)
+{
+        struct create_cgroup *cc = userdata;
+
+        if (cgroup_format(planned, cc->stage->arena, &cc->text, err) < 0 ||
+            stage_send_cgroup(cc->stage, cc->text, err) < 0)
+                return -1;
+        cc->state->cgroup = cc->text;
+        if (engine_state_write(cc->state_fd, cc->state, cc->stage->arena, err) < 0)
+                return -1;
+        if (cc->cgroup.unit && start_scope(cc, err) < 0) {
+                revoke(cc);
+                return -1;
+        }
+        return 0;
+}
+
 /* The directories; what they are in the end may be less than was announced. */
 static int make_directories(struct create_cgroup *cc, struct error *err)
 {
         char *text;
 
-        if (cgroup_create(&cc->cgroup, err) < 0) {
+        if (cgroup_create_with(&cc->cgroup, announce, cc, err) < 0) {
                 if (!cc->cgroup.unit)
                         cc->text = NULL; /* it has undone its own */
                 return -1;
@@ -105,13 +111,7 @@ int create_cgroup_make(struct create_cgroup *cc, const struct plan *plan, struct
 {
         uid_t owner;
 
-        if (place(cc, err) < 0 || announce(cc, err) < 0)
-                return -1;
-        if (cc->cgroup.unit && start_scope(cc, err) < 0) {
-                revoke(cc);
-                return -1;
-        }
-        if (make_directories(cc, err) < 0 || apply_limits(cc, err) < 0)
+        if (place(cc, err) < 0 || make_directories(cc, err) < 0 || apply_limits(cc, err) < 0)
                 return -1;
         if (plan_owns_cgroup(plan, &owner))
                 return cgroup_delegate(&cc->cgroup, owner, err);

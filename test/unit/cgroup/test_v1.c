@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The directories of a container and its processes on the hierarchies of this host, where they are
- * v1.
+ * A container's processes and the end of its directories on the hierarchies of this host, where
+ * they are v1.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -33,105 +33,6 @@ static void assert_file(const struct cgroup *cg, const char *controller, const c
 static const char *below(struct harness *h, const char *controller, const char *name)
 {
         return arena_printf(h->arena, "%s%s", harness_dir(&h->cg, controller), name);
-}
-
-static void directories_are_made_everywhere_and_removed_with_their_parents(void **state)
-{
-        struct harness *h = *state;
-        struct cgroup cg = h->cg;
-        struct error err;
-
-        for (size_t i = 0; i < cg.n_dirs; i++) {
-                assert_true(harness_exists(cg.dirs[i].path));
-                assert_true(cg.dirs[i].created);
-                assert_int_equal(cg.dirs[i].n_parents, 1);
-        }
-        assert_ok(cgroup_remove(&cg, 0, &err), err);
-        for (size_t i = 0; i < cg.n_dirs; i++) {
-                char *parent = arena_strdup(h->arena, cg.dirs[i].path);
-
-                assert_false(harness_exists(cg.dirs[i].path));
-                *strrchr(parent, '/') = '\0';
-                assert_false(harness_exists(parent));
-                *strrchr(parent, '/') = '\0';
-                assert_true(harness_exists(parent));
-        }
-        assert_ok(cgroup_remove(&cg, 0, &err), err); /* again: nothing to do */
-}
-
-static void a_parent_in_use_stays(void **state)
-{
-        struct harness *h = *state;
-        char path[80];
-        struct cgroup other;
-        struct error err;
-
-        (void)snprintf(path, sizeof(path), "%.*s/other", (int)strlen(h->path) - 2, h->path);
-        other = harness_plan(h, path);
-        harness_create(&other);
-        assert_int_equal(other.dirs[0].n_parents, 0);
-        assert_ok(cgroup_remove(&h->cg, 0, &err), err);
-        for (size_t i = 0; i < other.n_dirs; i++) {
-                assert_false(harness_exists(h->cg.dirs[i].path));
-                assert_true(harness_exists(other.dirs[i].path));
-                other.dirs[i].n_parents = 1; /* leave nothing behind */
-        }
-        assert_ok(cgroup_remove(&other, 0, &err), err);
-}
-
-static void new_cpusets_have_the_cpus_of_their_parents(void **state)
-{
-        struct harness *h = *state;
-        _cleanup_free_ char *cpus = harness_read(&h->cg, "cpuset", "cpuset.cpus");
-        _cleanup_free_ char *mems = harness_read(&h->cg, "cpuset", "cpuset.mems");
-
-        assert_true(*cpus != '\0');
-        assert_true(*mems != '\0');
-}
-
-static void a_failed_creation_leaves_nothing(void **state)
-{
-        struct harness *h = *state;
-        struct cgroup_layout layout = h->layout;
-        char dir[] = "/tmp/belay-nocg-XXXXXX";
-        char path[80];
-        struct cgroup cg;
-        struct error err;
-
-        assert_non_null(mkdtemp(dir));
-        assert_true(layout.n_hierarchies < CGROUP_HIERARCHIES_MAX);
-        layout.hierarchies[layout.n_hierarchies++] =
-                (struct cgroup_hierarchy){.mountpoint = dir, .root = "/", .controllers = "bogus"};
-        (void)snprintf(path, sizeof(path), "%s/failed/deeply", h->path);
-        assert_ok(cgroup_plan(&layout, path, "x", h->arena, &cg, &err), err);
-        assert_error(cgroup_create(&cg, &err), err, "not in a cgroup file system");
-        for (size_t i = 0; i < cg.n_dirs; i++) {
-                *strrchr((char *)cg.dirs[i].path, '/') = '\0';
-                assert_false(harness_exists(cg.dirs[i].path));
-        }
-        assert_int_equal(rmdir(dir), 0); /* nothing was made in it */
-}
-
-static void a_directory_with_processes_or_frozen_is_refused(void **state)
-{
-        struct harness *h = *state;
-        struct cgroup again = harness_plan(h, h->path);
-        struct error err;
-        pid_t pid;
-
-        harness_create(&again); /* idle: it may be used, but it is not ours */
-        for (size_t i = 0; i < again.n_dirs; i++)
-                assert_false(again.dirs[i].created);
-        pid = harness_child(h, &h->cg, NULL, NULL);
-        assert_error(cgroup_create(&again, &err), err, "has processes in it");
-        assert_int_equal(err.code, STATUS_FAILED_PRECONDITION);
-        assert_int_equal(kill(pid, SIGKILL), 0);
-        (void)harness_wait(h, pid);
-        assert_ok(cgroup_freeze(&h->cg, HARNESS_TIMEOUT_MS, &err), err);
-        assert_error(cgroup_create(&again, &err), err, "is frozen");
-        assert_ok(cgroup_thaw(&h->cg, HARNESS_TIMEOUT_MS, &err), err);
-        for (size_t i = 0; i < again.n_dirs; i++)
-                assert_true(harness_exists(again.dirs[i].path));
 }
 
 static void members_are_listed_with_those_of_sub_cgroups(void **state)
@@ -370,11 +271,6 @@ int main(void)
 {
 #define CASE(fn) cmocka_unit_test_setup_teardown(fn, harness_set_up, harness_tear_down)
         const struct CMUnitTest tests[] = {
-                CASE(directories_are_made_everywhere_and_removed_with_their_parents),
-                CASE(a_parent_in_use_stays),
-                CASE(new_cpusets_have_the_cpus_of_their_parents),
-                CASE(a_failed_creation_leaves_nothing),
-                CASE(a_directory_with_processes_or_frozen_is_refused),
                 CASE(members_are_listed_with_those_of_sub_cgroups),
                 CASE(a_signal_reaches_all),
                 CASE(all_can_be_killed_without_cgroup_kill),
