@@ -20,11 +20,10 @@
 
 struct oom {
         struct container *container;
-        struct loop_deferred begin; /* of oom_start() */
         bool has_begun;
         struct cgroup_oom *watch; /* NULL: at rest */
         struct loop_io *io;
-        struct loop_timer *timer;
+        struct loop_timer *timer; /* until it has begun: to begin; then for the next look */
 
         uint64_t rest_until_ns; /* no look before, unless something depends on it */
 
@@ -44,6 +43,9 @@ static const uint64_t claim_ns = 10 * NSEC_PER_SEC;
 /* Between two lines in the log about kills. */
 #define LOG_PAUSE_NS NSEC_PER_SEC
 
+/* From Create to the watch, if no Start comes. One that comes soon finds the shim free. */
+#define BEGIN_NS (10 * NSEC_PER_MSEC)
+
 /* Of the shim's time, looks that the container causes take one part in so many. */
 enum { LOOK_SHARE = 32 };
 
@@ -51,7 +53,6 @@ static void rest(struct oom *oom)
 {
         struct shim_server *server = oom->container->server;
 
-        loop_deferred_cancel(&oom->begin);
         oom->has_begun = true;
         oom->io = loop_io_free(oom->io);
         oom->timer = loop_timer_free(oom->timer);
@@ -149,12 +150,6 @@ static void on_readable(struct loop_io *io, int fd, int what, void *userdata)
         look_in_time(userdata);
 }
 
-static void on_timer(struct loop_timer *timer, void *userdata)
-{
-        (void)timer;
-        look_in_time(userdata);
-}
-
 /* ---- Its life ---- */
 
 static int watch(struct oom *oom, const struct cgroup *cg, struct error *err)
@@ -163,9 +158,8 @@ static int watch(struct oom *oom, const struct cgroup *cg, struct error *err)
 
         if (cgroup_oom_new(cg, &oom->watch, err) < 0)
                 return -1;
-        oom->timer = loop_timer_new(loop, on_timer, oom);
         oom->io = loop_io_new(loop, cgroup_oom_fd(oom->watch), LOOP_PRIORITY_RPC, on_readable, oom);
-        if (!oom->timer || !oom->io || loop_io_want(oom->io, LOOP_READ) < 0)
+        if (!oom->io || loop_io_want(oom->io, LOOP_READ) < 0)
                 return error_set(err, STATUS_RESOURCE_EXHAUSTED, "watch for OOM kills: no memory");
         return 0;
 }
@@ -175,7 +169,7 @@ static void begin(struct oom *oom)
         struct container *c = oom->container;
         struct error err = ERROR_INIT;
 
-        loop_deferred_cancel(&oom->begin);
+        loop_timer_clear(oom->timer);
         oom->has_begun = true;
         if (watch(oom, c->executor->ops->cgroup(c->impl), &err) < 0) {
                 log_write(err.code == STATUS_NOT_FOUND ? LOG_DEBUG : LOG_WARNING, NULL,
@@ -186,19 +180,32 @@ static void begin(struct oom *oom)
         look(oom, false);
 }
 
-static void on_begin(struct loop_deferred *deferred)
+static void on_timer(struct loop_timer *timer, void *userdata)
 {
-        begin(container_of(deferred, struct oom, begin));
+        struct oom *oom = userdata;
+
+        (void)timer;
+        if (oom->has_begun)
+                look_in_time(oom);
+        else
+                begin(oom);
 }
 
 void oom_start(struct container *c)
 {
-        c->oom = c->executor->ops->cgroup(c->impl) ? calloc(1, sizeof(*c->oom)) : NULL;
-        if (!c->oom)
+        struct oom *oom = c->executor->ops->cgroup(c->impl) ? calloc(1, sizeof(*oom)) : NULL;
+
+        if (!oom)
                 return;
-        c->oom->container = c;
-        loop_deferred_init(&c->oom->begin, on_begin);
-        loop_defer(c->server->loop, &c->oom->begin);
+        oom->container = c;
+        oom->timer = loop_timer_new(c->server->loop, on_timer, oom);
+        if (!oom->timer || loop_timer_set(oom->timer, BEGIN_NS) < 0) {
+                log_warning("OOM kills are not seen: no memory");
+                loop_timer_free(oom->timer);
+                free(oom);
+                return;
+        }
+        c->oom = oom;
 }
 
 void oom_start_now(struct container *c)
@@ -226,8 +233,10 @@ struct oom *oom_free(struct oom *oom)
 
 void oom_claim(struct container *c, struct process_exit *exit)
 {
-        struct oom *oom = c->oom;
+        struct oom *oom;
 
+        oom_start_now(c);
+        oom = c->oom;
         if (!oom)
                 return;
         look(oom, false);
@@ -241,6 +250,7 @@ void oom_claim(struct container *c, struct process_exit *exit)
 
 void oom_disclaim(struct container *c)
 {
+        oom_start_now(c);
         if (!c->oom)
                 return;
         look(c->oom, false);

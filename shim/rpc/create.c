@@ -86,12 +86,12 @@ static void create_succeeded(struct container *c)
         server->creating = NULL;
         server->container = c;
         server->had_container = true;
-        log_info("container created, pid %d", (int)c->init->pid);
         publisher_publish_take(server->publisher,
                                task_event_create(c->create_request, c->init->pid));
         c->create_request = NULL;
         response.pid = (uint32_t)c->init->pid;
         ttrpc_call_reply(TAKE_PTR(c->create), &response.base);
+        log_info("container created, pid %d", (int)c->init->pid);
         oom_start(c);
         exits_watch(c->init);
         lifetime_touch(server);

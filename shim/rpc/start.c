@@ -84,10 +84,11 @@ static void start_init(struct process *p)
         struct container *c = p->container;
         struct error err = ERROR_INIT;
 
-        oom_start_now(c);
         container_job_begin(c);
         if (c->executor->ops->start(c->impl, on_init_started, p, &p->start_job, &err) < 0)
                 on_init_started(&err, p);
+        else
+                oom_start_now(c);
 }
 
 /* ---- An exec ---- */
@@ -182,6 +183,7 @@ static void start_exec(struct process *p)
         struct error err = ERROR_INIT;
 
         c->n_live_execs++;
+        oom_start_now(c);
         container_job_begin(c);
         if (process_open_stdio(p, &err) < 0)
                 on_exec_started(&err, NULL, -1, p);
