@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A Lab: everything that one test may use, and the check that nothing of it is left."""
+import collections
 import contextlib
 import itertools
 import os
@@ -126,6 +127,16 @@ class Lab:
             host.wait_for(lambda p=path: _rmdir(p), f"rmdir {path}", timeout=3)
         shutil.rmtree("/run/containerd/s", ignore_errors=True)
         shutil.rmtree(self.dir, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def baseline(container):
+    """The shim holds nothing after the block that it did not hold before: no descriptor, no pipe, no child."""
+    before = container.shim.holds()
+    if not container.created:  # what is kept: the connection and the queue of events, and the OOM watch (shim/oom.c)
+        before += collections.Counter({"socket:[]": 1, "anon_inode:inotify": 1, f"{container.bundle.path}/events": 1})
+    yield before
+    container.shim.wait_for_no_more_than(before)
 
 
 @contextlib.contextmanager

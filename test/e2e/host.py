@@ -53,7 +53,8 @@ def isolate(base):
 
 
 def wait_for(condition, what, timeout=10):
-    """The first true value of condition(). Only for what the kernel gives no event for."""
+    """The first true value of condition(). Only for what the kernel gives no event for. what: a text, or a function
+    that makes it."""
     timeout *= SLOWNESS
     deadline = time.monotonic() + timeout
     while True:
@@ -61,7 +62,7 @@ def wait_for(condition, what, timeout=10):
         if value:
             return value
         if time.monotonic() > deadline:
-            raise AssertionError(f"not within {timeout} s: {what}")
+            raise AssertionError(f"not within {timeout} s: {what() if callable(what) else what}")
         time.sleep(0.005)
 
 
@@ -207,6 +208,16 @@ def open_fds(pid):
             found[int(fd)] = os.readlink(f"/proc/{pid}/fd/{fd}")
         except OSError:
             pass
+    return found
+
+
+def children(pid):
+    """{pid: name} of the children of a process that have not been reaped, also of those that it has adopted."""
+    found = {}
+    for child in filter(str.isdigit, os.listdir("/proc")):
+        stat = read(f"/proc/{child}/stat").decode(errors="replace")
+        if stat and int(stat[stat.rindex(")") + 2:].split()[1]) == pid:
+            found[int(child)] = stat[stat.index("(") + 1:stat.rindex(")")]
     return found
 
 

@@ -3,6 +3,7 @@
 import collections
 import os
 import pathlib
+import re
 import signal
 import subprocess
 
@@ -89,6 +90,20 @@ class Shim:
 
     def fds(self):
         return host.open_fds(self.pid)
+
+    def holds(self):
+        """What it has at present, as a Counter: descriptors by what they are (pipes, sockets, each path), and
+        children. Its answer to a call comes first: what it had put off to the end of its round is done then."""
+        self.service().Connect()
+        kinds = (re.sub(r"\d+\]$", "]", target) for target in self.fds().values())
+        return collections.Counter([*kinds, *(f"child {pid} {name}" for pid, name in host.children(self.pid).items())])
+
+    def wait_for_no_more_than(self, before, timeout=10):
+        """That nothing is left of what it has come to hold since. A child's end is an event."""
+        for pid in host.children(self.pid):
+            if not any(what.startswith(f"child {pid} ") for what in before):
+                host.wait_gone(pid, timeout)
+        host.wait_for(lambda: not self.holds() - before, lambda: f"to be let go: {self.holds() - before}", timeout)
 
     def kill(self):
         os.kill(self.pid, signal.SIGKILL)

@@ -9,33 +9,9 @@ import pytest
 import host
 import ttrpc
 from checks import fails
+from paths import COPY, READY, Logger
 
-# What a logger does: to be ready, and then its part. $1 is the key of the URI's only parameter, $2 its value.
-READY = "echo >&5; exec 5>&-; "
 SHELL_S_OWN = {"PATH", "PWD", "SHLVL", "OLDPWD", "_"}
-COPY = 'cat <&3 >>"$2.out" & cat <&4 >>"$2.err"; wait; '
-
-
-class Logger:
-    """A shell script as the logging program, and where it writes."""
-
-    def __init__(self, lab, script, scheme="binary-v2"):
-        self.base = str(lab.new_path("log"))
-        program = lab.new_path("logger")
-        # The pid first: a logger is found by it.
-        program.write_text(f'#!/bin/busybox sh\necho $$ >>"$2.pids"\n{script}')
-        program.chmod(0o755)
-        self.uri = f"{scheme}://{program}?base={self.base}"
-
-    def read(self, what):
-        with open(f"{self.base}.{what}", "rb") as file:
-            return file.read()
-
-    def pids(self):
-        return [int(line) for line in self.read("pids").split()]
-
-    def stdio(self):
-        return {"stdout": self.uri, "stderr": self.uri}
 
 
 @pytest.fixture(autouse=True)
