@@ -24,6 +24,12 @@ static inline uint64_t clock_timespec_ns(const struct timespec *ts)
         return (uint64_t)ts->tv_sec * NSEC_PER_SEC + (uint64_t)ts->tv_nsec;
 }
 
+static inline struct timespec clock_ns_timespec(uint64_t ns)
+{
+        return (struct timespec){.tv_sec = (time_t)(ns / NSEC_PER_SEC),
+                                 .tv_nsec = (long)(ns % NSEC_PER_SEC)};
+}
+
 static inline uint64_t clock_realtime_ns(void)
 {
         struct timespec ts = clock_realtime();

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * See kept.h. A pidfd is told by the line "Pid:" of /proc/self/fdinfo/N (proc_pid_fdinfo(5)), which
+ * holds -1 when the process has been reaped.
+ */
+#include "pkg/base/kept.h"
+
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "pkg/base/cleanup.h"
+#include "pkg/base/fd.h"
+#include "pkg/base/limits.h"
+#include "pkg/base/str.h"
+
+static bool is_of_kind(int fd, enum kept_kind kind)
+{
+        struct stat st;
+
+        if (fstat(fd, &st) < 0)
+                return false;
+        switch (kind) {
+        case KEPT_ANY:
+                return true;
+        case KEPT_SOCKET:
+                return S_ISSOCK(st.st_mode);
+        case KEPT_PIPE:
+                return S_ISFIFO(st.st_mode);
+        case KEPT_FILE:
+                return S_ISREG(st.st_mode);
+        case KEPT_TERMINAL:
+                return S_ISCHR(st.st_mode) && isatty(fd);
+        }
+        return false;
+}
+
+static const char *kind_name(enum kept_kind kind)
+{
+        switch (kind) {
+        case KEPT_ANY:
+                break;
+        case KEPT_SOCKET:
+                return "a socket";
+        case KEPT_PIPE:
+                return "a pipe";
+        case KEPT_FILE:
+                return "a file";
+        case KEPT_TERMINAL:
+                return "a terminal";
+        }
+        return "anything";
+}
+
+int kept_look(uint32_t number, enum kept_kind kind, const char *what, int *ret, struct error *err)
+{
+        int fd = (int)(number - 1);
+        int flags;
+
+        *ret = -1;
+        if (number == 0)
+                return 0;
+        flags = fd < 0 ? -1 : fcntl(fd, F_GETFD);
+        if (flags < 0)
+                return error_set(err, STATUS_INVALID_ARGUMENT, "%s: descriptor %d is not open",
+                                 what, fd);
+        if (flags & FD_CLOEXEC)
+                return error_set(err, STATUS_INVALID_ARGUMENT,
+                                 "%s: descriptor %d is not from before the execve, or another's",
+                                 what, fd);
+        if (!is_of_kind(fd, kind))
+                return error_set(err, STATUS_INVALID_ARGUMENT, "%s: descriptor %d is not %s", what,
+                                 fd, kind_name(kind));
+        *ret = fd;
+        return 0;
+}
+
+/* 1, with the pid as it is there; 0: it is no pidfd. */
+static int read_pid(int fd, char ret[static 16])
+{
+        _cleanup_free_ char *text = NULL;
+        char path[40];
+        const char *line;
+
+        (void)snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+        if (file_read(AT_FDCWD, path, LIMIT_PROC_BYTES, &text, NULL) < 0)
+                return 0;
+        line = strstr(text, "\nPid:\t");
+        if (!line)
+                return 0;
+        line += strlen("\nPid:\t");
+        (void)snprintf(ret, 16, "%.*s", (int)strcspn(line, "\n"), line);
+        return 1;
+}
+
+int kept_look_pidfd(uint32_t number, pid_t pid, const char *what, int *ret, struct error *err)
+{
+        char expected[16];
+        char found[16];
+        int fd;
+
+        *ret = -1;
+        if (kept_look(number, KEPT_ANY, what, &fd, err) < 0)
+                return -1;
+        if (fd < 0)
+                return 0;
+        if (!read_pid(fd, found))
+                return error_set(err, STATUS_INVALID_ARGUMENT, "%s: descriptor %d is not a pidfd",
+                                 what, fd);
+        (void)snprintf(expected, sizeof(expected), "%d", (int)pid);
+        if (!str_equal(found, expected) && !str_equal(found, "-1"))
+                return error_set(err, STATUS_INVALID_ARGUMENT,
+                                 "%s: descriptor %d is the pidfd of process %s, not of %d", what,
+                                 fd, found, (int)pid);
+        *ret = fd;
+        return 0;
+}
+
+void kept_claim(int fd)
+{
+        if (fd >= 0)
+                (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
+}

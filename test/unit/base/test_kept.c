@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Which numbers of a message are believed to be descriptors that have come through an execve.
+ */
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/pidfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "pkg/base/kept.h"
+
+#include "test/unit/unit.h"
+
+static void assert_refused(uint32_t number, enum kept_kind kind, const char *text)
+{
+        struct error err = ERROR_INIT;
+        int fd = 0;
+
+        assert_int_equal(kept_look(number, kind, "thing", &fd, &err), -1);
+        assert_int_equal(fd, -1);
+        assert_int_equal(err.code, STATUS_INVALID_ARGUMENT);
+        if (!strstr(err.msg, text))
+                fail_msg("'%s' is not in '%s'", text, err.msg);
+}
+
+static void nothing_is_fine(void **state)
+{
+        struct error err = ERROR_INIT;
+        int fd = 0;
+
+        (void)state;
+        assert_int_equal(kept_number(-1), 0);
+        assert_int_equal(kept_look(0, KEPT_SOCKET, "thing", &fd, &err), 0);
+        assert_int_equal(fd, -1);
+        kept_claim(-1);
+}
+
+static void a_pipe_is_found_and_claimed_once(void **state)
+{
+        struct error err = ERROR_INIT;
+        int ends[2];
+        int fd = -1;
+
+        (void)state;
+        assert_int_equal(pipe2(ends, 0), 0);
+        assert_int_equal(kept_look(kept_number(ends[0]), KEPT_PIPE, "thing", &fd, &err), 0);
+        assert_int_equal(fd, ends[0]);
+        assert_int_equal(kept_look(kept_number(ends[0]), KEPT_ANY, "thing", &fd, &err), 0);
+        assert_refused(kept_number(ends[0]), KEPT_SOCKET, "is not a socket");
+        assert_refused(kept_number(ends[0]), KEPT_FILE, "is not a file");
+        assert_refused(kept_number(ends[0]), KEPT_TERMINAL, "is not a terminal");
+        kept_claim(ends[0]);
+        assert_int_equal(fcntl(ends[0], F_GETFD), FD_CLOEXEC);
+        assert_refused(kept_number(ends[0]), KEPT_PIPE, "is not from before the execve");
+        close(ends[0]);
+        close(ends[1]);
+        assert_refused(kept_number(ends[0]), KEPT_PIPE, "is not open");
+        assert_refused(UINT32_MAX, KEPT_ANY, "is not open");
+        assert_refused(UINT32_C(0x80000000), KEPT_ANY, "is not open");
+}
+
+static void a_pidfd_is_of_its_process(void **state)
+{
+        struct error err = ERROR_INIT;
+        pid_t pid = fork();
+        int pidfd;
+        int fd = -1;
+
+        (void)state;
+        if (pid == 0)
+                _exit(0);
+        pidfd = pidfd_open(pid, 0);
+        assert_true(pidfd >= 0);
+        (void)fcntl(pidfd, F_SETFD, 0);
+        assert_int_equal(kept_look_pidfd(kept_number(pidfd), pid, "init", &fd, &err), 0);
+        assert_int_equal(fd, pidfd);
+        assert_int_equal(kept_look_pidfd(kept_number(pidfd), pid + 1, "init", &fd, &err), -1);
+        assert_non_null(strstr(err.msg, "init: descriptor"));
+        assert_int_equal(fd, -1);
+        /* When it has been reaped the descriptor is still its. */
+        assert_int_equal(waitpid(pid, NULL, 0), pid);
+        assert_int_equal(kept_look_pidfd(kept_number(pidfd), pid, "init", &fd, &err), 0);
+        assert_int_equal(fd, pidfd);
+        close(pidfd);
+        assert_int_equal(kept_look_pidfd(1 + STDIN_FILENO, pid, "init", &fd, &err), -1);
+        assert_non_null(strstr(err.msg, "is not a pidfd"));
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(nothing_is_fine),
+                cmocka_unit_test(a_pipe_is_found_and_claimed_once),
+                cmocka_unit_test(a_pidfd_is_of_its_process),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
