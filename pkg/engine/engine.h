@@ -29,11 +29,16 @@
 #include "pkg/loop/loop.h"
 #include "pkg/reaper/reaper.h"
 
+struct arena;
 struct cgroup;
 struct engine;
 struct engine_container;
 struct engine_process;
 struct engine_job; /* one call under way */
+
+/* belay/state/v1/engine.proto */
+struct Belay__State__V1__EngineContainer;
+struct Belay__State__V1__EngineProcess;
 
 int engine_new(struct engine **ret, struct loop *loop, struct reaper *reaper, struct error *err);
 
@@ -210,6 +215,35 @@ struct engine_container *engine_container_free(struct engine_container *c);
 /* Warnings that have no call to travel with (a hook's failure after delete); may be NULL. */
 void engine_on_warning(struct engine *engine, void (*fn)(const char *text, void *userdata),
                        void *userdata);
+
+/* ---- State that outlives this process image ---- */
+
+/*
+ * As messages, whose strings and lists are borrowed from the object and the arena. No job is in
+ * them: what a stage is at when another image is executed goes on for itself, unheard, and is to be
+ * killed and undone by whoever restores (reaper_children(), engine_cleanup()).
+ */
+int engine_container_save(const struct engine_container *c, struct arena *arena,
+                          struct Belay__State__V1__EngineContainer *ret, struct error *err);
+void engine_process_save(const struct engine_process *p,
+                         struct Belay__State__V1__EngineProcess *ret);
+
+/*
+ * Back to life, in the image that was executed, with an engine that was made like the one before.
+ * The descriptors are claimed (pkg/base/kept.h) on success; a failure names what is missing or
+ * wrong (INVALID_ARGUMENT), and leaves every descriptor as it was. Init's process is restored
+ * before others. An exit that was not told is told to engine_process_on_exit(), as always from the
+ * loop.
+ */
+int engine_container_restore(struct engine_container **ret, struct engine *engine,
+                             const struct Belay__State__V1__EngineContainer *msg,
+                             struct error *err);
+int engine_process_restore(struct engine_process **ret, struct engine_container *c,
+                           const struct Belay__State__V1__EngineProcess *msg, struct error *err);
+
+/* The gate has been passed: init runs its program, or has ended. After a restore this is what the
+ * kernel says, also of a Start that was under way. */
+bool engine_container_has_started(const struct engine_container *c);
 
 /* ---- The rootfs alone: for a container that another runtime makes ---- */
 

@@ -40,6 +40,7 @@ struct engine_process {
         struct engine_container *container; /* set for an init only, and cleared with it */
         struct reaper_watch *watch;         /* of a child of ours */
         struct loop_io *orphan;             /* of one that is not: its pidfd */
+        bool is_orphan;
         struct loop_deferred deferred;
         pid_t pid;
         int pidfd;
@@ -56,6 +57,11 @@ struct engine_process {
  * memory (then the process is killed). */
 struct engine_process *process_new_consume(struct engine *engine, pid_t pid, int pidfd,
                                            bool orphan);
+
+/* The same for one that was known before, which nothing holds. pidfd is taken on success. exit: how
+ * it has ended; NULL: not known to have. */
+struct engine_process *process_restore(struct engine *engine, pid_t pid, int pidfd, bool orphan,
+                                       const struct reaper_exit *exit);
 void process_hold(struct engine_process *p);
 void process_release(struct engine_process *p);
 void process_kill(const struct engine_process *p);

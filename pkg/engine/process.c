@@ -94,7 +94,27 @@ struct engine_process *process_new_consume(struct engine *engine, pid_t pid, int
         p->engine = engine;
         p->pid = pid;
         p->pidfd = TAKE_FD(fd);
+        p->is_orphan = orphan;
         p->n_holds = 1;
+        loop_deferred_init(&p->deferred, on_deferred);
+        return TAKE_PTR(p);
+}
+
+struct engine_process *process_restore(struct engine *engine, pid_t pid, int pidfd, bool orphan,
+                                       const struct reaper_exit *exit)
+{
+        _cleanup_free_ struct engine_process *p = calloc(1, sizeof(*p));
+
+        if (!p || (!exit && watch_process(engine, p, pid, pidfd, orphan) < 0))
+                return NULL;
+        if (exit) {
+                p->has_exited = true;
+                p->exit = *exit;
+        }
+        p->engine = engine;
+        p->pid = pid;
+        p->pidfd = pidfd;
+        p->is_orphan = orphan;
         loop_deferred_init(&p->deferred, on_deferred);
         return TAKE_PTR(p);
 }

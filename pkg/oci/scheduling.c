@@ -6,6 +6,7 @@
  * Invariant: what the kernel would refuse with a bare EINVAL is refused here by name, as far as it
  * does not depend on the machine.
  */
+#include <errno.h>
 #include <json-c/json.h>
 #include <linux/ioprio.h>
 #include <linux/mempolicy.h>
@@ -305,6 +306,18 @@ int parse_memory_policy(const struct json_at *linux_at, struct oci_memory_policy
 const char *oci_memory_mode_name(size_t i)
 {
         return i < WORD_COUNT(memory_mode_words) ? memory_mode_words[i].word : NULL;
+}
+
+int oci_memory_mode_find(const char *name, int *ret, const char **ret_name)
+{
+        for (size_t i = 0; i < WORD_COUNT(memory_mode_words); i++) {
+                if (strcmp(memory_mode_words[i].word, name) == 0) {
+                        *ret = memory_mode_words[i].value;
+                        *ret_name = memory_mode_words[i].word;
+                        return 0;
+                }
+        }
+        return -ENOENT;
 }
 
 const char *oci_memory_flag_name(size_t i)

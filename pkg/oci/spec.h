@@ -403,6 +403,9 @@ int oci_spec_parse(const char *json, size_t len, struct arena *arena, struct oci
 
 /* The names that linux.memoryPolicy may have, by number; NULL past the last one. */
 const char *oci_memory_mode_name(size_t i);
+
+/* MPOL_* by its name, and that name as a constant; 0 or -ENOENT. */
+int oci_memory_mode_find(const char *name, int *ret, const char **ret_name);
 const char *oci_memory_flag_name(size_t i);
 
 /* The same rules for a lone process, as an exec brings it. Property paths begin at "process". */

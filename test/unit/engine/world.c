@@ -46,11 +46,21 @@ static void on_warning(const char *text, void *userdata)
         (void)snprintf(w->warning, sizeof(w->warning), "%s", text);
 }
 
+void world_open(struct world *w)
+{
+        struct error err = ERROR_INIT;
+
+        assert_int_equal(loop_new(&w->loop, &err), 0);
+        assert_int_equal(reaper_new(&w->reaper, w->loop, &err), 0);
+        assert_int_equal(engine_new(&w->engine, w->loop, w->reaper, &err), 0);
+        engine_on_warning(w->engine, on_warning, w);
+        w->n_fds = count_fds();
+}
+
 int world_set_up(void **state)
 {
         static unsigned n;
         struct world *w = calloc(1, sizeof(*w));
-        struct error err = ERROR_INIT;
 
         (void)alarm(TEST_LIMIT_S);
         assert_non_null(w);
@@ -63,11 +73,7 @@ int world_set_up(void **state)
         w->stdio[0] = w->null;
         w->stdio[1] = w->out;
         w->stdio[2] = w->out;
-        assert_int_equal(loop_new(&w->loop, &err), 0);
-        assert_int_equal(reaper_new(&w->reaper, w->loop, &err), 0);
-        assert_int_equal(engine_new(&w->engine, w->loop, w->reaper, &err), 0);
-        engine_on_warning(w->engine, on_warning, w);
-        w->n_fds = count_fds();
+        world_open(w);
         *state = w;
         return 0;
 }
@@ -144,6 +150,16 @@ static void on_exec_exit(const struct reaper_exit *exit, void *userdata)
         set_exit(w, &w->exec_exit, exit);
 }
 
+void world_await_init(struct world *w)
+{
+        engine_process_on_exit(w->init, on_init_exit, w);
+}
+
+void world_await_exec(struct world *w)
+{
+        engine_process_on_exit(w->exec, on_exec_exit, w);
+}
+
 static void on_created(const struct error *err, struct engine_container *container,
                        struct engine_process *init, int terminal_fd, void *userdata)
 {
@@ -155,7 +171,7 @@ static void on_created(const struct error *err, struct engine_container *contain
         w->terminal = terminal_fd;
         assert_true((err != NULL) == (container == NULL));
         if (init)
-                engine_process_on_exit(init, on_init_exit, w);
+                world_await_init(w);
         set_result(w, &w->created, err);
 }
 
@@ -175,7 +191,7 @@ static void on_execed(const struct error *err, struct engine_process *process, i
         w->terminal = terminal_fd;
         assert_true((err != NULL) == (process == NULL));
         if (process)
-                engine_process_on_exit(process, on_exec_exit, w);
+                world_await_exec(w);
         set_result(w, &w->execed, err);
 }
 

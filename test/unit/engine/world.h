@@ -61,6 +61,14 @@ bool world_possible(void);
 int world_set_up(void **state);
 int world_tear_down(void **state);
 
+/* Its part: the loop, the reaper and the engine, and how many descriptors are open then. */
+void world_open(struct world *w);
+
+/* Has the exit of w->init, or w->exec, told to the world; world_create() and world_try_exec() do.
+ */
+void world_await_init(struct world *w);
+void world_await_exec(struct world *w);
+
 /* Runs the loop until *flag. */
 void world_await(struct world *w, const bool *flag);
 
