@@ -35,14 +35,14 @@ enum {
 static const char magic[8] = {'b', 'e', 'l', 'a', 'y', 'v', 'l', 't'};
 
 static const size_t region_sizes[REGIONS] = {
-        [VAULT_CONNS] = 64 << 20,
+        [VAULT_CONNS] = (256 << 20) + PAGE, /* TTRPC_KEEP_BYTES */
         [VAULT_EXITS] = 4 << 20,
         [2] = 4 << 20,
         [3] = 4 << 20,
 };
 
 #define REGIONS_AT  ((size_t)HEADER_BYTES + (size_t)2 * RECORDS * VAULT_RECORD_BYTES_MAX)
-#define VAULT_BYTES (REGIONS_AT + ((size_t)(64 + 4 + 4 + 4) << 20))
+#define VAULT_BYTES (REGIONS_AT + ((size_t)(256 + 4 + 4 + 4) << 20) + PAGE)
 
 static const int seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
 
@@ -124,6 +124,8 @@ static int map_take(struct vault **ret, int fd, struct error *err)
         if (madvise(bytes, VAULT_BYTES, MADV_DONTFORK) < 0)
                 return error_errno(err, errno, "state: madvise(MADV_DONTFORK)");
         (void)madvise(bytes, VAULT_BYTES, MADV_NOHUGEPAGE);
+        /* Whoever writes a core file reads every page, and a hole that is read becomes a page. */
+        (void)madvise(bytes, VAULT_BYTES, MADV_DONTDUMP);
         vault->fd = fd;
         *ret = TAKE_PTR(vault);
         return 0;

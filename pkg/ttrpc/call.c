@@ -54,6 +54,15 @@ static void call_close(struct ttrpc_call *call)
         ttrpc_conn_stream_ended(conn);
 }
 
+/* Before it is queued: whose answer a frame is. */
+static void call_answers(struct ttrpc_call *call, struct ttrpc_out *out)
+{
+        if (!out)
+                return;
+        out->ends = call->unit;
+        call->unit = KEEP_NONE;
+}
+
 static void call_tell_keeper(struct ttrpc_call *call)
 {
         call->cancelling = true;
@@ -64,17 +73,21 @@ static void call_tell_keeper(struct ttrpc_call *call)
 
 void ttrpc_call_cancel(struct ttrpc_call *call, int code, const char *text)
 {
-        if (code != STATUS_OK)
-                ttrpc_conn_send_consume(call->conn, ttrpc_out_status(call->stream.id, code, text));
+        if (code != STATUS_OK) {
+                struct ttrpc_out *out = ttrpc_out_status(call->stream.id, code, text);
+
+                call_answers(call, out);
+                ttrpc_conn_send_consume(call->conn, out);
+        }
         call_close(call);
+        if (call->server->freed)
+                call->server = NULL;
         if (call->on_cancel) {
                 call_tell_keeper(call);
                 return;
         }
-        if (call->server->freed) {
-                call->server = NULL;
+        if (!call->server)
                 return;
-        }
         list_append(&call->server->detached, &call->detached);
         call->server->n_detached++;
 }
@@ -114,6 +127,20 @@ static int call_copy_metadata(struct ttrpc_call *call, const struct ttrpc_wire_r
         return 0;
 }
 
+/* A call that comes once more has the deadline that it had. */
+static void call_keep_deadline(struct ttrpc_call *call, const struct ttrpc_conn *conn)
+{
+        struct keep_call *kept;
+
+        if (call->unit < 0)
+                return;
+        kept = ttrpc_kept_call(conn->kept, call->unit);
+        if (kept->deadline_ns != 0)
+                call->deadline_ns = kept->deadline_ns;
+        kept->deadline_ns = call->deadline_ns;
+        call->resumed = conn->again && conn->again_state != KEEP_CALL_NEW;
+}
+
 struct ttrpc_call *ttrpc_call_new(struct ttrpc_conn *conn, const struct ttrpc_service *service,
                                   unsigned method, const struct ttrpc_wire_request *request,
                                   uint32_t stream_id)
@@ -140,6 +167,9 @@ struct ttrpc_call *ttrpc_call_new(struct ttrpc_conn *conn, const struct ttrpc_se
         }
         if (request->timeout_ns > 0)
                 call->deadline_ns = clock_monotonic_ns() + (uint64_t)request->timeout_ns;
+        call->unit = conn->taken;
+        conn->taken = KEEP_NONE;
+        call_keep_deadline(call, conn);
         call->pool = ttrpc_pool_ref(conn->pool);
         call->conn = conn;
         call->stream.id = stream_id;
@@ -173,11 +203,15 @@ void ttrpc_call_enter(struct ttrpc_call *call)
 {
         assert(!call->in_handler);
         call->in_handler = true;
+        if (call->conn && call->unit >= 0)
+                ttrpc_kept_call_set(call->conn->kept, call->unit, KEEP_CALL_RUNNING);
 }
 
 void ttrpc_call_leave(struct ttrpc_call *call)
 {
         call->in_handler = false;
+        if (call->conn && call->unit >= 0)
+                ttrpc_kept_call_set(call->conn->kept, call->unit, KEEP_CALL_OPEN);
         if (call->done)
                 call_free(call);
 }
@@ -185,6 +219,7 @@ void ttrpc_call_leave(struct ttrpc_call *call)
 void ttrpc_call_finish(struct ttrpc_call *call, struct ttrpc_out *out)
 {
         assert(call->conn);
+        call_answers(call, out);
         ttrpc_conn_send_consume(call->conn, out);
         call_close(call);
         ttrpc_call_release(call);
@@ -253,6 +288,11 @@ void ttrpc_call_on_cancel(struct ttrpc_call *call,
                 loop_defer(call->server->loop, &call->cancel_late);
         else
                 loop_deferred_cancel(&call->cancel_late);
+}
+
+bool ttrpc_call_is_resumed(const struct ttrpc_call *call)
+{
+        return call->resumed;
 }
 
 struct arena *ttrpc_call_arena(struct ttrpc_call *call)

@@ -47,6 +47,8 @@ static void conn_drop_body(struct ttrpc_conn *conn)
 
 void ttrpc_conn_close(struct ttrpc_conn *conn)
 {
+        if (conn->kept)
+                ttrpc_kept_close(conn->kept);
         loop_deferred_cancel(&conn->deferred);
         conn->hangup_timer = loop_timer_free(conn->hangup_timer);
         conn->io = loop_io_free(conn->io);
@@ -67,17 +69,18 @@ struct ttrpc_conn *ttrpc_conn_unref(struct ttrpc_conn *conn)
                 return NULL;
         assert(conn->streams.n == 0);
         ttrpc_conn_close(conn);
+        ttrpc_kept_free(conn->kept);
         ttrpc_pool_unref(conn->pool);
         free(conn);
         return NULL;
 }
 
-CLEANUP_DEFINE(struct ttrpc_conn, ttrpc_conn_unref)
-
 void ttrpc_conn_doom(struct ttrpc_conn *conn, const char *text, int errnum)
 {
         if (conn->doomed || conn->fd < 0)
                 return;
+        if (conn->kept)
+                ttrpc_kept_close(conn->kept);
         conn->doomed = true;
         conn->doom_text = text;
         conn->doom_errnum = errnum;
@@ -106,6 +109,8 @@ void ttrpc_conn_stream_ended(struct ttrpc_conn *conn)
 static void conn_sent(struct ttrpc_conn *conn, size_t n)
 {
         conn->n_queued -= n;
+        if (conn->kept)
+                ttrpc_kept_out_sent(conn->kept, n, conn->n_queued == 0);
         while (n > 0) {
                 struct ttrpc_out *out = list_first(&conn->queue, struct ttrpc_out, node);
                 size_t rest = out->len - out->sent;
@@ -173,6 +178,8 @@ void ttrpc_conn_send_consume(struct ttrpc_conn *conn, struct ttrpc_out *out)
                 (void)ttrpc_out_free(out);
                 return;
         }
+        if (conn->kept)
+                ttrpc_kept_out_add(conn->kept, out->data, out->len, out->ends);
         list_append(&conn->queue, &out->node);
         conn->n_queued += out->len;
         if (conn->n_queued > TTRPC_QUEUED_BYTES_MAX)
@@ -185,7 +192,7 @@ void ttrpc_conn_send_consume(struct ttrpc_conn *conn, struct ttrpc_out *out)
 
 /* ---- In ---- */
 
-static void conn_frame_done(struct ttrpc_conn *conn, const uint8_t *body)
+void ttrpc_conn_frame_done(struct ttrpc_conn *conn, const uint8_t *body)
 {
         struct ttrpc_frame frame = conn->frame;
 
@@ -196,8 +203,7 @@ static void conn_frame_done(struct ttrpc_conn *conn, const uint8_t *body)
                 conn->ops->on_frame(conn, &frame, body);
 }
 
-/* Makes a buffer for the frame whose header has been read and whose body has not come whole. */
-static int conn_body_start(struct ttrpc_conn *conn)
+int ttrpc_conn_body_start(struct ttrpc_conn *conn)
 {
         conn->body_arena = arena_new(conn->frame.length);
         if (conn->body_arena)
@@ -219,7 +225,10 @@ static void conn_body_advance(struct ttrpc_conn *conn, size_t n)
                 return;
         /* Taken out of the connection, so that a handler that closes it leaves the body alone. */
         arena = TAKE_PTR(conn->body_arena);
-        conn_frame_done(conn, conn->body);
+        if (conn->kept)
+                ttrpc_conn_take_large(conn);
+        else
+                ttrpc_conn_frame_done(conn, conn->body);
         conn->body = NULL;
         conn->n_body = 0;
         arena_free(arena);
@@ -228,6 +237,13 @@ static void conn_body_advance(struct ttrpc_conn *conn, size_t n)
 static size_t min_size(size_t a, size_t b)
 {
         return a < b ? a : b;
+}
+
+static void conn_skipped(struct ttrpc_conn *conn)
+{
+        if (conn->kept)
+                ttrpc_kept_in_large(conn->kept, false);
+        ttrpc_conn_frame_done(conn, NULL);
 }
 
 /* Consumes bytes up to the end of one frame at most and returns their number. */
@@ -239,7 +255,7 @@ static size_t conn_feed_some(struct ttrpc_conn *conn, const uint8_t *data, size_
                 n = min_size(len, conn->n_skip);
                 conn->n_skip -= (uint32_t)n;
                 if (conn->n_skip == 0)
-                        conn_frame_done(conn, NULL);
+                        conn_skipped(conn);
                 return n;
         }
         if (conn->body) {
@@ -259,9 +275,9 @@ static size_t conn_feed_some(struct ttrpc_conn *conn, const uint8_t *data, size_
         } else if (conn->frame.length <= len - n) {
                 data += n;
                 n += conn->frame.length;
-                conn_frame_done(conn, data);
+                ttrpc_conn_frame_done(conn, data);
         } else {
-                (void)conn_body_start(conn);
+                (void)ttrpc_conn_body_start(conn);
         }
         return n;
 }
@@ -298,9 +314,11 @@ static void conn_on_hangup_timer(struct loop_timer *timer, void *userdata)
  * After a shutdown(2) of the peer the socket stays readable for good, so it is no longer watched,
  * and only a look now and then tells when the peer has gone altogether.
  */
-static void conn_on_eof(struct ttrpc_conn *conn)
+void ttrpc_conn_half_close(struct ttrpc_conn *conn)
 {
         conn->half_closed = true;
+        if (conn->kept)
+                ttrpc_kept_half_close(conn->kept);
         if (!conn->ops->half_close || conn_is_hung_up(conn)) {
                 ttrpc_conn_doom(conn, "closed by the peer", 0);
                 return;
@@ -313,32 +331,58 @@ static void conn_on_eof(struct ttrpc_conn *conn)
                 ttrpc_conn_stream_ended(conn);
 }
 
-/* A large body goes to its place without a detour. */
+enum place {
+        PLACE_POOL,
+        PLACE_BODY, /* where a large body goes without a detour */
+        PLACE_KEPT,
+};
+
+/* Where the next bytes go: of a frame that is too large to be kept, no more than its own. */
+static enum place conn_place(struct ttrpc_conn *conn, uint8_t **ret, size_t *ret_room)
+{
+        size_t rest = conn->body ? conn->frame.length - conn->n_body : 0;
+
+        if (conn->body && (conn->kept || rest >= TTRPC_READ_MAX)) {
+                *ret = conn->body + conn->n_body;
+                *ret_room = rest;
+                return PLACE_BODY;
+        }
+        if (conn->kept && conn->n_skip == 0) {
+                ttrpc_pool_use(conn->pool);
+                *ret = ttrpc_kept_in_room(conn->kept);
+                *ret_room = TTRPC_READ_MAX;
+                return PLACE_KEPT;
+        }
+        *ret = ttrpc_pool_read_buffer(conn->pool);
+        *ret_room = conn->kept ? min_size(conn->n_skip, TTRPC_READ_MAX) : TTRPC_READ_MAX;
+        return PLACE_POOL;
+}
+
 static void conn_read(struct ttrpc_conn *conn)
 {
-        uint8_t *buffer = ttrpc_pool_read_buffer(conn->pool);
-        size_t room = TTRPC_READ_MAX;
-        bool direct = conn->body && conn->frame.length - conn->n_body >= TTRPC_READ_MAX;
+        uint8_t *buffer;
+        size_t room;
+        enum place place = conn_place(conn, &buffer, &room);
         ssize_t n;
 
         if (!buffer) {
                 ttrpc_conn_doom(conn, "no memory for reading", ENOMEM);
                 return;
         }
-        if (direct) {
-                buffer = conn->body + conn->n_body;
-                room = conn->frame.length - conn->n_body;
-        }
         n = recv(conn->fd, buffer, room, MSG_DONTWAIT);
+        if (n > 0 && place == PLACE_KEPT)
+                ttrpc_kept_in_add(conn->kept, (size_t)n);
         conn->reading = true;
         if (n == 0)
-                conn_on_eof(conn);
+                ttrpc_conn_half_close(conn);
         else if (n < 0 && errno == EAGAIN && conn->draining)
                 ttrpc_conn_doom(conn, "send", EPIPE);
         else if (n < 0 && errno != EAGAIN && errno != EINTR)
                 ttrpc_conn_doom(conn, "receive", errno);
-        else if (n > 0 && direct)
+        else if (n > 0 && place == PLACE_BODY)
                 conn_body_advance(conn, (size_t)n);
+        else if (n > 0 && place == PLACE_KEPT)
+                ttrpc_conn_take_kept(conn);
         else if (n > 0)
                 ttrpc_conn_feed(conn, buffer, (size_t)n);
         conn->reading = false;
@@ -391,6 +435,7 @@ int ttrpc_conn_new_take(struct ttrpc_conn **ret, struct loop *loop, int fd, stru
         conn->n_refs = 1;
         conn->loop = loop;
         conn->fd = -1;
+        conn->taken = KEEP_NONE;
         conn->pool = ttrpc_pool_ref(pool);
         conn->ops = ops;
         conn->owner = owner;

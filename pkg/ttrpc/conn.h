@@ -13,10 +13,12 @@
 #include <stdint.h>
 
 #include "pkg/base/arena.h"
+#include "pkg/base/cleanup.h"
 #include "pkg/base/error.h"
 #include "pkg/base/list.h"
 #include "pkg/loop/loop.h"
 #include "pkg/ttrpc/frame.h"
+#include "pkg/ttrpc/keep.h"
 #include "pkg/ttrpc/out.h"
 #include "pkg/ttrpc/pool.h"
 #include "pkg/ttrpc/streams.h"
@@ -70,6 +72,12 @@ struct ttrpc_conn {
         size_t n_body;
         uint32_t n_skip; /* bytes of an oversized frame still to come */
 
+        struct ttrpc_kept *kept; /* what is kept of it all; NULL: nothing */
+        int taken;               /* unit of the request that on_frame is told of, until it has an
+                                  * owner or an answer; KEEP_NONE */
+        const struct keep_call *again; /* it was dispatched by the process image before, too */
+        enum keep_call_state again_state;
+
         /* Answers that the peer has not taken yet. */
         struct list queue;
         size_t n_queued;
@@ -89,11 +97,19 @@ struct ttrpc_conn {
 int ttrpc_conn_new_take(struct ttrpc_conn **ret, struct loop *loop, int fd, struct ttrpc_pool *pool,
                         const struct ttrpc_conn_ops *ops, void *owner, struct error *err);
 
+/* A new one takes up what another process image has kept of it, which is its own from now on;
+ * without memory it is doomed. */
+void ttrpc_conn_restore(struct ttrpc_conn *conn, struct ttrpc_kept *kept);
+
+/* All its calls were dispatched again: it goes on with what was read. */
+void ttrpc_conn_restored(struct ttrpc_conn *conn);
+
 /* Closes at once and calls nobody; what is queued is dropped. Harmless when closed. */
 void ttrpc_conn_close(struct ttrpc_conn *conn);
 
 struct ttrpc_conn *ttrpc_conn_ref(struct ttrpc_conn *conn);
 struct ttrpc_conn *ttrpc_conn_unref(struct ttrpc_conn *conn); /* the last one closes */
+CLEANUP_DEFINE(struct ttrpc_conn, ttrpc_conn_unref)
 
 /* Queues a frame; NULL stands for "no memory" and costs the connection. */
 void ttrpc_conn_send_consume(struct ttrpc_conn *conn, struct ttrpc_out *out);
@@ -110,3 +126,23 @@ void ttrpc_conn_stream_ended(struct ttrpc_conn *conn);
 
 /* Bytes from the peer, in any cut. Public for tests. */
 void ttrpc_conn_feed(struct ttrpc_conn *conn, const uint8_t *data, size_t len);
+
+/* ---- Shared by conn.c and conn_kept.c ---- */
+
+/* The frame in conn->frame is whole, or was thrown away. */
+void ttrpc_conn_frame_done(struct ttrpc_conn *conn, const uint8_t *body);
+
+/* Makes a buffer for the frame whose header has been read and whose body has not come whole. */
+int ttrpc_conn_body_start(struct ttrpc_conn *conn);
+
+/* The peer writes no more. */
+void ttrpc_conn_half_close(struct ttrpc_conn *conn);
+
+/* Takes the frames that are whole from what was kept. */
+void ttrpc_conn_take_kept(struct ttrpc_conn *conn);
+
+/* A request was dispatched: if it has become no call and got no answer, it is forgotten. */
+void ttrpc_conn_taken_over(struct ttrpc_conn *conn);
+
+/* Takes the frame in conn->body, which is too large to be kept. */
+void ttrpc_conn_take_large(struct ttrpc_conn *conn);

@@ -21,6 +21,7 @@ __attribute__((format(printf, 4, 5))) static void refuse(struct ttrpc_conn *conn
                                                          int code, const char *fmt, ...)
 {
         char text[REFUSAL_MAX];
+        struct ttrpc_out *out;
         va_list ap;
 
         va_start(ap, fmt);
@@ -28,7 +29,12 @@ __attribute__((format(printf, 4, 5))) static void refuse(struct ttrpc_conn *conn
                 text[0] = '\0';
         va_end(ap);
         str_make_utf8(text);
-        ttrpc_conn_send_consume(conn, ttrpc_out_status(id, code, text));
+        out = ttrpc_out_status(id, code, text);
+        if (out) {
+                out->ends = conn->taken;
+                conn->taken = KEEP_NONE;
+        }
+        ttrpc_conn_send_consume(conn, out);
 }
 
 static bool span_equals(struct ttrpc_span span, const char *name)
@@ -99,6 +105,8 @@ static void stream_start(struct ttrpc_call *call, const struct ttrpc_service *se
                          const struct ttrpc_frame *frame)
 {
         struct ttrpc_conn *conn = call->conn;
+        struct keep_call *kept = call->unit >= 0 ? ttrpc_kept_call(conn->kept, call->unit) : NULL;
+        bool heard = kept && kept->heard;
         uint32_t id = frame->stream_id;
         struct ttrpc_stream *stream;
 
@@ -108,9 +116,47 @@ static void stream_start(struct ttrpc_call *call, const struct ttrpc_service *se
         }
         ttrpc_call_run(call, handler, NULL, service->userdata);
         stream = ttrpc_streams_find(&conn->streams, id);
-        if (stream)
-                ttrpc_call_take_first(container_of(stream, struct ttrpc_call, stream), frame,
-                                      request->payload);
+        if (!stream)
+                return;
+        call = container_of(stream, struct ttrpc_call, stream);
+        if (kept)
+                kept->heard = 1;
+        if (heard)
+                ttrpc_call_resume(call, kept->half_closed);
+        else
+                ttrpc_call_take_first(call, frame, request->payload);
+}
+
+/* Ids only grow, but for those that come once more. */
+static bool take_id(struct ttrpc_conn *conn, uint32_t id)
+{
+        if (conn->again ? ttrpc_streams_find(&conn->streams, id) != NULL : id <= conn->last_id)
+                return false;
+        if (id > conn->last_id) {
+                conn->last_id = id;
+                if (conn->kept)
+                        ttrpc_kept_last_id(conn->kept, id);
+        }
+        return true;
+}
+
+/* Whether the owner wants it dispatched again; else it is answered. */
+static bool is_wanted_again(struct ttrpc_conn *conn, uint32_t id,
+                            const struct ttrpc_service *service, unsigned method,
+                            enum ttrpc_kind kind)
+{
+        const struct ttrpc_server *server = conn->owner;
+        struct ttrpc_restored_call call = {
+                .service = service->descriptor->name,
+                .method = service->descriptor->methods[method].name,
+                .kind = kind,
+                .in_handler = conn->again_state == KEEP_CALL_RUNNING,
+        };
+        const char *text = server->restore->refuse(&call, server->restore->userdata);
+
+        if (text)
+                refuse(conn, id, STATUS_UNAVAILABLE, "%s", text);
+        return !text;
 }
 
 static void on_request(struct ttrpc_conn *conn, const struct ttrpc_frame *frame,
@@ -125,12 +171,11 @@ static void on_request(struct ttrpc_conn *conn, const struct ttrpc_frame *frame,
         enum ttrpc_kind kind;
         unsigned method = 0;
 
-        if (id <= conn->last_id) {
+        if (!take_id(conn, id)) {
                 refuse(conn, id, STATUS_INVALID_ARGUMENT,
                        "StreamID cannot be re-used and must increment");
                 return;
         }
-        conn->last_id = id;
         if (ttrpc_wire_request_decode(&request, body, frame->length, &why) < 0) {
                 refuse(conn, id, STATUS_INVALID_ARGUMENT, "unmarshal request error: %s", why);
                 return;
@@ -165,6 +210,9 @@ static void on_request(struct ttrpc_conn *conn, const struct ttrpc_frame *frame,
                        TTRPC_STREAMS_PER_CONNECTION_MAX);
                 return;
         }
+        if (conn->again && conn->again_state != KEEP_CALL_NEW &&
+            !is_wanted_again(conn, id, service, method, kind))
+                return;
         call = ttrpc_call_new(conn, service, method, &request, id);
         if (!call)
                 refuse(conn, id, STATUS_RESOURCE_EXHAUSTED, "ttrpc: no memory for a call");
@@ -197,6 +245,20 @@ static void server_on_frame(struct ttrpc_conn *conn, const struct ttrpc_frame *f
                 on_request(conn, frame, body);
         else
                 on_data(conn, frame, body);
+}
+
+void ttrpc_dispatch_again(struct ttrpc_conn *ours, int unit)
+{
+        _cleanup_(ttrpc_conn_unref_p) struct ttrpc_conn *conn = ttrpc_conn_ref(ours);
+        const struct keep_call *call = ttrpc_kept_call(conn->kept, unit);
+        struct ttrpc_frame frame = ttrpc_frame_decode(call->frame);
+
+        conn->again = call;
+        conn->again_state = ttrpc_kept_call_state(conn->kept, unit);
+        conn->taken = unit;
+        server_on_frame(conn, &frame, call->frame + TTRPC_HEADER_SIZE);
+        conn->again = NULL;
+        ttrpc_conn_taken_over(conn);
 }
 
 static void server_on_oversized(struct ttrpc_conn *conn, const struct ttrpc_frame *frame)

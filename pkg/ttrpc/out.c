@@ -8,20 +8,14 @@
 #include <string.h>
 
 #include "pkg/ttrpc/frame.h"
+#include "pkg/ttrpc/keep.h"
 #include "pkg/ttrpc/limits.h"
 #include "pkg/ttrpc/wire.h"
 
 enum { OUT_LARGE = 8192 };
 
-static struct ttrpc_out *out_new(uint32_t stream_id, uint8_t type, uint8_t flags, size_t n_body)
+struct ttrpc_out *ttrpc_out_restored(size_t len)
 {
-        struct ttrpc_frame frame = {
-                .length = (uint32_t)n_body,
-                .stream_id = stream_id,
-                .type = type,
-                .flags = flags,
-        };
-        size_t len = TTRPC_HEADER_SIZE + n_body;
         size_t size = sizeof(struct ttrpc_out) + len;
         struct arena *arena = NULL;
         struct ttrpc_out *out;
@@ -42,6 +36,24 @@ static struct ttrpc_out *out_new(uint32_t stream_id, uint8_t type, uint8_t flags
         out->arena = arena;
         out->len = len;
         out->sent = 0;
+        out->stream_id = 0;
+        out->ends = KEEP_NONE;
+        out->is_data = false;
+        return out;
+}
+
+static struct ttrpc_out *out_new(uint32_t stream_id, uint8_t type, uint8_t flags, size_t n_body)
+{
+        struct ttrpc_frame frame = {
+                .length = (uint32_t)n_body,
+                .stream_id = stream_id,
+                .type = type,
+                .flags = flags,
+        };
+        struct ttrpc_out *out = ttrpc_out_restored(TTRPC_HEADER_SIZE + n_body);
+
+        if (!out)
+                return NULL;
         out->stream_id = stream_id;
         out->is_data = type == TTRPC_FRAME_DATA;
         ttrpc_frame_encode(&frame, out->data);

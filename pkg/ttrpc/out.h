@@ -22,6 +22,7 @@ struct ttrpc_out {
         size_t len;          /* header and body */
         size_t sent;
         uint32_t stream_id;
+        int ends;     /* the unit of the call that it answers (keep.h), or KEEP_NONE */
         bool is_data; /* of a stream, which wants to know when it has left */
         uint8_t data[];
 };
@@ -43,6 +44,9 @@ int ttrpc_out_data(struct ttrpc_out **ret, uint32_t stream_id, const ProtobufCMe
 
 /* The empty Data frame that ends the sender's side of a stream; NULL without memory. */
 struct ttrpc_out *ttrpc_out_close(uint32_t stream_id);
+
+/* Room for len bytes of frames that the process image before has queued; NULL without memory. */
+struct ttrpc_out *ttrpc_out_restored(size_t len);
 
 /* What a message counts against the room of its stream. */
 size_t ttrpc_out_cost(const struct ttrpc_out *out);

@@ -18,6 +18,8 @@ struct ttrpc_pool {
         struct arena *reads;      /* holds buffer */
         uint8_t *buffer;
         struct arena *spare;
+        void (*on_idle)(void *userdata);
+        void *on_idle_userdata;
 };
 
 static void pool_trim(struct ttrpc_pool *pool)
@@ -37,6 +39,8 @@ static void pool_on_timer(struct loop_timer *timer, void *userdata)
                 return;
         }
         pool_trim(pool);
+        if (pool->on_idle)
+                pool->on_idle(pool->on_idle_userdata);
 }
 
 static void pool_touch(struct ttrpc_pool *pool)
@@ -73,6 +77,18 @@ struct ttrpc_pool *ttrpc_pool_unref(struct ttrpc_pool *pool)
         return NULL;
 }
 
+void ttrpc_pool_on_idle(struct ttrpc_pool *pool, void (*fn)(void *userdata), void *userdata)
+{
+        pool->on_idle = fn;
+        pool->on_idle_userdata = userdata;
+}
+
+void ttrpc_pool_use(struct ttrpc_pool *pool)
+{
+        if (pool->timer)
+                pool_touch(pool);
+}
+
 /* The read buffer stays until the last reference: the frame in it may be on the stack. */
 void ttrpc_pool_close(struct ttrpc_pool *pool)
 {
@@ -86,8 +102,8 @@ uint8_t *ttrpc_pool_read_buffer(struct ttrpc_pool *pool)
                 pool->reads = arena_new(TTRPC_READ_MAX);
         if (pool->reads && !pool->buffer)
                 pool->buffer = arena_alloc(pool->reads, TTRPC_READ_MAX);
-        if (pool->buffer && pool->timer)
-                pool_touch(pool);
+        if (pool->buffer)
+                ttrpc_pool_use(pool);
         return pool->buffer;
 }
 

@@ -22,6 +22,13 @@ struct ttrpc_pool *ttrpc_pool_unref(struct ttrpc_pool *pool);
 /* Keeps nothing from now on and forgets the loop; calls may still give their arenas back. */
 void ttrpc_pool_close(struct ttrpc_pool *pool);
 
+/* fn runs when nothing has come for a second, once after each use; from outside of all of the
+ * others' callbacks. */
+void ttrpc_pool_on_idle(struct ttrpc_pool *pool, void (*fn)(void *userdata), void *userdata);
+
+/* Something has come that needs no memory from here. */
+void ttrpc_pool_use(struct ttrpc_pool *pool);
+
 /* TTRPC_READ_MAX bytes, good until control returns to the loop; NULL without memory. */
 uint8_t *ttrpc_pool_read_buffer(struct ttrpc_pool *pool);
 

@@ -31,18 +31,21 @@ struct listener {
         struct loop_timer *timer; /* runs while accepting pauses after an error */
         uint64_t backoff_ns;
         int fd;
+        int kept; /* index in server->keep, or -1 */
 };
 
 static void listener_free(struct listener *listener)
 {
         list_remove(&listener->node);
+        if (listener->server->keep)
+                ttrpc_keep_listener_gone(listener->server->keep, listener->kept);
         loop_timer_free(listener->timer);
         loop_io_free(listener->io);
         fd_close(listener->fd);
         free(listener);
 }
 
-static struct ttrpc_server *server_unref(struct ttrpc_server *server)
+struct ttrpc_server *ttrpc_server_unref(struct ttrpc_server *server)
 {
         if (!server || --server->n_refs > 0)
                 return NULL;
@@ -55,22 +58,31 @@ static struct ttrpc_server *server_unref(struct ttrpc_server *server)
                 free(service);
         }
         ttrpc_pool_unref(server->pool);
+        ttrpc_keep_unref(server->keep);
         free(server);
         return NULL;
 }
 
-CLEANUP_DEFINE(struct ttrpc_server, server_unref)
-
-static struct ttrpc_server *server_ref(struct ttrpc_server *server)
+struct ttrpc_server *ttrpc_server_ref(struct ttrpc_server *server)
 {
         server->n_refs++;
         return server;
 }
 
+static void server_on_idle(void *userdata)
+{
+        const struct ttrpc_server *server = userdata;
+
+        list_for_each(conn, &server->conns, struct ttrpc_conn, node) {
+                if (conn->kept)
+                        ttrpc_kept_trim(conn->kept);
+        }
+}
+
 int ttrpc_server_new(struct ttrpc_server **ret, struct loop *loop,
                      const struct ttrpc_server_options *options, struct error *err)
 {
-        _cleanup_(server_unref_p) struct ttrpc_server *server = calloc(1, sizeof(*server));
+        _cleanup_(ttrpc_server_unref_p) struct ttrpc_server *server = calloc(1, sizeof(*server));
 
         if (!server)
                 return error_set(err, STATUS_RESOURCE_EXHAUSTED, "ttrpc server: no memory");
@@ -87,6 +99,12 @@ int ttrpc_server_new(struct ttrpc_server **ret, struct loop *loop,
         server->pool = ttrpc_pool_new(loop);
         if (!server->pool)
                 return error_set(err, STATUS_RESOURCE_EXHAUSTED, "ttrpc server: no memory");
+        if (server->options.keep) {
+                if (ttrpc_keep_new(&server->keep, server->options.keep, server->options.keep_size,
+                                   err) < 0)
+                        return -1;
+                ttrpc_pool_on_idle(server->pool, server_on_idle, server);
+        }
         *ret = TAKE_PTR(server);
         return 0;
 }
@@ -104,7 +122,7 @@ static void server_update_listeners(struct ttrpc_server *server)
         }
 }
 
-static void server_conns_changed(struct ttrpc_server *server)
+void ttrpc_server_conns_changed(struct ttrpc_server *server)
 {
         server_update_listeners(server);
         if (server->options.on_connections)
@@ -134,11 +152,11 @@ static void server_drop(struct ttrpc_server *server, struct ttrpc_conn *conn)
 
 void ttrpc_server_conn_lost(struct ttrpc_server *server, struct ttrpc_conn *conn)
 {
-        _cleanup_(server_unref_p) struct ttrpc_server *ref = server_ref(server);
+        _cleanup_(ttrpc_server_unref_p) struct ttrpc_server *ref = ttrpc_server_ref(server);
 
         server_drop(ref, conn);
         if (!ref->freed)
-                server_conns_changed(ref);
+                ttrpc_server_conns_changed(ref);
 }
 
 struct ttrpc_server *ttrpc_server_free(struct ttrpc_server *server)
@@ -161,7 +179,7 @@ struct ttrpc_server *ttrpc_server_free(struct ttrpc_server *server)
                 call->server = NULL;
         }
         ttrpc_pool_close(server->pool);
-        return server_unref(server);
+        return ttrpc_server_unref(server);
 }
 
 int ttrpc_server_register(struct ttrpc_server *server, const ProtobufCServiceDescriptor *descriptor,
@@ -211,24 +229,58 @@ static bool server_trusts(const struct ttrpc_server *server, int fd)
                cred.uid == server->uid && cred.gid == server->gid;
 }
 
-int ttrpc_server_adopt_consume(struct ttrpc_server *server, int fd, struct error *err)
+/* Without an area, or without memory for what goes with it, the connection is not kept. */
+static int server_adopt_take(struct ttrpc_server *server, int fd, int slot, struct error *err)
 {
-        _cleanup_close_ int ours = fd;
         struct ttrpc_conn *conn = NULL;
 
         if (server->n_conns >= TTRPC_CONNECTIONS_MAX)
                 return error_set(err, STATUS_RESOURCE_EXHAUSTED,
                                  "ttrpc server has %u connections already", TTRPC_CONNECTIONS_MAX);
-        if (!server_trusts(server, ours))
+        if (!server_trusts(server, fd))
                 return error_set(err, STATUS_PERMISSION_DENIED,
                                  "ttrpc peer runs as another user or group");
-        if (ttrpc_conn_new_take(&conn, server->loop, ours, server->pool, &ttrpc_server_conn_ops,
+        if (ttrpc_conn_new_take(&conn, server->loop, fd, server->pool, &ttrpc_server_conn_ops,
                                 server, err) < 0)
                 return -1;
-        ours = -1;
+        if (slot >= 0)
+                conn->kept = ttrpc_kept_of_slot(server->keep, (unsigned)slot);
+        if (!conn->kept && server->keep)
+                ttrpc_keep_conn_gone(server->keep, slot);
         list_append(&server->conns, &conn->node);
         server->n_conns++;
-        server_conns_changed(server);
+        ttrpc_server_conns_changed(server);
+        return 0;
+}
+
+int ttrpc_server_adopt_consume(struct ttrpc_server *server, int fd, struct error *err)
+{
+        int slot = server->keep ? ttrpc_keep_conn(server->keep, fd) : -1;
+
+        if (server_adopt_take(server, fd, slot, err) == 0)
+                return 0;
+        if (server->keep)
+                ttrpc_keep_conn_gone(server->keep, slot);
+        fd_close(fd);
+        return -1;
+}
+
+int ttrpc_server_adopt_again_take(struct ttrpc_server *server, int fd, unsigned slot,
+                                  struct error *err)
+{
+        struct ttrpc_kept *kept = ttrpc_kept_of_slot(server->keep, slot);
+        struct ttrpc_conn *conn = NULL;
+
+        if (!kept)
+                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "ttrpc server: no memory");
+        if (ttrpc_conn_new_take(&conn, server->loop, fd, server->pool, &ttrpc_server_conn_ops,
+                                server, err) < 0) {
+                ttrpc_kept_free(kept);
+                return -1;
+        }
+        list_append(&server->conns, &conn->node);
+        server->n_conns++;
+        ttrpc_conn_restore(conn, kept);
         return 0;
 }
 
@@ -260,7 +312,8 @@ static void listener_on_timer(struct loop_timer *timer, void *userdata)
 static void listener_on_io(struct loop_io *io, int fd, int what, void *userdata)
 {
         struct listener *listener = userdata;
-        _cleanup_(server_unref_p) struct ttrpc_server *server = server_ref(listener->server);
+        _cleanup_(ttrpc_server_unref_p) struct ttrpc_server *server =
+                ttrpc_server_ref(listener->server);
         unsigned n_stops = server->n_stops;
 
         (void)io;
@@ -285,7 +338,7 @@ static void listener_on_io(struct loop_io *io, int fd, int what, void *userdata)
         }
 }
 
-int ttrpc_server_listen_take(struct ttrpc_server *server, int fd, struct error *err)
+int ttrpc_server_listen_again_take(struct ttrpc_server *server, int fd, int kept, struct error *err)
 {
         struct listener *listener;
         int r = fd_set_nonblock(fd, 1);
@@ -298,6 +351,7 @@ int ttrpc_server_listen_take(struct ttrpc_server *server, int fd, struct error *
         list_init(&listener->node);
         listener->server = server;
         listener->fd = -1;
+        listener->kept = -1;
         listener->io = loop_io_new(server->loop, fd, LOOP_PRIORITY_RPC, listener_on_io, listener);
         listener->timer = loop_timer_new(server->loop, listener_on_timer, listener);
         if (!listener->io || !listener->timer || loop_io_want(listener->io, LOOP_READ) < 0) {
@@ -306,9 +360,21 @@ int ttrpc_server_listen_take(struct ttrpc_server *server, int fd, struct error *
                                  "ttrpc listener: descriptor %d cannot be watched", fd);
         }
         listener->fd = fd;
+        listener->kept = kept;
         list_append(&server->listeners, &listener->node);
         server_update_listeners(server);
         return 0;
+}
+
+int ttrpc_server_listen_take(struct ttrpc_server *server, int fd, struct error *err)
+{
+        int kept = server->keep ? ttrpc_keep_listener(server->keep, fd) : -1;
+
+        if (ttrpc_server_listen_again_take(server, fd, kept, err) == 0)
+                return 0;
+        if (server->keep)
+                ttrpc_keep_listener_gone(server->keep, kept);
+        return -1;
 }
 
 void ttrpc_server_stop_listening(struct ttrpc_server *server)

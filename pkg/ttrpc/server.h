@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "pkg/base/cleanup.h"
 #include "pkg/base/list.h"
 #include "pkg/ttrpc/conn.h"
 #include "pkg/ttrpc/ttrpc.h"
@@ -30,6 +31,8 @@ struct ttrpc_server {
         uid_t uid;
         gid_t gid;
         struct ttrpc_pool *pool;
+        struct ttrpc_keep *keep;             /* NULL: nothing is kept */
+        const struct ttrpc_restore *restore; /* while calls are dispatched again */
         struct list services;
         struct list listeners;
         unsigned n_stops; /* times that all listeners were freed */
@@ -65,6 +68,8 @@ struct ttrpc_call {
         struct ttrpc_metadata *metadata;
         enum ttrpc_kind kind;
         bool half_closed; /* the peer sends no more requests */
+        bool resumed;     /* dispatched by the process image before, too */
+        int unit;         /* where it is kept (keep.h), while open */
         size_t n_queued;  /* cost of the stream's messages that have not left */
         struct loop_deferred room_late;
         const struct ttrpc_stream_ops *stream_ops;
@@ -76,6 +81,19 @@ struct ttrpc_call {
 
 /* dispatch.c */
 extern const struct ttrpc_conn_ops ttrpc_server_conn_ops;
+
+/* dispatch.c: the same request once more, which is kept in that unit. */
+void ttrpc_dispatch_again(struct ttrpc_conn *conn, int unit);
+
+/* server.c: a socket that is listening, or a connection, of the process image before. */
+int ttrpc_server_listen_again_take(struct ttrpc_server *server, int fd, int kept,
+                                   struct error *err);
+int ttrpc_server_adopt_again_take(struct ttrpc_server *server, int fd, unsigned slot,
+                                  struct error *err);
+void ttrpc_server_conns_changed(struct ttrpc_server *server);
+struct ttrpc_server *ttrpc_server_ref(struct ttrpc_server *server);
+struct ttrpc_server *ttrpc_server_unref(struct ttrpc_server *server);
+CLEANUP_DEFINE(struct ttrpc_server, ttrpc_server_unref)
 
 /* server.c: takes a lost connection off the server. */
 void ttrpc_server_conn_lost(struct ttrpc_server *server, struct ttrpc_conn *conn);
@@ -89,6 +107,9 @@ void ttrpc_call_take_data(struct ttrpc_call *call, const struct ttrpc_frame *fra
 /* What came with the request of a stream of requests. */
 void ttrpc_call_take_first(struct ttrpc_call *call, const struct ttrpc_frame *frame,
                            struct ttrpc_span payload);
+
+/* A stream of requests that goes on. */
+void ttrpc_call_resume(struct ttrpc_call *call, bool half_closed);
 
 /* A message of the stream has left. */
 void ttrpc_call_sent(struct ttrpc_call *call, const struct ttrpc_out *out);

@@ -53,6 +53,8 @@ static bool call_take_message(struct ttrpc_call *call, const uint8_t *data, size
 static void call_take_close(struct ttrpc_call *call)
 {
         call->half_closed = true;
+        if (call->unit >= 0)
+                ttrpc_kept_call(call->conn->kept, call->unit)->half_closed = 1;
         if (!call->stream_ops->on_half_close)
                 return;
         ttrpc_call_enter(call);
@@ -94,6 +96,13 @@ void ttrpc_call_take_first(struct ttrpc_call *call, const struct ttrpc_frame *fr
         if (payload.len > 0 && !call_take_message(call, payload.data, payload.len))
                 return;
         if (!(frame->flags & TTRPC_FLAG_REMOTE_OPEN))
+                call_take_close(call);
+}
+
+void ttrpc_call_resume(struct ttrpc_call *call, bool half_closed)
+{
+        assert(call->stream_ops);
+        if (half_closed)
                 call_take_close(call);
 }
 

@@ -36,7 +36,17 @@ struct ttrpc_server_options {
         /* The number of connections has changed to n; may be NULL. */
         void (*on_connections)(size_t n, void *userdata);
         void *userdata;
+
+        /* Memory that outlives the process image, page-aligned and at first all zero, where the
+         * server keeps its sockets and all that is under way on them, as it happens; see
+         * ttrpc_server_restore(). It must outlive the server and the round of the loop in which
+         * that is freed. NULL: nothing is kept. */
+        void *keep;
+        size_t keep_size; /* TTRPC_KEEP_BYTES() of as many connections as shall be kept */
 };
+
+/* Most of it is never written. For TTRPC_CONNECTIONS_MAX of them all. */
+#define TTRPC_KEEP_BYTES(n_connections) (((size_t)(n_connections) << 20) + 4096)
 
 int ttrpc_server_new(struct ttrpc_server **ret, struct loop *loop,
                      const struct ttrpc_server_options *options, struct error *err);
@@ -89,6 +99,63 @@ size_t ttrpc_server_n_connections(const struct ttrpc_server *server);
 /* True while bytes of answers wait for a peer to read them. */
 bool ttrpc_server_has_queued(const struct ttrpc_server *server);
 
+/*
+ * ---- Going on in another process image ----
+ *
+ * A server with options.keep can be left at any instruction by an execve(2), also by that of a
+ * handler of SIGSEGV. The descriptors that ttrpc_kept_fds() lists must survive it, with their
+ * numbers, and so must the memory. The next image makes a server with the same memory, registers
+ * its services, and calls ttrpc_server_restore(): no byte of a request is lost or taken twice, no
+ * byte of an answer is sent twice.
+ *
+ * A connection has 1 MiB to be kept in. One that needs more (a frame above 48 KiB that is half
+ * read, 256 KiB queued to a slow reader, 2048 open calls) cannot be restored until that is over: it
+ * is closed. So is one on which such a thing is under way, and one that could not be kept.
+ */
+
+/* What becomes of a call that had no answer yet. */
+struct ttrpc_restored_call {
+        const char *service;
+        const char *method;
+        enum ttrpc_kind kind;
+
+        /* Its handler had been entered and had not returned, or another callback of its keeper:
+         * the crash may be its own. Never in a planned re-exec. */
+        bool in_handler;
+};
+
+struct ttrpc_restore {
+        /*
+         * NULL: the call is dispatched again, as if its request had just come, with the deadline
+         * that it had. Else it is answered Unavailable with that text, which is copied. A method
+         * that streams is dispatched again as well, see ttrpc_call_is_resumed().
+         */
+        const char *(*refuse)(const struct ttrpc_restored_call *call, void *userdata);
+        void *userdata;
+};
+
+/*
+ * Takes over what is in options.keep, listeners and connections, and then dispatches all calls that
+ * had not been answered, in the order in which they came, before it returns. Calls whose handler
+ * had not been entered are dispatched without asking. When it fails, because the memory is damaged
+ * or a descriptor is not what it was, nothing was touched: another image may try. Then the server
+ * must not be freed before that one is executed. ret_n_dropped: connections that were closed.
+ */
+int ttrpc_server_restore(struct ttrpc_server *server, const struct ttrpc_restore *how,
+                         size_t *ret_n_dropped, struct error *err);
+
+/* Whether a server could be restored from a copy of such memory, descriptors aside. */
+int ttrpc_kept_check(void *keep, size_t keep_size, struct error *err);
+
+/*
+ * The descriptors that must survive: at most n of them; returns how many there are. May be called
+ * from a signal handler at any time, also with memory in which no server was made yet.
+ */
+size_t ttrpc_kept_fds(const void *keep, size_t keep_size, int ret[], size_t n);
+
+/* Whether every connection can be restored now, and no handler is on the stack. */
+bool ttrpc_server_is_quiet(const struct ttrpc_server *server);
+
 /* ---- A call, on the server's side ---- */
 
 /* Answers and frees the call. A response above TTRPC_MESSAGE_MAX becomes ResourceExhausted. */
@@ -111,6 +178,14 @@ void ttrpc_call_on_cancel(struct ttrpc_call *call,
 struct arena *ttrpc_call_arena(struct ttrpc_call *call);
 const char *ttrpc_call_service(const struct ttrpc_call *call);
 const char *ttrpc_call_method(const struct ttrpc_call *call);
+
+/*
+ * The call was kept by the process image before and is dispatched again. For a unary call it makes
+ * no difference. A stream goes on: what the peer had been told has reached it or will, what it said
+ * has been delivered and does not come again, the request of a TTRPC_SERVER_STREAM excepted, which
+ * is the handler's argument. If the peer had half-closed, on_half_close comes once more.
+ */
+bool ttrpc_call_is_resumed(const struct ttrpc_call *call);
 
 /* CLOCK_MONOTONIC nanoseconds; 0 when the peer set no deadline. */
 uint64_t ttrpc_call_deadline_ns(const struct ttrpc_call *call);

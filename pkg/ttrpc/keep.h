@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What a server must not forget when its process image is replaced: memory that the server's owner
+ * gives and that outlives the image. It is right at every instruction that can fault: each change
+ * is prepared first and then made by one atomic store. Only the syscalls that move bytes are
+ * followed by a store that cannot be one with them, and between the two nothing can fault.
+ *
+ * The memory is one page with the descriptors, then an area for each connection: what was read and
+ * not yet taken, the request frames of calls without an answer, what was queued and not yet sent.
+ * An area that has no room for something says so, and its connection cannot be restored until that
+ * something is over. Private to the package.
+ */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "pkg/base/cleanup.h"
+#include "pkg/base/error.h"
+#include "pkg/ttrpc/frame.h"
+#include "pkg/ttrpc/limits.h"
+
+enum {
+        KEEP_LISTENERS = 8,
+        KEEP_UNITS = 2048, /* of calls; most requests take one */
+        KEEP_UNIT = 256,
+        KEEP_IN = 128 << 10,
+        KEEP_OUT = 256 << 10,      /* a power of two */
+        KEEP_FRAME_MAX = 48 << 10, /* larger ones that come in pieces are not kept */
+};
+
+/* Instead of a call's unit. */
+enum {
+        KEEP_NONE = -1,   /* there is no call, or nothing is kept */
+        KEEP_UNKEPT = -2, /* the call has no room: its connection cannot be restored */
+};
+
+enum keep_call_state {
+        KEEP_CALL_FREE,
+        KEEP_CALL_NEW,     /* not yet dispatched */
+        KEEP_CALL_RUNNING, /* its handler, or another callback of its keeper, is on the stack */
+        KEEP_CALL_OPEN,
+        _KEEP_CALL_STATE_MAX,
+};
+
+/* In its first unit, and as many behind it as the frame takes. */
+struct keep_call {
+        uint64_t seq; /* order of arrival, of all connections */
+        uint64_t deadline_ns;
+        uint32_t len;         /* of the frame */
+        uint16_t heard;       /* a stream's handler was entered and what came with the request is
+                               * its own */
+        uint16_t half_closed; /* the peer has ended its side of the stream */
+        uint8_t frame[];
+};
+
+struct keep_area {
+        _Atomic uint32_t last_id;
+        _Atomic uint32_t half_closed; /* the peer writes no more */
+        _Atomic uint32_t in_large;    /* a frame is being read that is not kept */
+        _Atomic uint32_t out_large;   /* bytes are queued that are not kept */
+        _Atomic uint32_t n_unkept;    /* calls without a unit */
+        uint32_t unused;
+        _Atomic uint64_t in;        /* first and end of what was read: two offsets, 32 bits each */
+        _Atomic uint64_t out;       /* the same of the ring, as places that only grow */
+        _Atomic uint64_t answering; /* a call's unit + 1, and the end of `out` with its answer */
+        _Atomic uint8_t calls[KEEP_UNITS]; /* keep_call_state, at a call's first unit */
+
+        _Alignas(4096) uint8_t units[KEEP_UNITS][KEEP_UNIT];
+        uint8_t in_bytes[KEEP_IN];
+        uint8_t out_bytes[KEEP_OUT];
+        uint8_t room[124 << 10];
+};
+
+struct keep_head {
+        uint64_t magic;
+        uint32_t layout;
+        uint32_t n_areas;
+        uint64_t seq;
+        _Atomic int32_t listeners[KEEP_LISTENERS]; /* descriptor + 1 */
+        _Atomic int32_t conns[];                   /* the same, for each area */
+};
+
+/* One for each server; memory stays the owner's. */
+struct ttrpc_keep {
+        unsigned n_refs; /* the server's, and one for each connection */
+        struct keep_head *head;
+        struct keep_area *areas;
+        uint64_t busy[TTRPC_CONNECTIONS_MAX / 64]; /* areas in use, by bit */
+};
+
+/* One for each connection that is kept. */
+struct ttrpc_kept {
+        struct ttrpc_keep *keep;
+        struct keep_area *area;
+        unsigned slot;
+        bool closed;
+        bool touched;                   /* since the last trim */
+        uint64_t used[KEEP_UNITS / 64]; /* units, by bit */
+};
+
+/* Memory that is all zero is made ready; else it must be of this layout. */
+int ttrpc_keep_new(struct ttrpc_keep **ret, void *memory, size_t size, struct error *err);
+struct ttrpc_keep *ttrpc_keep_unref(struct ttrpc_keep *keep);
+CLEANUP_DEFINE(struct ttrpc_keep, ttrpc_keep_unref)
+
+/* Everything that a restore relies on but the descriptors. */
+int ttrpc_keep_check(const struct ttrpc_keep *keep, struct error *err);
+
+/* Takes note of a listening socket; -1 when there is no room for it, else its index. */
+int ttrpc_keep_listener(struct ttrpc_keep *keep, int fd);
+void ttrpc_keep_listener_gone(struct ttrpc_keep *keep, int index); /* harmless for -1 */
+
+/* The same for a connection: returns its slot. */
+int ttrpc_keep_conn(struct ttrpc_keep *keep, int fd);
+void ttrpc_keep_conn_gone(struct ttrpc_keep *keep, int slot);
+
+/* ---- One connection ---- */
+
+/* Of a connection in that slot, new or of the image before. NULL without memory. */
+struct ttrpc_kept *ttrpc_kept_of_slot(struct ttrpc_keep *keep, unsigned slot);
+
+/* From now on it is forgotten; the area is this connection's until the free. */
+void ttrpc_kept_close(struct ttrpc_kept *kept);
+struct ttrpc_kept *ttrpc_kept_free(struct ttrpc_kept *kept);
+
+/* The peer writes no more. */
+void ttrpc_kept_half_close(struct ttrpc_kept *kept);
+
+/* Of a call on a valid id. */
+void ttrpc_kept_last_id(struct ttrpc_kept *kept, uint32_t id);
+
+/* Whether all of it is in the area. */
+bool ttrpc_area_is_whole(const struct keep_area *area);
+
+/* Gives pages back that hold nothing now. */
+void ttrpc_kept_trim(struct ttrpc_kept *kept);
+
+/* Where to read to; at least TTRPC_READ_MAX bytes. Then how many have come. */
+uint8_t *ttrpc_kept_in_room(struct ttrpc_kept *kept);
+void ttrpc_kept_in_add(struct ttrpc_kept *kept, size_t n);
+
+/* What was read and not yet taken; taking leaves the bytes in place until the next read. */
+const uint8_t *ttrpc_kept_in(const struct ttrpc_kept *kept, size_t *ret_len);
+void ttrpc_kept_in_take(struct ttrpc_kept *kept, size_t n);
+void ttrpc_kept_in_large(struct ttrpc_kept *kept, bool large);
+
+/* Keeps a call: returns its unit, or KEEP_UNKEPT. */
+int ttrpc_kept_call_add(struct ttrpc_kept *kept, const uint8_t *frame, size_t len);
+int ttrpc_kept_call_unkept(struct ttrpc_kept *kept);
+void ttrpc_kept_call_set(struct ttrpc_kept *kept, int unit, enum keep_call_state state);
+enum keep_call_state ttrpc_kept_call_state(const struct ttrpc_kept *kept, int unit);
+struct keep_call *ttrpc_kept_call(const struct ttrpc_kept *kept, int unit);
+
+/* The call needs no answer, or has had it. Harmless for KEEP_NONE. */
+void ttrpc_kept_call_end(struct ttrpc_kept *kept, int unit);
+
+/* Bytes are queued, which answer the call `ends`, or none. */
+void ttrpc_kept_out_add(struct ttrpc_kept *kept, const uint8_t *data, size_t len, int ends);
+
+/* n bytes have left; empty: and nothing is queued any more. */
+void ttrpc_kept_out_sent(struct ttrpc_kept *kept, size_t n, bool empty);
+
+/* Copies what is queued; ret has room for ttrpc_kept_out_len() bytes. */
+size_t ttrpc_kept_out_len(const struct ttrpc_kept *kept);
+void ttrpc_kept_out_copy(const struct ttrpc_kept *kept, uint8_t *ret);
+
+/* A test is told of every step, and may end the process there. */
+#ifdef TTRPC_KEEP_STEPS
+void ttrpc_keep_step(void);
+#else
+static inline void ttrpc_keep_step(void)
+{
+}
+#endif

@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A server takes up what the process image before has left. All of it is checked before any of it
+ * is touched, so that an image that refuses it can be left for another one.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+
+#include "pkg/base/cleanup.h"
+#include "pkg/base/fd.h"
+#include "pkg/ttrpc/server.h"
+
+/* A call to be dispatched again. */
+struct again {
+        struct ttrpc_conn *conn;
+        uint64_t seq;
+        int unit;
+};
+
+static int socket_check(int fd, bool listening, struct error *err)
+{
+        int is_listening = 0;
+        int type = 0;
+        socklen_t len = sizeof(type);
+
+        if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0 ||
+            getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &is_listening, &len) < 0)
+                return error_errno(err, errno, "ttrpc server: kept descriptor %d", fd);
+        if (type != SOCK_STREAM || (is_listening != 0) != listening)
+                return error_set(err, STATUS_INVALID_ARGUMENT,
+                                 "ttrpc server: kept descriptor %d is not a %s socket", fd,
+                                 listening ? "listening" : "connected");
+        return 0;
+}
+
+static int sockets_check(const struct ttrpc_keep *keep, struct error *err)
+{
+        for (size_t i = 0; i < KEEP_LISTENERS; i++) {
+                int fd = atomic_load(&keep->head->listeners[i]) - 1;
+
+                if (fd != -1 && socket_check(fd, true, err) < 0)
+                        return -1;
+        }
+        for (size_t i = 0; i < keep->head->n_areas; i++) {
+                int fd = atomic_load(&keep->head->conns[i]) - 1;
+
+                if (fd != -1 && socket_check(fd, false, err) < 0)
+                        return -1;
+        }
+        return 0;
+}
+
+static int restore_listeners(struct ttrpc_server *server, struct error *err)
+{
+        for (int i = 0; i < KEEP_LISTENERS; i++) {
+                int fd = atomic_load(&server->keep->head->listeners[i]) - 1;
+
+                if (fd == -1)
+                        continue;
+                (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
+                if (ttrpc_server_listen_again_take(server, fd, i, err) < 0)
+                        return -1;
+        }
+        return 0;
+}
+
+/* Returns the number of those that could not be restored. */
+static size_t restore_conns(struct ttrpc_server *server)
+{
+        struct keep_head *head = server->keep->head;
+        size_t n_dropped = 0;
+
+        for (unsigned i = 0; i < head->n_areas; i++) {
+                int fd = atomic_load(&head->conns[i]) - 1;
+
+                if (fd == -1)
+                        continue;
+                (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
+                if (ttrpc_area_is_whole(&server->keep->areas[i]) &&
+                    ttrpc_server_adopt_again_take(server, fd, i, NULL) == 0)
+                        continue;
+                atomic_store(&head->conns[i], 0);
+                fd_close(fd);
+                n_dropped++;
+        }
+        return n_dropped;
+}
+
+static size_t conn_calls(struct ttrpc_conn *conn, struct again *ret)
+{
+        size_t n = 0;
+
+        for (int i = 0; i < KEEP_UNITS; i++) {
+                if (ttrpc_kept_call_state(conn->kept, i) == KEEP_CALL_FREE)
+                        continue;
+                if (ret)
+                        ret[n] = (struct again){conn, ttrpc_kept_call(conn->kept, i)->seq, i};
+                n++;
+        }
+        return n;
+}
+
+static int again_compare(const void *a, const void *b)
+{
+        const struct again *x = a;
+        const struct again *y = b;
+
+        return x->seq < y->seq ? -1 : x->seq > y->seq;
+}
+
+/* Handlers may free the server, but no connection goes while they are on the stack. */
+static void dispatch_all(struct ttrpc_server *server, const struct again *calls, size_t n)
+{
+        for (size_t i = 0; i < n && !server->freed; i++) {
+                struct ttrpc_conn *conn = calls[i].conn;
+
+                if (!conn->doomed)
+                        ttrpc_dispatch_again(conn, calls[i].unit);
+        }
+        if (server->freed)
+                return;
+        list_for_each_safe(conn, &server->conns, struct ttrpc_conn, node) {
+                if (conn->kept)
+                        ttrpc_conn_restored(conn);
+                if (server->freed)
+                        return;
+        }
+}
+
+static int dispatch_again(struct ttrpc_server *server, struct error *err)
+{
+        _cleanup_free_ struct again *calls = NULL;
+        size_t n = 0;
+
+        list_for_each(conn, &server->conns, struct ttrpc_conn, node)
+                n += conn->kept ? conn_calls(conn, NULL) : 0;
+        calls = calloc(n + 1, sizeof(*calls));
+        if (!calls)
+                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "ttrpc server: no memory");
+        n = 0;
+        list_for_each(conn, &server->conns, struct ttrpc_conn, node)
+                n += conn->kept ? conn_calls(conn, calls + n) : 0;
+        qsort(calls, n, sizeof(*calls), again_compare);
+        dispatch_all(server, calls, n);
+        return 0;
+}
+
+int ttrpc_server_restore(struct ttrpc_server *server, const struct ttrpc_restore *how,
+                         size_t *ret_n_dropped, struct error *err)
+{
+        _cleanup_(ttrpc_server_unref_p) struct ttrpc_server *ref = ttrpc_server_ref(server);
+        int r;
+
+        assert(server->keep && server->n_conns == 0 && list_is_empty(&server->listeners));
+        if (ttrpc_keep_check(server->keep, err) < 0 || sockets_check(server->keep, err) < 0 ||
+            restore_listeners(server, err) < 0)
+                return -1;
+        *ret_n_dropped = restore_conns(server);
+        ttrpc_server_conns_changed(server);
+        if (ref->freed)
+                return 0;
+        ref->restore = how;
+        r = dispatch_again(ref, err);
+        ref->restore = NULL;
+        return r;
+}
+
+int ttrpc_kept_check(void *keep, size_t keep_size, struct error *err)
+{
+        _cleanup_(ttrpc_keep_unref_p) struct ttrpc_keep *ours = NULL;
+
+        if (ttrpc_keep_new(&ours, keep, keep_size, err) < 0)
+                return -1;
+        return ttrpc_keep_check(ours, err);
+}
+
+static bool conn_is_quiet(const struct ttrpc_conn *conn)
+{
+        if (!conn->kept || conn->reading || !ttrpc_area_is_whole(conn->kept->area))
+                return false;
+        for (size_t i = 0; i < TTRPC_STREAM_CHAINS; i++) {
+                const struct ttrpc_stream *stream = conn->streams.chains[i];
+
+                for (; stream; stream = stream->next) {
+                        if (container_of(stream, const struct ttrpc_call, stream)->in_handler)
+                                return false;
+                }
+        }
+        return true;
+}
+
+bool ttrpc_server_is_quiet(const struct ttrpc_server *server)
+{
+        list_for_each(conn, &server->conns, struct ttrpc_conn, node) {
+                if (!conn->doomed && !conn_is_quiet(conn))
+                        return false;
+        }
+        return true;
+}

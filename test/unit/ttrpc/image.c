@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The server of test_reexec.c. It executes itself again on SIGHUP, when a handler is told to crash,
+ * and at steps of the library's own that the test numbers.
+ *
+ *   image LISTENER MEMORY CONTROL    (descriptors)
+ */
+#include "test/unit/ttrpc/image.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "pkg/base/str.h"
+#include "pkg/ttrpc/keep.h"
+#include "pkg/ttrpc/ttrpc.h"
+
+#include "test/unit/ttrpc/echo.pb-c.h"
+
+enum { CALLS_MAX = 2048 };
+
+struct image {
+        struct control *control;
+        void *memory;
+        char **argv;
+        struct ttrpc_server *server;
+        struct ttrpc_call *kept[CALLS_MAX];
+        size_t n_kept;
+};
+
+/* ttrpc_keep_step() has no argument. */
+static struct image *the_image;
+
+_Noreturn static void die(const char *what)
+{
+        perror(what);
+        _exit(100);
+}
+
+/* As a signal handler would: nothing is tidied up. */
+_Noreturn static void execute_again(struct image *image)
+{
+        int fds[64];
+        size_t n = ttrpc_kept_fds(image->memory, TTRPC_KEEP_BYTES(IMAGE_CONNS), fds, 64);
+
+        for (size_t i = 0; i < n; i++)
+                (void)fcntl(fds[i], F_SETFD, 0);
+        (void)execv("/proc/self/exe", image->argv);
+        die("execv");
+}
+
+void ttrpc_keep_step(void)
+{
+        struct control *control = the_image->control;
+        uint64_t n = ++control->n_steps;
+
+        if (n == control->crash_at || (control->crash_every > 0 && n % control->crash_every == 0))
+                execute_again(the_image);
+}
+
+static void see(struct image *image, const ProtobufCMessage *message)
+{
+        const Test__Ttrpc__EchoRequest *request = (const void *)message;
+
+        if (request->number < IMAGE_NUMBERS)
+                image->control->seen[request->number]++;
+}
+
+static void reply(struct image *image, struct ttrpc_call *call, const char *text, uint64_t number,
+                  ProtobufCBinaryData data)
+{
+        Test__Ttrpc__EchoResponse response = TEST__TTRPC__ECHO_RESPONSE__INIT;
+
+        response.text = (char *)text;
+        response.number = number;
+        response.data = data;
+        if (number < IMAGE_NUMBERS)
+                image->control->ended[number]++;
+        ttrpc_call_reply(call, &response.base);
+}
+
+static void handle_echo(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata)
+{
+        const Test__Ttrpc__EchoRequest *request = (const void *)message;
+
+        see(userdata, message);
+        reply(userdata, call, request->text, request->number, request->data);
+}
+
+static void handle_keep(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata)
+{
+        struct image *image = userdata;
+
+        see(image, message);
+        if (image->n_kept == CALLS_MAX)
+                _exit(101);
+        image->kept[image->n_kept++] = call;
+        image->control->deadline_ns = ttrpc_call_deadline_ns(call);
+        image->control->n_resumed += ttrpc_call_is_resumed(call);
+}
+
+/* Crashes, or lets those go that were kept, and then answers itself. */
+static void handle_hook(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata)
+{
+        const Test__Ttrpc__EchoRequest *request = (const void *)message;
+        struct image *image = userdata;
+
+        see(image, message);
+        if (strcmp(request->text, "crash") == 0)
+                execute_again(image);
+        for (size_t i = 0; i < image->n_kept; i++)
+                reply(image, image->kept[i], "let go", i, (ProtobufCBinaryData){0});
+        image->n_kept = 0;
+        reply(image, call, request->text, request->number, (ProtobufCBinaryData){0});
+}
+
+/* `number` bytes of a pattern. */
+static void handle_grow(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata)
+{
+        const Test__Ttrpc__EchoRequest *request = (const void *)message;
+        uint8_t *data = malloc(request->number);
+
+        for (size_t i = 0; i < request->number; i++)
+                data[i] = (uint8_t)(i * 7 + i / 251);
+        reply(userdata, call, "", IMAGE_NUMBERS,
+              (ProtobufCBinaryData){.data = data, .len = request->number});
+        free(data);
+}
+
+static const ttrpc_handler echo_handlers[] = {handle_echo, handle_keep, NULL,
+                                              handle_grow, handle_hook, NULL};
+
+/* ---- Talk: sends back each message ---- */
+
+static void talk_on_message(struct ttrpc_call *call, const ProtobufCMessage *message,
+                            void *userdata)
+{
+        const Test__Ttrpc__EchoRequest *request = (const void *)message;
+        Test__Ttrpc__EchoResponse response = TEST__TTRPC__ECHO_RESPONSE__INIT;
+
+        see(userdata, message);
+        response.text = request->text;
+        response.number = request->number;
+        (void)ttrpc_call_send(call, &response.base, NULL);
+        if (strcmp(request->text, "end") == 0)
+                ttrpc_call_end(call);
+}
+
+static void talk_on_half_close(struct ttrpc_call *call, void *userdata)
+{
+        struct image *image = userdata;
+
+        image->control->n_half_closed++;
+}
+
+static void handle_talk(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata)
+{
+        static const struct ttrpc_stream_ops ops = {
+                .on_message = talk_on_message,
+                .on_half_close = talk_on_half_close,
+        };
+        struct image *image = userdata;
+
+        image->control->n_resumed += ttrpc_call_is_resumed(call);
+        ttrpc_call_on_stream(call, &ops, image);
+}
+
+static const ttrpc_handler chat_handlers[] = {NULL, NULL, handle_talk};
+static const enum ttrpc_kind chat_kinds[] = {TTRPC_SERVER_STREAM, TTRPC_CLIENT_STREAM,
+                                             TTRPC_BIDI_STREAM};
+
+/* ---- The program ---- */
+
+static const char *refuse(const struct ttrpc_restored_call *call, void *userdata)
+{
+        const struct image *image = userdata;
+
+        if (call->in_handler)
+                return "restarted in its handler";
+        if (call->kind != TTRPC_UNARY && image->control->refuse_streams)
+                return "restarted";
+        return NULL;
+}
+
+static void on_sighup(int signo, void *userdata)
+{
+        struct image *image = userdata;
+
+        if (ttrpc_server_is_quiet(image->server))
+                execute_again(image);
+        image->control->n_not_quiet++;
+}
+
+static void *map(const char *fd, size_t size)
+{
+        uint64_t number;
+        void *bytes;
+
+        if (str_to_u64(fd, &number) < 0)
+                die(fd);
+        bytes = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, (int)number, 0);
+        if (bytes == MAP_FAILED)
+                die("mmap");
+        return bytes;
+}
+
+static int serve(struct image *image, struct loop *loop, int listener, struct error *err)
+{
+        const struct ttrpc_server_options options = {
+                .keep = image->memory,
+                .keep_size = TTRPC_KEEP_BYTES(IMAGE_CONNS),
+        };
+        const struct ttrpc_restore how = {.refuse = refuse, .userdata = image};
+        size_t n_dropped = 0;
+
+        if (ttrpc_server_new(&image->server, loop, &options, err) < 0 ||
+            ttrpc_server_register(image->server, &test__ttrpc__echo__descriptor, echo_handlers,
+                                  image, err) < 0 ||
+            ttrpc_server_register_streaming(image->server, &test__ttrpc__chat__descriptor,
+                                            chat_kinds, chat_handlers, image, err) < 0)
+                return -1;
+        if (image->control->n_images++ == 0)
+                return ttrpc_server_listen_take(image->server, listener, err);
+        if (ttrpc_server_restore(image->server, &how, &n_dropped, err) < 0)
+                return -1;
+        image->control->n_dropped += n_dropped;
+        return 0;
+}
+
+int main(int argc, char **argv)
+{
+        static struct image image;
+        struct error err = ERROR_INIT;
+        struct loop_signal *sighup = NULL;
+        struct loop *loop = NULL;
+        uint64_t listener = 0;
+
+        if (argc != 4 || str_to_u64(argv[1], &listener) < 0)
+                return 2;
+        the_image = &image;
+        image.argv = argv;
+        image.memory = map(argv[2], TTRPC_KEEP_BYTES(IMAGE_CONNS));
+        image.control = map(argv[3], sizeof(*image.control));
+        if (loop_new(&loop, &err) < 0 ||
+            loop_signal_new(loop, SIGHUP, LOOP_PRIORITY_EXIT, on_sighup, &image, &sighup, &err) <
+                    0 ||
+            serve(&image, loop, (int)listener, &err) < 0 || loop_run(loop, &err) < 0) {
+                (void)fprintf(stderr, "%s\n", err.msg);
+                _exit(102);
+        }
+        return 0;
+}
