@@ -95,16 +95,22 @@ int cgroup_create_with(struct cgroup *cg, cgroup_announce_fn tell, void *userdat
                        struct error *err);
 
 /*
- * Writes the limits. resources may be NULL: then only the default device rules. A limit whose
- * controller or file the host lacks fails with the name of the field; memory.kernel, useHierarchy
- * and, on v2, kernelTCP are accepted and ignored, since no kernel heeds them. When something fails,
- * limits that were changed are set back; what could not be set back is in the error's text.
- *
- * Device rules: everything is denied first, then the document's rules in their order, then what
- * every container may do, as runc has it: mknod of any device, and null, zero, full, random,
- * urandom, tty, ptmx and ptys for reading and writing.
+ * Writes the limits, but for device rules. A limit whose controller or file the host lacks fails
+ * with the name of the field; memory.kernel, useHierarchy and, on v2, kernelTCP are accepted and
+ * ignored, since no kernel heeds them. When something fails, limits that were changed are set back;
+ * what could not be set back is in the error's text.
  */
-int cgroup_apply(const struct cgroup *cg, const struct oci_resources *resources, struct error *err);
+int cgroup_apply_limits(const struct cgroup *cg, const struct oci_resources *resources,
+                        struct error *err);
+
+/*
+ * Device rules of a new cgroup; resources may be NULL: then only the default ones. Everything is
+ * denied first, then the document's rules in their order, then what every container may do, as runc
+ * has it: mknod of any device, and null, zero, full, random, urandom, tty, ptmx and ptys for
+ * reading and writing. Apart from the limits, since they need not be there before a process is.
+ */
+int cgroup_apply_devices(const struct cgroup *cg, const struct oci_resources *resources,
+                         struct error *err);
 
 /* The same for a container that runs: what is not given is left as it is, device rules, too; given,
  * they replace the old ones as a whole. */

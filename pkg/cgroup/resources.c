@@ -144,16 +144,21 @@ int cgroup_update(const struct cgroup *cg, const struct oci_resources *resources
         return cgroup_update_with(cg, resources, NULL, NULL, err);
 }
 
-int cgroup_apply(const struct cgroup *cg, const struct oci_resources *resources, struct error *err)
+int cgroup_apply_limits(const struct cgroup *cg, const struct oci_resources *resources,
+                        struct error *err)
 {
         struct limits limits = {.cg = cg};
-        int r = resources ? resources_write(&limits, resources, err) : 0;
+        int r = resources_write(&limits, resources, err);
 
-        if (r == 0)
-                r = devices_write(cg, resources ? resources->devices : NULL,
-                                  resources ? resources->n_devices : 0, err);
         if (r < 0)
                 limits_undo(&limits, err);
         limits_free(&limits);
         return r;
+}
+
+int cgroup_apply_devices(const struct cgroup *cg, const struct oci_resources *resources,
+                         struct error *err)
+{
+        return devices_write(cg, resources ? resources->devices : NULL,
+                             resources ? resources->n_devices : 0, err);
 }

@@ -94,17 +94,17 @@ static int make_directories(struct create_cgroup *cc, struct error *err)
         return stage_send_cgroup(cc->stage, text, err);
 }
 
-/* The limits as they can be while there is a keeper; NULL: none. */
+/* As they can be while there is a keeper. */
 static int apply_limits(struct create_cgroup *cc, struct error *err)
 {
         const struct oci_linux *linux_ = &cc->spec->linux_;
         struct oci_resources widened;
 
         if (!linux_->has_resources)
-                return cgroup_apply(&cc->cgroup, NULL, err);
+                return 0;
         if (create_cgroup_has_keeper(cc) && scope_widen(&linux_->resources, &widened))
-                return cgroup_apply(&cc->cgroup, &widened, err);
-        return cgroup_apply(&cc->cgroup, &linux_->resources, err);
+                return cgroup_apply_limits(&cc->cgroup, &widened, err);
+        return cgroup_apply_limits(&cc->cgroup, &linux_->resources, err);
 }
 
 int create_cgroup_make(struct create_cgroup *cc, const struct plan *plan, struct error *err)
@@ -116,6 +116,14 @@ int create_cgroup_make(struct create_cgroup *cc, const struct plan *plan, struct
         if (plan_owns_cgroup(plan, &owner))
                 return cgroup_delegate(&cc->cgroup, owner, err);
         return 0;
+}
+
+int create_cgroup_set_devices(const struct create_cgroup *cc, struct error *err)
+{
+        const struct oci_linux *linux_ = &cc->spec->linux_;
+
+        return cgroup_apply_devices(&cc->cgroup, linux_->has_resources ? &linux_->resources : NULL,
+                                    err);
 }
 
 int create_cgroup_release(struct create_cgroup *cc, struct error *err)

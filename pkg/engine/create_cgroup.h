@@ -35,9 +35,13 @@ struct create_cgroup {
         struct scope_keeper keeper;
 };
 
-/* With the limits in it, and given to whom the plan says. After a failure `text` and the keeper are
- * what the caller has to end. */
+/* With the limits in it, but for device rules, and given to whom the plan says. After a failure
+ * `text` and the keeper are what the caller has to end. */
 int create_cgroup_make(struct create_cgroup *cc, const struct plan *plan, struct error *err);
+
+/* Device rules, which only a program could break: before init is let go, but it may have been
+ * cloned, and then what it has to do in the meantime is not kept back. */
+int create_cgroup_set_devices(const struct create_cgroup *cc, struct error *err);
 
 /* True if create_cgroup_release() has something to do. */
 bool create_cgroup_has_keeper(const struct create_cgroup *cc);

@@ -302,6 +302,9 @@ static int note_init(struct create_stage *cs, struct error *err)
 
 static int converse(struct create_stage *cs, struct error *err)
 {
+        /* While init joins its cgroups, before it does anything else. */
+        if (create_cgroup_set_devices(&cs->cgroup, err) < 0)
+                return -1;
         if (plan_has_new_userns(cs->plan) && plan_write_id_maps(cs->plan, cs->pid, err) < 0)
                 return -1;
         if (plan_has_userns(cs->plan) &&

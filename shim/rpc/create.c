@@ -80,17 +80,18 @@ static void create_succeeded(struct container *c)
         Containerd__Task__V2__CreateTaskResponse response =
                 CONTAINERD__TASK__V2__CREATE_TASK_RESPONSE__INIT;
         struct shim_server *server = c->server;
+        struct task_event *event = task_event_create(c->create_request, c->init->pid);
 
         write_pid_file(c);
         process_write_record(c->init);
         server->creating = NULL;
         server->container = c;
         server->had_container = true;
-        publisher_publish_take(server->publisher,
-                               task_event_create(c->create_request, c->init->pid));
-        c->create_request = NULL;
         response.pid = (uint32_t)c->init->pid;
+        c->create_request = NULL;
+        /* Both are sent at the end of the round, the answer first. */
         ttrpc_call_reply(TAKE_PTR(c->create), &response.base);
+        publisher_publish_take(server->publisher, event);
         log_info("container created, pid %d", (int)c->init->pid);
         oom_start(c);
         exits_watch(c->init);

@@ -197,6 +197,13 @@ bool harness_exists(const char *path)
         return access(path, F_OK) == 0;
 }
 
+int harness_apply(const struct cgroup *cg, const struct oci_resources *resources, struct error *err)
+{
+        if (resources && cgroup_apply_limits(cg, resources, err) < 0)
+                return -1;
+        return cgroup_apply_devices(cg, resources, err);
+}
+
 void harness_set_memory(struct harness *h, int64_t limit, int64_t swap)
 {
         struct error err;

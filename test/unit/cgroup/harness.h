@@ -47,6 +47,10 @@ char *harness_read(const struct cgroup *cg, const char *controller, const char *
 const char *harness_dir(const struct cgroup *cg, const char *controller);
 bool harness_exists(const char *path);
 
+/* Limits and device rules of a new cgroup; resources may be NULL. */
+int harness_apply(const struct cgroup *cg, const struct oci_resources *resources,
+                  struct error *err);
+
 /* Updates the limits of h->cg; swap may be 0 for none. */
 void harness_set_memory(struct harness *h, int64_t limit, int64_t swap);
 

@@ -60,7 +60,7 @@ static void limits_arrive_in_their_files(void **state)
                 .pids_limit = 100,
         };
 
-        assert_ok(cgroup_apply(&h->cg, &r, &err), err);
+        assert_ok(harness_apply(&h->cg, &r, &err), err);
         assert_file(&h->cg, "memory", "memory.limit_in_bytes", "67108864");
         assert_file(&h->cg, "memory", "memory.memsw.limit_in_bytes", "100663296");
         assert_file(&h->cg, "memory", "memory.soft_limit_in_bytes", "33554432");
@@ -173,7 +173,7 @@ static void a_missing_controller_is_refused_by_field(void **state)
                      "linux.resources.memory.limit: this host has no memory controller");
         assert_error(cgroup_update(&none, &pids, &err), err,
                      "linux.resources.pids.limit: this host has no pids controller");
-        assert_error(cgroup_apply(&none, NULL, &err), err, "no devices controller");
+        assert_error(harness_apply(&none, NULL, &err), err, "no devices controller");
         assert_ok(cgroup_update(&none, &ignored, &err), err);
 }
 
@@ -203,7 +203,7 @@ static void by_default_only_the_usual_devices_can_be_used(void **state)
         int status;
 
         (void)snprintf(path, sizeof(path), "/tmp/belay-unit-node-%d", (int)getpid());
-        assert_ok(cgroup_apply(&h->cg, NULL, &err), err);
+        assert_ok(harness_apply(&h->cg, NULL, &err), err);
         status = harness_wait(h, harness_child(h, &h->cg, use_devices, path));
         (void)unlink(path);
         assert_int_equal(status, 0);
@@ -227,7 +227,7 @@ static void device_rules_are_written_in_order(void **state)
         struct error err;
         _cleanup_free_ char *list = NULL;
 
-        assert_ok(cgroup_apply(&h->cg, &r, &err), err);
+        assert_ok(harness_apply(&h->cg, &r, &err), err);
         list = harness_read(&h->cg, "devices", "devices.list");
         assert_non_null(strstr(list, "c 10:229 rw\n"));
         assert_non_null(strstr(list, "b 8:20 r\n"));
@@ -248,7 +248,7 @@ static void a_privileged_container_may_use_everything(void **state)
         struct oci_resources r = {.devices = &all, .n_devices = 1};
         struct error err;
 
-        assert_ok(cgroup_apply(&h->cg, &r, &err), err);
+        assert_ok(harness_apply(&h->cg, &r, &err), err);
         assert_file(&h->cg, "devices", "devices.list", "a *:* rwm");
         r.n_devices = 0;
         assert_ok(cgroup_update(&h->cg, &r, &err), err); /* an update leaves devices alone */
@@ -264,7 +264,7 @@ static void rules_for_both_types_with_less_than_everything_are_two(void **state)
         struct error err;
         _cleanup_free_ char *list = NULL;
 
-        assert_ok(cgroup_apply(&h->cg, &r, &err), err);
+        assert_ok(harness_apply(&h->cg, &r, &err), err);
         list = harness_read(&h->cg, "devices", "devices.list");
         assert_non_null(strstr(list, "b 7:* r\n"));
         assert_non_null(strstr(list, "c 7:* r\n"));
@@ -284,13 +284,13 @@ static void what_is_denied_later_cannot_be_used(void **state)
         _cleanup_free_ char *after = NULL;
         struct error err;
 
-        assert_ok(cgroup_apply(&h->cg, &r, &err), err);
+        assert_ok(harness_apply(&h->cg, &r, &err), err);
         list = harness_read(&h->cg, "devices", "devices.list");
         assert_non_null(strstr(list, "c 11:* r"));
         assert_null(strstr(list, "229"));
         r.n_devices = 4;
         assert_error(cgroup_update(&h->cg, &r, &err), err, "cannot deny 'c 11:1 r' within");
-        assert_error(cgroup_apply(&h->cg, &r, &err), err, "cannot deny 'c 11:1 r' within");
+        assert_error(harness_apply(&h->cg, &r, &err), err, "cannot deny 'c 11:1 r' within");
         after = harness_read(&h->cg, "devices", "devices.list");
         assert_string_equal(after, list);
 }
@@ -341,7 +341,7 @@ static void an_update_of_device_rules_leaves_no_moment_without_devices(void **st
         int told[2];
         pid_t pid;
 
-        assert_ok(cgroup_apply(&h->cg, NULL, &err), err);
+        assert_ok(harness_apply(&h->cg, NULL, &err), err);
         assert_int_equal(pipe2(told, O_CLOEXEC | O_NONBLOCK), 0);
         pid = harness_child(h, &h->cg, use_null_until_told, &told[0]);
         for (int i = 0; i < 200; i++)
@@ -371,7 +371,7 @@ static void an_update_replaces_the_device_rules_as_a_whole(void **state)
         _cleanup_free_ char *list = NULL;
         _cleanup_free_ char *again = NULL;
 
-        assert_ok(cgroup_apply(&h->cg, NULL, &err), err);
+        assert_ok(harness_apply(&h->cg, NULL, &err), err);
         update_devices(h, &first, 1);
         list = harness_read(&h->cg, "devices", "devices.list");
         assert_non_null(strstr(list, "c 10:229 rw"));

@@ -122,7 +122,7 @@ static void device_rules_are_in_force(void **state)
         struct harness *h = *state;
         struct error err;
 
-        assert_ok(cgroup_apply(&h->cg, NULL, &err), err);
+        assert_ok(harness_apply(&h->cg, NULL, &err), err);
         assert_int_equal(harness_wait(h, harness_child(h, &h->cg, use_devices, &(int){EPERM})), 0);
 }
 
@@ -136,7 +136,7 @@ static void a_rule_of_the_document_allows_more(void **state)
         struct oci_resources r = {.devices = rules, .n_devices = UNIT_COUNT(rules)};
         struct error err;
 
-        assert_ok(cgroup_apply(&h->cg, &r, &err), err);
+        assert_ok(harness_apply(&h->cg, &r, &err), err);
         assert_int_equal(harness_wait(h, harness_child(h, &h->cg, use_devices, &(int){0})), 0);
 }
 
@@ -152,7 +152,7 @@ static void as_many_rules_as_are_allowed_can_be_loaded(void **state)
         for (int i = 0; i < N; i++)
                 rules[i] = (struct oci_device_rule){
                         .allow = i & 1, .type = 'c', .major = i + 300, .minor = i, .read = true};
-        assert_ok(cgroup_apply(&h->cg, &r, &err), err);
+        assert_ok(harness_apply(&h->cg, &r, &err), err);
         assert_int_equal(harness_wait(h, harness_child(h, &h->cg, use_devices, &(int){EPERM})), 0);
         free(rules);
 }
@@ -309,7 +309,7 @@ static void an_update_replaces_the_device_program(void **state)
         struct oci_resources r = {.has_devices = true, .devices = &rule, .n_devices = 1};
         struct error err;
 
-        assert_ok(cgroup_apply(&h->cg, NULL, &err), err);
+        assert_ok(harness_apply(&h->cg, NULL, &err), err);
         assert_int_equal(harness_wait(h, harness_child(h, &h->cg, use_devices, &(int){EPERM})), 0);
         assert_ok(cgroup_update(&h->cg, &r, &err), err);
         assert_int_equal(harness_wait(h, harness_child(h, &h->cg, use_devices, &(int){0})), 0);
