@@ -153,6 +153,12 @@ size_t plan_count_mounts(const struct plan *plan);
 size_t plan_count_trees(const struct plan *plan, size_t first); /* at most FD_PASS_MAX */
 int plan_clone_trees(const struct plan *plan, size_t first, int *fds, struct error *err);
 
+/* True if the child may ask for trees still: those of mounts[from] and behind. */
+bool plan_may_want_trees(const struct plan *plan, size_t from);
+
+/* The index behind those that plan_count_trees(first) counts. */
+size_t plan_end_of_trees(const struct plan *plan, size_t first);
+
 /* The stage's part: writes uid_map and gid_map of a child that waits. */
 int plan_write_id_maps(const struct plan *plan, pid_t child, struct error *err);
 

@@ -16,6 +16,7 @@
 
 #include "pkg/base/cleanup.h"
 #include "pkg/base/str.h"
+#include "pkg/engine/create_gate.h"
 #include "pkg/engine/internal.h"
 #include "pkg/engine/rootfs_mounts.h"
 #include "pkg/engine/teardown.h"
@@ -124,6 +125,8 @@ static void succeed(struct create_job *create)
         struct engine_container *c = create->job.container;
         struct engine_process *init = c->init;
 
+        assert(init && c->cgroup);
+        container_keep_cgroup(c);
         c->poststop_due = true;
         job_complete(&create->job);
         process_release(init);
@@ -154,6 +157,7 @@ static void create_free(struct engine_job *job)
 {
         struct create_job *create = create_job(job);
 
+        loop_io_free(create->gate_io);
         fd_close(create->terminal_fd);
         free(create->text);
         free(create);
@@ -194,15 +198,29 @@ static const struct job_kind undo_kind = {
         .free = create_free,
 };
 
+/* The stage has not undone its work: somebody else has to. */
+static int undo(struct engine_job *job, struct error *err)
+{
+        const struct engine_container *c = job->container;
+        const int keep[] = {c->init ? c->init->pidfd : -1, c->config_fd};
+
+        job->kind = &undo_kind;
+        create_job(job)->dead_stage = job->stage_pid;
+        return job_fork(job, keep, sizeof(keep) / sizeof(keep[0]), false, err);
+}
+
+static void on_heard(struct create_job *create, const struct error *err);
+
 static void on_create_end(struct engine_job *job)
 {
         struct engine_container *c = job->container;
         struct error err = ERROR_INIT;
-        int keep[2];
 
+        if (job->is_done && job->result == 1) {
+                create_gate_hear(create_job(job), on_heard);
+                return;
+        }
         if (job->is_done) {
-                assert(c->init && c->cgroup);
-                container_keep_cgroup(c);
                 succeed(create_job(job));
                 return;
         }
@@ -210,24 +228,45 @@ static void on_create_end(struct engine_job *job)
         if (c->init)
                 process_kill(c->init);
         if (!job->has_reported) {
-                keep[0] = c->init ? c->init->pidfd : -1;
-                keep[1] = c->config_fd;
-                job->kind = &undo_kind;
-                create_job(job)->dead_stage = job->stage_pid;
-                if (job_fork(job, keep, 2, false, &err) == 0)
+                if (undo(job, &err) == 0)
                         return;
                 engine_warn(job->engine, err.msg);
         }
         finish_failure(job);
 }
 
+/* An init that has failed is as if the stage had died, whose end is near and is waited for. */
+static void fail_at_gate(struct create_job *create)
+{
+        struct engine_job *job = &create->job;
+
+        create->gate_io = loop_io_free(create->gate_io);
+        job->is_done = false;
+        if (!job->watch)
+                on_create_end(job);
+}
+
+static void on_heard(struct create_job *create, const struct error *err)
+{
+        if (!err) {
+                succeed(create);
+                return;
+        }
+        job_fail(&create->job, err);
+        fail_at_gate(create);
+}
+
 static void create_abort(struct engine_job *job)
 {
-        if (!job->watch)
+        bool is_at_gate = create_job(job)->gate_io;
+
+        if (!job->watch && !is_at_gate)
                 return; /* it is failing already */
         job_cancel(job);
         if (job->container->init)
                 process_kill(job->container->init);
+        if (is_at_gate)
+                fail_at_gate(create_job(job));
 }
 
 static const struct job_kind create_kind = {

@@ -261,8 +261,7 @@ static int move_net_devices(const struct create_stage *cs, struct error *err)
                 return error_errno(err, errno, "open '%s'", path);
         /* If init has ended since, the pid may have been another's. */
         if (stage_wait_end(cs->pidfd, 0) == 0)
-                return error_set(err, STATUS_UNKNOWN,
-                                 "the container's process has ended during its set-up");
+                return stage_set_ended(err);
         return net_devices_move(l->net_devices, l->n_net_devices, netns, cs->stage->arena, err);
 }
 
@@ -300,6 +299,8 @@ static int note_init(struct create_stage *cs, struct error *err)
         return 0;
 }
 
+/* 0, or 1 when nothing is left for the stage but to hear that init is ready: then the shim hears it
+ * itself, and the stage's end, and the way through it, are in nobody's way. */
 static int converse(struct create_stage *cs, struct error *err)
 {
         /* While init joins its cgroups, before it does anything else. */
@@ -316,6 +317,8 @@ static int converse(struct create_stage *cs, struct error *err)
         /* While init is busy. */
         if (engine_state_write(cs->state_fd, &cs->state, cs->stage->arena, err) < 0)
                 return -1;
+        if (!has_stage_work(cs) && !has_limits(cs) && !cs->container->engine->orphans)
+                return stage_serve_trees(cs->stage, cs->gate, cs->plan, err);
         if (has_stage_work(cs) &&
             (await(cs, MESSAGE_PREPARED, err) < 0 || create_cgroup_release(&cs->cgroup, err) < 0 ||
              move_net_devices(cs, err) < 0 || run_stage_hooks(cs, err) < 0 ||
@@ -379,13 +382,14 @@ int create_stage_run(struct engine_job *job, struct stage *stage, struct error *
                 .pidfd = -1,
                 .state = {.id = job->container->id},
         };
+        int r;
 
         if (strcmp(cs.container->bundle, cs.container->state_dir) != 0)
                 cs.state.bundle = cs.container->bundle;
         if (job->engine->systemd_helper && cs.create->args.systemd_cgroup)
                 cs.state.systemd_helper = job->engine->systemd_helper;
-        if (create(&cs, err) == 0)
-                return 0;
-        undo(&cs);
-        return -1;
+        r = create(&cs, err);
+        if (r < 0)
+                undo(&cs);
+        return r;
 }

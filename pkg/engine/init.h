@@ -13,9 +13,9 @@
  *   child_enter             -> TERMINAL      (only with a terminal)
  *                           -> ENTERED       (only with something that the stage must do then)
  *                           <- GO            stage, when rlimits and scheduling are in place
- * child_drop              -> LISTENER      (only with a seccomp listener; from here on, by write)
+ *   child_drop              -> LISTENER      (only with a seccomp listener; from here on, by write)
  *                           <- GO            stage, when it has handed the listener over
- *                         -> READY         the stage reports to the shim, and is gone
+ *                           -> READY         to the stage, or, if that has gone, to the shim
  *                           <- GO            shim: Start
  *   child_exec              -> EXECUTING, EOF
  *

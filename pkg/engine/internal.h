@@ -128,7 +128,8 @@ int container_cgroup(const struct engine_container *c, struct arena **ret_arena,
 struct job_kind {
         const char *name; /* of the stage's process: "belay:create" */
 
-        /* In the stage; 0, or -1 with err, which job.c tells the shim. */
+        /* In the stage; 0 or more, which becomes job->result, or -1 with err, which job.c tells the
+         * shim. */
         int (*run)(struct engine_job *job, struct stage *stage, struct error *err);
 
         /* In the shim, for what job.c does not handle itself. The descriptors are the callee's.
@@ -166,6 +167,7 @@ struct engine_job {
         bool is_expecting;                  /* reaper_expect() is on */
         bool is_aborted;                    /* what the stage says of success or failure is void */
         bool is_done;                       /* MESSAGE_DONE has arrived */
+        int result;                         /* with it */
         bool has_reported;                  /* MESSAGE_ERROR has: the stage has undone its work */
         bool is_complete;                   /* the completion has run, or runs */
         struct error err;                   /* STATUS_OK: no failure so far */
@@ -223,18 +225,26 @@ void engine_warn(const struct engine *engine, const char *text);
 
 /* ---- stages ---- */
 
+struct create_job;
+
+/* Init is ready, or why not. */
+typedef void (*create_heard_fn)(struct create_job *create, const struct error *err);
+
 struct create_job {
         struct engine_job job;
         struct engine_create args; /* borrowed; for the stage only */
         engine_create_fn fn;
         void *userdata;
-        int init_gate;    /* init's end of the gate; in the stage only */
-        pid_t dead_stage; /* whose work is to be undone */
+        int init_gate;           /* init's end of the gate; in the stage only */
+        pid_t dead_stage;        /* whose work is to be undone */
+        struct loop_io *gate_io; /* while it is heard */
+        create_heard_fn on_heard;
         int terminal_fd;
         char *text; /* of the cgroup, while its parts arrive */
         size_t text_len;
 };
 
+/* 1: init is to be heard at the gate. */
 int create_stage_run(struct engine_job *job, struct stage *stage, struct error *err);
 
 struct exec_job {

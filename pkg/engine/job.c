@@ -147,6 +147,7 @@ static void on_message(struct engine_job *job, const struct message *msg, int *f
                 if (job->is_aborted)
                         return;
                 job->is_done = true;
+                job->result = msg->value;
                 end_stage(job);
         } else if (job->kind->on_message) {
                 job->kind->on_message(job, msg, fds, n_fds);
@@ -235,7 +236,7 @@ static _Noreturn void stage_main(struct engine_job *job, int sock, pid_t parent,
         if (r < 0)
                 (void)message_send_error(sock, MESSAGE_ERROR, &err);
         else
-                (void)message_send_simple(sock, MESSAGE_DONE, 0);
+                (void)message_send_simple(sock, MESSAGE_DONE, r);
         _exit(r < 0 ? EXIT_FAILURE : EXIT_SUCCESS);
 }
 

@@ -17,7 +17,7 @@ enum message_type {
         /* stage -> shim */
         MESSAGE_ERROR = 1, /* the job failed and is undone: code, errnum, text; from init, too */
         MESSAGE_WARNING,   /* text */
-        MESSAGE_DONE,      /* the job succeeded */
+        MESSAGE_DONE,      /* the job succeeded; value: what the stage's function has returned */
         MESSAGE_CGROUP,    /* a part of the text of cgroup_format(); value: MESSAGE_PART_* */
         MESSAGE_FACTS,     /* payload: struct container_facts; fds as it says */
         MESSAGE_CLONED,    /* value: pid in the host's view; fd: its pidfd */

@@ -37,6 +37,30 @@ size_t plan_count_trees(const struct plan *plan, size_t first)
         return n;
 }
 
+bool plan_may_want_trees(const struct plan *plan, size_t from)
+{
+        const struct plan_private *p = plan->private_;
+
+        for (size_t i = from; i < p->n_mounts; i++) {
+                if (p->mounts[i].kind == PLAN_MOUNT_BIND || p->mounts[i].kind == PLAN_MOUNT_CGROUP)
+                        return true;
+        }
+        return false;
+}
+
+size_t plan_end_of_trees(const struct plan *plan, size_t first)
+{
+        const struct plan_private *p = plan->private_;
+        size_t left = plan_count_trees(plan, first);
+        size_t i = first;
+
+        if (p->mounts[first].kind == PLAN_MOUNT_CGROUP)
+                return first + 1;
+        for (; left > 0; i++)
+                left -= p->mounts[i].kind == PLAN_MOUNT_BIND;
+        return i;
+}
+
 /*
  * Flags of a bind, then its propagation: what the entry asks for, else what the root will have. A
  * shared source stays in its peer group only if that is wanted; a container with a user namespace

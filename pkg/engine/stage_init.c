@@ -32,7 +32,7 @@ int stage_send_cloned(const struct stage *stage, pid_t pid, int pidfd, struct er
         return 0;
 }
 
-static int has_ended(struct error *err)
+int stage_set_ended(struct error *err)
 {
         (void)error_set(err, STATUS_UNKNOWN, "the container's process has ended during its set-up");
         err->errnum = ECHILD;
@@ -44,7 +44,7 @@ int stage_send_go(int gate, struct error *err)
         int r = message_send_simple(gate, MESSAGE_GO, 0);
 
         if (r == -EPIPE || r == -ECONNRESET)
-                return has_ended(err);
+                return stage_set_ended(err);
         if (r < 0)
                 return error_errno(err, -r, "let the container's process go on");
         return 0;
@@ -77,8 +77,41 @@ static int send_trees(int gate, const struct plan *plan, int first, struct error
         for (size_t i = 0; i < n; i++)
                 fd_close(fds[i]);
         if (r == -EPIPE || r == -ECONNRESET)
-                return has_ended(err);
+                return stage_set_ended(err);
         return r < 0 ? error_errno(err, -r, "hand mounts to the container's process") : 0;
+}
+
+/* The next message that is not a terminal, which is passed on, nor an error, which is one. */
+static int hear(const struct stage *stage, int gate, struct message *ret, struct error *err)
+{
+        for (;;) {
+                int fd = -1;
+                size_t n_fds = 1;
+                int r = message_recv(gate, ret, &fd, &n_fds);
+
+                if (r == 0 || r == -ECONNRESET)
+                        return stage_set_ended(err);
+                if (r < 0)
+                        return error_errno(err, -r, "hear from the container's process");
+                if (ret->type == MESSAGE_TERMINAL && fd >= 0) {
+                        r = forward_terminal(stage, ret, fd, err);
+                        fd_close(fd);
+                        if (r < 0)
+                                return -1;
+                        continue;
+                }
+                fd_close(fd);
+                if (ret->type != MESSAGE_ERROR)
+                        return 0;
+                message_get_error(ret, err);
+                return -1;
+        }
+}
+
+static int said_else(const struct message *msg, enum message_type type, struct error *err)
+{
+        return error_set(err, STATUS_INTERNAL, "the container's process said %u instead of %u",
+                         msg->type, type);
 }
 
 /* plan: NULL where no trees can be asked for. */
@@ -87,39 +120,41 @@ static int await(const struct stage *stage, int gate, enum message_type type,
 {
         for (;;) {
                 struct message msg;
-                int fd = -1;
-                size_t n_fds = 1;
-                int r = message_recv(gate, &msg, &fd, &n_fds);
 
-                if (r == 0 || r == -ECONNRESET)
-                        return has_ended(err);
-                if (r < 0)
-                        return error_errno(err, -r, "hear from the container's process");
-                if (msg.type == MESSAGE_TERMINAL && fd >= 0) {
-                        r = forward_terminal(stage, &msg, fd, err);
-                        fd_close(fd);
-                        if (r < 0)
-                                return -1;
-                        continue;
-                }
-                fd_close(fd);
-                if (msg.type == MESSAGE_ERROR) {
-                        message_get_error(&msg, err);
+                if (hear(stage, gate, &msg, err) < 0)
                         return -1;
-                }
                 if (msg.type == MESSAGE_TREES && plan) {
                         if (send_trees(gate, plan, msg.value, err) < 0)
                                 return -1;
                         continue;
                 }
-                if (msg.type == (uint32_t)type) {
-                        if (ret_value)
-                                *ret_value = msg.value;
-                        return 0;
-                }
-                return error_set(err, STATUS_INTERNAL,
-                                 "the container's process said %u instead of %u", msg.type, type);
+                if (msg.type != (uint32_t)type)
+                        return said_else(&msg, type, err);
+                if (ret_value)
+                        *ret_value = msg.value;
+                return 0;
         }
+}
+
+int stage_serve_trees(const struct stage *stage, int gate, const struct plan *plan,
+                      struct error *err)
+{
+        size_t from = 0;
+
+        while (plan_may_want_trees(plan, from)) {
+                struct message msg;
+
+                if (hear(stage, gate, &msg, err) < 0)
+                        return -1;
+                if (msg.type == MESSAGE_READY) /* a cgroup mount that needed none */
+                        return 0;
+                if (msg.type != MESSAGE_TREES)
+                        return said_else(&msg, MESSAGE_TREES, err);
+                if (send_trees(gate, plan, msg.value, err) < 0)
+                        return -1;
+                from = plan_end_of_trees(plan, (size_t)msg.value);
+        }
+        return 1;
 }
 
 int stage_await(const struct stage *stage, int gate, enum message_type type, struct error *err)

@@ -17,6 +17,9 @@ int stage_raise_stdio(int *stdio, struct error *err);
 /* Tells the shim about a process that was cloned, before it may do anything. */
 int stage_send_cloned(const struct stage *stage, pid_t pid, int pidfd, struct error *err);
 
+/* -1 and the error of a process that has ended instead of going on, with errnum ECHILD. */
+int stage_set_ended(struct error *err);
+
 int stage_send_go(int gate, struct error *err);
 
 /*
@@ -32,6 +35,11 @@ int stage_await_value(const struct stage *stage, int gate, enum message_type typ
 /* Also hands over the trees that the process asks for on its way (plan_clone_trees()). */
 int stage_await_mounting(const struct stage *stage, int gate, enum message_type type,
                          const struct plan *plan, struct error *err);
+
+/* Hands trees over until there are none left that the process may ask for. 1, or 0 if it has said
+ * READY by then, or -1. */
+int stage_serve_trees(const struct stage *stage, int gate, const struct plan *plan,
+                      struct error *err);
 
 /* Waits for the process's word that it has a seccomp listener, sends that to whoever is to have it,
  * and lets the process go on. notify->listener is filled in. */
