@@ -159,6 +159,10 @@ bool plan_may_want_trees(const struct plan *plan, size_t from);
 /* The index behind those that plan_count_trees(first) counts. */
 size_t plan_end_of_trees(const struct plan *plan, size_t first);
 
+/* True if nothing new is mounted between those and the next: then the stage goes on with the next
+ * without being asked. */
+bool plan_trees_follow(const struct plan *plan, size_t first);
+
 /* The stage's part: writes uid_map and gid_map of a child that waits. */
 int plan_write_id_maps(const struct plan *plan, pid_t child, struct error *err);
 
@@ -197,8 +201,10 @@ int plan_make_time_namespace(const struct plan *plan, int *ret, struct error *er
  * cpuset has. */
 int child_set_cpus(const struct plan *plan, bool is_exec, struct error *err);
 
-/* Gets n = plan_count_trees(first) of them, from the stage. */
-typedef int (*child_trees_fn)(size_t first, int *fds, size_t n, void *userdata, struct error *err);
+/* Gets n = plan_count_trees(first) of them, from the stage, which has to be asked for them unless
+ * they follow. */
+typedef int (*child_trees_fn)(size_t first, bool follow, int *fds, size_t n, void *userdata,
+                              struct error *err);
 int child_prepare(const struct plan *plan, child_trees_fn trees, void *userdata, struct error *err);
 
 /* *ret_terminal: the pty's master when plan->options.terminal, to be sent to the shim; the slave is

@@ -22,7 +22,8 @@ static int get_trees(const struct plan *plan, const struct plan_mount *m, struct
         struct plan_private *p = plan->private_;
         int fds[FD_PASS_MAX];
 
-        if (p->trees((size_t)(m - p->mounts), fds, p->n_cgroup_dirs, p->trees_userdata, err) < 0)
+        if (p->trees((size_t)(m - p->mounts), false, fds, p->n_cgroup_dirs, p->trees_userdata,
+                     err) < 0)
                 return -1;
         for (size_t i = 0; i < p->n_cgroup_dirs; i++)
                 p->cgroup_dirs[i].tree_fd = fds[i];

@@ -182,8 +182,9 @@ static int get_trees(const struct plan *plan, size_t first, struct error *err)
         int fds[FD_PASS_MAX];
         size_t done = 0;
 
-        if (p->trees(first, fds, n, p->trees_userdata, err) < 0)
+        if (p->trees(first, p->trees_follow, fds, n, p->trees_userdata, err) < 0)
                 return -1;
+        p->trees_follow = plan_trees_follow(plan, first);
         for (size_t i = first; done < n; i++) {
                 if (p->mounts[i].kind == PLAN_MOUNT_BIND)
                         p->mounts[i].tree_fd = fds[done++];

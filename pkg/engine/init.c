@@ -120,14 +120,15 @@ static void send_terminal(const struct init *init, int terminal)
 }
 
 /* child_trees_fn. EOF, or too few: the stage has failed and says why. */
-static int get_trees(size_t first, int *fds, size_t n, void *userdata, struct error *err)
+static int get_trees(size_t first, bool follow, int *fds, size_t n, void *userdata,
+                     struct error *err)
 {
         const struct init *init = userdata;
         struct message msg = {.type = MESSAGE_TREES, .value = (int)first};
         size_t n_fds = n;
 
         (void)err;
-        if (message_write(init->args->gate, &msg) < 0 ||
+        if ((!follow && message_write(init->args->gate, &msg) < 0) ||
             message_recv(init->args->gate, &msg, fds, &n_fds) <= 0 || msg.type != MESSAGE_TREES ||
             n_fds != n)
                 _exit(EXIT_FAILURE);

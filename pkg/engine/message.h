@@ -25,8 +25,8 @@ enum message_type {
         MESSAGE_HOOK,      /* value: process group of the hook that runs, 0 when it has ended */
         /* stage or shim -> init */
         MESSAGE_GO,
-        /* init -> stage, value: index of a mount; and the answer, fds: the trees for it and those
-         * behind it */
+        /* init -> stage, value: index of a mount; and the answers, fds: the trees for it and those
+         * behind it, as plan_trees_follow() says */
         MESSAGE_TREES,
         /* init -> stage */
         MESSAGE_PREPARED,

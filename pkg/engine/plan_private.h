@@ -127,8 +127,9 @@ struct plan_private {
         /* child */
         child_trees_fn trees; /* as child_prepare() was given them */
         void *trees_userdata;
-        int root_fd;    /* the root of the container; -1 when it is "/" */
-        int proc_mount; /* what is mounted on /proc and /sys, where that is new; else -1 */
+        bool trees_follow; /* the next have been asked for */
+        int root_fd;       /* the root of the container; -1 when it is "/" */
+        int proc_mount;    /* what is mounted on /proc and /sys, where that is new; else -1 */
         int sys_mount;
         char path[PATH_MAX]; /* scratch of child_fs.c */
         char path2[PATH_MAX];

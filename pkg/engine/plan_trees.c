@@ -15,6 +15,9 @@
 #include "pkg/base/error.h"
 #include "pkg/engine/child_private.h"
 
+/* So many at once. When there are more, the child mounts some while the stage clones the next. */
+enum { TREES_AT_ONCE = 16 };
+
 size_t plan_count_mounts(const struct plan *plan)
 {
         return plan->private_->n_mounts;
@@ -27,7 +30,7 @@ size_t plan_count_trees(const struct plan *plan, size_t first)
 
         if (p->mounts[first].kind == PLAN_MOUNT_CGROUP)
                 return p->n_cgroup_dirs;
-        for (size_t i = first; i < p->n_mounts && n < FD_PASS_MAX; i++) {
+        for (size_t i = first; i < p->n_mounts && n < TREES_AT_ONCE; i++) {
                 /* a remount makes no mount, so it does not part what is around it */
                 if (p->mounts[i].kind == PLAN_MOUNT_BIND)
                         n++;
@@ -59,6 +62,18 @@ size_t plan_end_of_trees(const struct plan *plan, size_t first)
         for (; left > 0; i++)
                 left -= p->mounts[i].kind == PLAN_MOUNT_BIND;
         return i;
+}
+
+bool plan_trees_follow(const struct plan *plan, size_t first)
+{
+        const struct plan_private *p = plan->private_;
+        size_t i = plan_end_of_trees(plan, first);
+
+        if (p->mounts[first].kind == PLAN_MOUNT_CGROUP)
+                return false;
+        while (i < p->n_mounts && p->mounts[i].kind == PLAN_MOUNT_REMOUNT)
+                i++;
+        return i < p->n_mounts && p->mounts[i].kind == PLAN_MOUNT_BIND;
 }
 
 /*

@@ -60,25 +60,42 @@ static int forward_terminal(const struct stage *stage, const struct message *msg
         return 0;
 }
 
-static int send_trees(int gate, const struct plan *plan, int first, struct error *err)
+static int send_some_trees(int gate, const struct plan *plan, size_t first, struct error *err)
 {
-        struct message msg = {.type = MESSAGE_TREES};
+        const struct message msg = {.type = MESSAGE_TREES};
+        size_t n = plan_count_trees(plan, first);
         int fds[FD_PASS_MAX];
-        size_t n;
         int r;
 
-        if (first < 0 || (size_t)first >= plan_count_mounts(plan))
-                return error_set(err, STATUS_INTERNAL, "the container's process asks for mount %d",
-                                 first);
-        if (plan_clone_trees(plan, (size_t)first, fds, err) < 0)
+        if (plan_clone_trees(plan, first, fds, err) < 0)
                 return -1;
-        n = plan_count_trees(plan, (size_t)first);
         r = message_send(gate, &msg, fds, n);
         for (size_t i = 0; i < n; i++)
                 fd_close(fds[i]);
-        if (r == -EPIPE || r == -ECONNRESET)
-                return stage_set_ended(err);
-        return r < 0 ? error_errno(err, -r, "hand mounts to the container's process") : 0;
+        /* If it has ended, it may have said why: that is still to be heard. */
+        if (r < 0 && r != -EPIPE && r != -ECONNRESET)
+                return error_errno(err, -r, "hand mounts to the container's process");
+        return 0;
+}
+
+/* *ret_end: the index behind those that it has been given then. */
+static int send_trees(int gate, const struct plan *plan, int asked, size_t *ret_end,
+                      struct error *err)
+{
+        size_t first = (size_t)asked;
+        bool follow;
+
+        if (asked < 0 || first >= plan_count_mounts(plan))
+                return error_set(err, STATUS_INTERNAL, "the container's process asks for mount %d",
+                                 asked);
+        do {
+                if (send_some_trees(gate, plan, first, err) < 0)
+                        return -1;
+                follow = plan_trees_follow(plan, first);
+                first = plan_end_of_trees(plan, first);
+        } while (follow);
+        *ret_end = first;
+        return 0;
 }
 
 /* The next message that is not a terminal, which is passed on, nor an error, which is one. */
@@ -120,11 +137,12 @@ static int await(const struct stage *stage, int gate, enum message_type type,
 {
         for (;;) {
                 struct message msg;
+                size_t end;
 
                 if (hear(stage, gate, &msg, err) < 0)
                         return -1;
                 if (msg.type == MESSAGE_TREES && plan) {
-                        if (send_trees(gate, plan, msg.value, err) < 0)
+                        if (send_trees(gate, plan, msg.value, &end, err) < 0)
                                 return -1;
                         continue;
                 }
@@ -150,9 +168,8 @@ int stage_serve_trees(const struct stage *stage, int gate, const struct plan *pl
                         return 0;
                 if (msg.type != MESSAGE_TREES)
                         return said_else(&msg, MESSAGE_TREES, err);
-                if (send_trees(gate, plan, msg.value, err) < 0)
+                if (send_trees(gate, plan, msg.value, &from, err) < 0)
                         return -1;
-                from = plan_end_of_trees(plan, (size_t)msg.value);
         }
         return 1;
 }

@@ -145,14 +145,15 @@ static _Noreturn void child_fail(int sock, int step, const struct error *err)
 }
 
 /* child_trees_fn */
-static int get_trees(size_t first, int *fds, size_t n, void *userdata, struct error *err)
+static int get_trees(size_t first, bool follow, int *fds, size_t n, void *userdata,
+                     struct error *err)
 {
         size_t n_fds = n;
         char byte;
 
         (void)userdata;
         (void)err;
-        if (write(BOX_KEPT_FD, &first, sizeof(first)) != sizeof(first) ||
+        if ((!follow && write(BOX_KEPT_FD, &first, sizeof(first)) != sizeof(first)) ||
             fd_recv(BOX_KEPT_FD, &byte, 1, fds, &n_fds) != 1 || n_fds != n)
                 _exit(127);
         return 0;
@@ -198,20 +199,28 @@ static void must(bool ok, const char *what)
         _exit(1);
 }
 
-/* The stage's side of get_trees(). */
+/* The stage's side of get_trees(). A child that has failed by then takes no more. */
 static bool give_trees(const struct plan *plan, int sock, size_t first, struct box_result *ret)
 {
-        int fds[FD_PASS_MAX];
-        size_t n = plan_count_trees(plan, first);
+        bool follow;
 
-        if (plan_clone_trees(plan, first, fds, &ret->err) < 0) {
-                ret->failed_at = "plan";
-                (void)shutdown(sock, SHUT_RDWR); /* the child waits for them */
-                return false;
-        }
-        must(fd_send(sock, "f", 1, fds, n) == 0, "send trees");
-        for (size_t i = 0; i < n; i++)
-                (void)close(fds[i]);
+        do {
+                int fds[FD_PASS_MAX];
+                size_t n = plan_count_trees(plan, first);
+                int r;
+
+                if (plan_clone_trees(plan, first, fds, &ret->err) < 0) {
+                        ret->failed_at = "plan";
+                        (void)shutdown(sock, SHUT_RDWR); /* the child waits for them */
+                        return false;
+                }
+                r = fd_send(sock, "f", 1, fds, n);
+                must(r == 0 || r == -EPIPE || r == -ECONNRESET, "send trees");
+                for (size_t i = 0; i < n; i++)
+                        (void)close(fds[i]);
+                follow = plan_trees_follow(plan, first);
+                first = plan_end_of_trees(plan, first);
+        } while (follow);
         return true;
 }
 

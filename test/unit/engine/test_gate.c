@@ -4,8 +4,13 @@
  * that fails. The end of every test looks for what may have been left behind (world.h).
  */
 #include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
+#include "pkg/base/cleanup.h"
 #include "pkg/base/clock.h"
+#include "pkg/base/str.h"
 #include "pkg/engine/internal.h"
 
 #include "test/unit/engine/world.h"
@@ -107,6 +112,69 @@ static void a_container_with_binds_loses_its_stage_behind_the_last(void **state)
         assert_int_equal(w->created.err.code, STATUS_CANCELED);
 }
 
+enum { BINDS = 40 };
+
+static void add_mount(char **json, const char *destination, const char *type, const char *source,
+                      const char *options)
+{
+        _cleanup_free_ char *before = *json;
+
+        *json = str_printf("%s%c{\"destination\":\"%s\",\"type\":\"%s\",\"source\":\"%s\","
+                           "\"options\":[%s]}",
+                           before, strlen(before) > 1 ? ',' : ' ', destination, type, source,
+                           options);
+        assert_non_null(*json);
+}
+
+/* Directories (even) and files (odd) at /m/b<i>, among them a remount and a new mount. With `fail`
+ * the third is a file for a directory's place. On the heap. */
+static char *many_binds(const struct world *w, bool fail)
+{
+        _cleanup_free_ char *file = str_printf("%s/config.json", w->box.dir);
+        _cleanup_free_ char *json = strdup("[");
+
+        add_mount(&json, "/m", "tmpfs", "m", "");
+        for (int i = 0; i < BINDS; i++) {
+                char where[32];
+
+                (void)snprintf(where, sizeof(where), "/m/b%d", i);
+                if (i == 2 && fail)
+                        add_mount(&json, "/m/b0", "bind", file, "\"bind\"");
+                else
+                        add_mount(&json, where, "bind", i % 2 ? file : w->box.dir, "\"rbind\"");
+                if (i == 5)
+                        add_mount(&json, "/m/b4", "bind", "", "\"bind\",\"remount\",\"noexec\"");
+                if (i == 32)
+                        add_mount(&json, "/m/b32", "tmpfs", "m", "");
+        }
+        return str_printf("%s]", json);
+}
+
+static void more_binds_than_are_handed_over_at_once_all_arrive(void **state)
+{
+        struct world *w = *state;
+        _cleanup_free_ char *mounts = many_binds(w, false);
+        const struct box_config c = {
+                .mounts = mounts,
+                .script = "i=0; while [ $i -lt 40 ]; do"
+                          "  if [ $i = 32 ]; then [ -d /m/b32 ] && ! [ -e /m/b32/config.json ];"
+                          "  elif [ $((i % 2)) = 0 ]; then [ -e /m/b$i/config.json ];"
+                          "  else [ -f /m/b$i ]; fi || exit 1; i=$((i + 1)); done; exit 9",
+        };
+
+        assert_int_equal(world_run(w, &c), 9);
+}
+
+/* The stage may be about to hand over the next when the child fails with one of the first. */
+static void a_bind_of_many_that_fails_says_why(void **state)
+{
+        struct world *w = *state;
+        _cleanup_free_ char *mounts = many_binds(w, true);
+        const struct box_config c = {.mounts = mounts};
+
+        assert_non_null(strstr(world_try_create(w, &c), "is a directory"));
+}
+
 int main(void)
 {
 #define CASE(fn) cmocka_unit_test_setup_teardown(fn, world_set_up, world_tear_down)
@@ -115,6 +183,8 @@ int main(void)
                 CASE(an_init_that_dies_when_the_stage_has_gone_is_told),
                 CASE(an_init_that_fails_when_the_stage_has_gone_says_why),
                 CASE(a_container_with_binds_loses_its_stage_behind_the_last),
+                CASE(more_binds_than_are_handed_over_at_once_all_arrive),
+                CASE(a_bind_of_many_that_fails_says_why),
         };
 
         if (!world_possible())
