@@ -53,14 +53,15 @@ static int make_node(const struct plan_device *d, int dir, const char *name, str
 
         if (!made && errno != EEXIST)
                 return error_errno(err, errno, "make device '%s'", d->path);
+        if (made && d->uid == 0 && d->gid == 0)
+                return 0; /* what could take its place now could do so after a look at it, too */
         fd = child_open_name(dir, name);
         if (fd < 0 && errno != ELOOP)
                 return error_errno(err, errno, "open device '%s'", d->path);
         if (fd < 0 || !is_node(fd, d->mode, d->rdev))
                 return error_set(err, STATUS_INVALID_ARGUMENT,
                                  "make device '%s': something else is there already", d->path);
-        if (made && (d->uid != 0 || d->gid != 0) &&
-            fchownat(fd, "", d->uid, d->gid, AT_EMPTY_PATH) < 0)
+        if (made && fchownat(fd, "", d->uid, d->gid, AT_EMPTY_PATH) < 0)
                 return error_errno(err, errno, "make device '%s': change its owner", d->path);
         return 0;
 }
