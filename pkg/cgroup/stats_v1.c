@@ -3,6 +3,11 @@
  * The files of v1 (Documentation/admin-guide/cgroup-v1) and what they become. blkio's own files
  * were those of the CFQ scheduler, which is gone since Linux 5.0; where they are missing or empty
  * the throttling layer's count.
+ *
+ * A read costs about as much as everything else that is done for a number, so what another file
+ * has told already is not read once more: usage of CPUs is the sum of those of each, a limit is
+ * none where no cgroup up to the root has one, what has never been in use is not in use, and the
+ * throttling layer's two lists have the same devices.
  */
 #include <limits.h>
 #include <stdlib.h>
@@ -102,29 +107,52 @@ static int read_cpu(struct stats_read *read, struct cgroup_stats_v1 *v1)
         stats_keys(read, CPUACCT_STAT, cpuacct_keys, N(cpuacct_keys), v1);
         v1->cpu_user = ticks_to_ns(v1->cpu_user);
         v1->cpu_kernel = ticks_to_ns(v1->cpu_kernel);
-        v1->cpu_total = stats_number(read, CPUACCT_USAGE);
         text = stats_text(read, CPUACCT_PER_CPU);
-        if (!text)
+        if (!text) {
+                v1->cpu_total = stats_number(read, CPUACCT_USAGE);
                 return 0;
-        return stats_parse_list(text, stats_arena(read), &v1->per_cpu, &v1->n_per_cpu);
+        }
+        if (stats_parse_list(text, stats_arena(read), &v1->per_cpu, &v1->n_per_cpu) < 0)
+                return -1;
+        for (size_t i = 0; i < v1->n_per_cpu; i++)
+                v1->cpu_total += v1->per_cpu[i];
+        return 0;
+}
+
+/* What stands in a file when there is no limit; 0 where that is not known. */
+static uint64_t no_limit(void)
+{
+        uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+
+        return sizeof(long) == sizeof(uint64_t) ? (uint64_t)LONG_MAX / page * page : 0;
+}
+
+/* `lowest` is the lowest limit from here up to the root, 0 if that is not known. */
+static void read_memory_entry(struct stats_read *read, size_t first, uint64_t lowest,
+                              struct cgroup_memory_entry *ret)
+{
+        bool is_unlimited = lowest > 0 && lowest == no_limit();
+
+        ret->limit = is_unlimited ? lowest : stats_number(read, first);
+        ret->max = stats_number(read, first + 2);
+        if (ret->max > 0 || !stats_has(read, first + 2))
+                ret->usage = stats_number(read, first + 1);
+        ret->failcnt = stats_number(read, first + 3);
 }
 
 static void read_memory(struct stats_read *read, struct cgroup_stats_v1 *v1)
 {
+        uint64_t lowest[_CGROUP_MEMORY_KIND_MAX] = {0};
+
         v1->has_memory = stats_has(read, MEMORY_STAT);
         v1->has_oom_control = stats_has(read, MEMORY_OOM_CONTROL);
         stats_keys(read, MEMORY_STAT, memory_keys, N(memory_keys), v1);
         stats_keys(read, MEMORY_OOM_CONTROL, oom_keys, N(oom_keys), v1);
-        for (size_t kind = 0; kind < _CGROUP_MEMORY_KIND_MAX; kind++) {
-                size_t first = MEMORY_ENTRIES + 4 * kind;
-
-                v1->memory_entries[kind] = (struct cgroup_memory_entry){
-                        .limit = stats_number(read, first),
-                        .usage = stats_number(read, first + 1),
-                        .max = stats_number(read, first + 2),
-                        .failcnt = stats_number(read, first + 3),
-                };
-        }
+        lowest[CGROUP_MEMORY_USAGE] = v1->memory.hierarchical_memory_limit;
+        lowest[CGROUP_MEMORY_SWAP] = v1->memory.hierarchical_swap_limit;
+        for (size_t kind = 0; kind < _CGROUP_MEMORY_KIND_MAX; kind++)
+                read_memory_entry(read, MEMORY_ENTRIES + 4 * kind, lowest[kind],
+                                  &v1->memory_entries[kind]);
 }
 
 /* "/dev/sda", from the link "../../devices/.../sda"; NULL if the kernel does not know it. */
@@ -176,6 +204,8 @@ static int read_blkio(struct stats_read *read, struct cgroup_stats_v1 *v1)
                 return 0;
         if (read_blkio_list(read, BLKIO_THROTTLE_BYTES, &v1->blkio[CGROUP_IO_SERVICE_BYTES]) < 0)
                 return -1;
+        if (stats_has(read, BLKIO_THROTTLE_BYTES) && v1->blkio[CGROUP_IO_SERVICE_BYTES].n == 0)
+                return 0;
         return read_blkio_list(read, BLKIO_THROTTLE_SERVICED, &v1->blkio[CGROUP_IO_SERVICED]);
 }
 

@@ -3,6 +3,7 @@
  * The parsers, on what kernels have written; and the reader, on directories that stand for cgroups.
  */
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -277,6 +278,48 @@ static void v1_numbers_come_from_the_controllers(void **state)
         cgroup_stats_reader_free(reader);
 }
 
+/* Each file that need not be read has a number in it that the kernel would never have put there. */
+static void v1_numbers_that_another_file_tells_are_not_read_again(void **state)
+{
+        struct cgroup cg = {
+                .dirs = {{.path = root, .controllers = "cpuacct,memory,blkio"}},
+                .n_dirs = 1,
+        };
+        struct cgroup_stats_reader *reader = cgroup_stats_reader_new(&cg);
+        const uint64_t none = (uint64_t)LONG_MAX / (uint64_t)sysconf(_SC_PAGESIZE) *
+                              (uint64_t)sysconf(_SC_PAGESIZE);
+        const struct cgroup_memory_entry *entries;
+        struct cgroup_stats stats;
+        struct error err = ERROR_INIT;
+        char text[128];
+
+        (void)snprintf(text, sizeof(text),
+                       "hierarchical_memory_limit 4096\nhierarchical_memsw_limit %llu\n",
+                       (unsigned long long)none);
+        write_file(root, "memory.stat", text);
+        write_file(root, "memory.limit_in_bytes", "8192\n");
+        write_file(root, "memory.memsw.limit_in_bytes", "1\n");
+        write_file(root, "memory.memsw.max_usage_in_bytes", "6\n");
+        write_file(root, "memory.memsw.usage_in_bytes", "5\n");
+        write_file(root, "memory.kmem.tcp.max_usage_in_bytes", "0\n");
+        write_file(root, "memory.kmem.tcp.usage_in_bytes", "1\n");
+        write_file(root, "memory.kmem.usage_in_bytes", "7\n");
+        write_file(root, "cpuacct.usage_percpu", "100 23\n");
+        write_file(root, "cpuacct.usage", "1\n");
+        write_file(root, "blkio.throttle.io_service_bytes", "Total 0\n");
+        write_file(root, "blkio.throttle.io_serviced", "8:0 Read 1\n");
+        assert_int_equal(cgroup_stats_read(reader, *state, &stats, &err), 0);
+        entries = stats.v1.memory_entries;
+        assert_int_equal(entries[CGROUP_MEMORY_USAGE].limit, 8192);
+        assert_int_equal(entries[CGROUP_MEMORY_SWAP].limit, none);
+        assert_int_equal(entries[CGROUP_MEMORY_SWAP].usage, 5);
+        assert_int_equal(entries[CGROUP_MEMORY_KERNEL_TCP].usage, 0);
+        assert_int_equal(entries[CGROUP_MEMORY_KERNEL].usage, 7);
+        assert_int_equal(stats.v1.cpu_total, 123);
+        assert_int_equal(stats.v1.blkio[CGROUP_IO_SERVICED].n, 0);
+        cgroup_stats_reader_free(reader);
+}
+
 static void a_cgroup_that_is_gone_is_not_found(void **state)
 {
         struct cgroup cg = {.dirs = {{.path = "/nonexistent", .controllers = "", .is_v2 = true}},
@@ -329,6 +372,9 @@ int main(void)
                                                 dir_set_up, dir_tear_down),
                 cmocka_unit_test_setup_teardown(v1_numbers_come_from_the_controllers, dir_set_up,
                                                 dir_tear_down),
+                cmocka_unit_test_setup_teardown(
+                        v1_numbers_that_another_file_tells_are_not_read_again, dir_set_up,
+                        dir_tear_down),
                 cmocka_unit_test_setup_teardown(a_cgroup_that_is_gone_is_not_found, set_up,
                                                 tear_down),
                 cmocka_unit_test_setup_teardown(a_text_longer_than_the_buffer_is_read_whole,
