@@ -46,8 +46,13 @@ static const uint64_t claim_ns = 10 * NSEC_PER_SEC;
 /* From Create to the watch, if no Start comes. One that comes soon finds the shim free. */
 #define BEGIN_NS (10 * NSEC_PER_MSEC)
 
-/* Of the shim's time, looks that the container causes take one part in so many. */
-enum { LOOK_SHARE = 32 };
+uint64_t oom_rest_ns(uint64_t look_ns)
+{
+        static const uint64_t share = 32;
+        static const uint64_t longest_ns = LIMIT_OOM_REST_MS * NSEC_PER_MSEC;
+
+        return look_ns < longest_ns / share ? look_ns * share : longest_ns;
+}
 
 static void rest(struct oom *oom)
 {
@@ -115,7 +120,7 @@ static void look(struct oom *oom, bool last)
                 return;
         cgroup_oom_read(oom->watch, last, &news);
         now = clock_monotonic_ns();
-        oom->rest_until_ns = now + (now - begin) * LOOK_SHARE;
+        oom->rest_until_ns = now + oom_rest_ns(now - begin);
         if (news.n_kills > 0)
                 tell(oom, &news);
         if (last || news.is_over) {

@@ -67,6 +67,10 @@
 #define LIMIT_CGROUP_LOOK    1024
 #define LIMIT_CGROUP_LOOK_MS 10
 
+/* How long the watch for OOM kills rests at most after a look that has taken long, because it had to
+ * wait for the kernel or for a processor. */
+#define LIMIT_OOM_REST_MS 1000
+
 /* How deep a directory of an image may be that is copied into a tmpfs ("tmpcopyup"): two
  * descriptors and 2 KiB of stack for each level. */
 #define LIMIT_COPY_DEPTH 128
