@@ -61,6 +61,7 @@ struct container *container_free(struct container *c)
         process_free(c->init);
         c->oom = oom_free(c->oom);
         cgroup_stats_reader_free(c->stats);
+        c->pids = rpc_pids_forget(c->pids);
         if (c->impl && c->n_jobs == 0)
                 c->executor->ops->container_free(c->impl);
         loop_timer_free(c->execs_wait);

@@ -38,6 +38,7 @@ struct container {
         struct oom *oom; /* NULL: OOM kills are not seen */
 
         struct cgroup_stats_reader *stats; /* made by the first Stats */
+        struct pids *pids;                 /* made by the first Pids that needs a stage */
 
         size_t n_jobs; /* calls of the executor that have not completed */
 

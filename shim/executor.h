@@ -72,6 +72,8 @@ typedef void (*executor_create_fn)(const struct error *err, struct executor_cont
 typedef void (*executor_exec_fn)(const struct error *err, struct executor_process *process,
                                  int terminal_fd, void *userdata);
 typedef void (*executor_done_fn)(const struct error *err, void *userdata);
+typedef void (*executor_pids_fn)(const struct error *err, const pid_t *pids, size_t n,
+                                 void *userdata);
 
 struct executor_ops {
         int (*create)(void *impl, const struct executor_create *args, executor_create_fn fn,
@@ -94,9 +96,6 @@ struct executor_ops {
                       executor_done_fn fn, void *userdata, struct executor_job **ret,
                       struct error *err);
 
-        /* Lets them go on at once: SIGKILL does not reach what cgroup v1's freezer holds. */
-        void (*thaw)(const struct executor_container *c);
-
         /*
          * Ends one of the jobs above early: what it made is killed, its completion runs soon and
          * with a failure. A job that is ending already may still succeed. Valid until the
@@ -105,11 +104,14 @@ struct executor_ops {
         void (*abort)(struct executor_job *job);
         int (*kill_all)(struct executor_container *c, int signo, executor_done_fn fn,
                         void *userdata, struct error *err);
-        int (*pids)(const struct executor_container *c, pid_t **ret_pids, size_t *ret_n,
-                    struct error *err);
         bool (*has_private_pid_namespace)(const struct executor_container *c);
         /* Borrowed; lives as long as the container. NULL: it has none that is known. */
         const struct cgroup *(*cgroup)(const struct executor_container *c);
+
+        /* The processes of a cgroup that is too large for cgroup_pids_quick(); it is borrowed until
+         * the call returns. pids is fn's until that returns. */
+        int (*list_pids)(void *impl, const struct cgroup *cg, executor_pids_fn fn, void *userdata,
+                         struct error *err);
         int (*remove)(struct executor_container *c, executor_done_fn fn, void *userdata,
                       struct error *err);
         void (*container_free)(struct executor_container *c);

@@ -160,21 +160,10 @@ static int do_update(struct executor_container *c, const char *json, size_t len,
                              (struct engine_job **)ret, err);
 }
 
-static void do_thaw(const struct executor_container *c)
-{
-        engine_thaw(container_of_executor(c));
-}
-
 static int do_kill_all(struct executor_container *c, int signo, executor_done_fn fn, void *userdata,
                        struct error *err)
 {
         return engine_kill_all(container_of_executor(c), signo, fn, userdata, err);
-}
-
-static int do_pids(const struct executor_container *c, pid_t **ret_pids, size_t *ret_n,
-                   struct error *err)
-{
-        return engine_pids(container_of_executor(c), ret_pids, ret_n, err);
 }
 
 static bool do_has_private_pid_namespace(const struct executor_container *c)
@@ -185,6 +174,12 @@ static bool do_has_private_pid_namespace(const struct executor_container *c)
 static const struct cgroup *do_cgroup(const struct executor_container *c)
 {
         return engine_cgroup(container_of_executor(c));
+}
+
+static int do_list_pids(void *impl, const struct cgroup *cg, executor_pids_fn fn, void *userdata,
+                        struct error *err)
+{
+        return engine_list_pids(impl, cg, fn, userdata, err);
 }
 
 static int do_remove(struct executor_container *c, executor_done_fn fn, void *userdata,
@@ -234,11 +229,10 @@ void executor_engine_init(struct executor *executor, struct engine *engine)
                 .pause = do_pause,
                 .resume = do_resume,
                 .update = do_update,
-                .thaw = do_thaw,
                 .kill_all = do_kill_all,
-                .pids = do_pids,
                 .has_private_pid_namespace = do_has_private_pid_namespace,
                 .cgroup = do_cgroup,
+                .list_pids = do_list_pids,
                 .remove = do_remove,
                 .container_free = do_container_free,
                 .process_pid = do_process_pid,

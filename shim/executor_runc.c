@@ -163,11 +163,6 @@ static int do_update(struct executor_container *c, const char *json, size_t len,
                 ret);
 }
 
-static void do_thaw(const struct executor_container *c)
-{
-        runc_facts_thaw(&made_of(c)->facts);
-}
-
 static void on_exec_done(const struct error *err, struct runc_process *process, int terminal_fd,
                          void *userdata)
 {
@@ -237,12 +232,6 @@ static int do_kill_all(struct executor_container *c, int signo, executor_done_fn
         return 0;
 }
 
-static int do_pids(const struct executor_container *c, pid_t **ret_pids, size_t *ret_n,
-                   struct error *err)
-{
-        return runc_facts_pids(&made_of(c)->facts, ret_pids, ret_n, err);
-}
-
 static bool do_has_private_pid_namespace(const struct executor_container *c)
 {
         return made_of(c)->facts.has_private_pid;
@@ -251,6 +240,14 @@ static bool do_has_private_pid_namespace(const struct executor_container *c)
 static const struct cgroup *do_cgroup(const struct executor_container *c)
 {
         return runc_facts_cgroup(&made_of(c)->facts);
+}
+
+static int do_list_pids(void *impl, const struct cgroup *cg, executor_pids_fn fn, void *userdata,
+                        struct error *err)
+{
+        const struct executor_runc *runc = impl;
+
+        return engine_list_pids(runc->engine, cg, fn, userdata, err);
 }
 
 /* ---- Remove ---- */
@@ -357,11 +354,10 @@ void executor_runc_init(struct executor *executor, struct executor_runc *impl)
                 .pause = do_pause,
                 .resume = do_resume,
                 .update = do_update,
-                .thaw = do_thaw,
                 .kill_all = do_kill_all,
-                .pids = do_pids,
                 .has_private_pid_namespace = do_has_private_pid_namespace,
                 .cgroup = do_cgroup,
+                .list_pids = do_list_pids,
                 .remove = do_remove,
                 .container_free = do_container_free,
                 .process_pid = do_process_pid,

@@ -107,14 +107,6 @@ const struct cgroup *runc_facts_cgroup(const struct runc_facts *facts)
         return facts->arena ? &facts->cgroup : NULL;
 }
 
-int runc_facts_pids(const struct runc_facts *facts, pid_t **ret_pids, size_t *ret_n,
-                    struct error *err)
-{
-        if (!facts->arena)
-                return error_set(err, STATUS_NOT_FOUND, "the cgroup is not known");
-        return cgroup_pids(&facts->cgroup, ret_pids, ret_n, err);
-}
-
 void runc_facts_thaw(const struct runc_facts *facts)
 {
         struct error err = ERROR_INIT;

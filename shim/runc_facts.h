@@ -24,7 +24,7 @@ void runc_facts_read(struct runc_facts *facts, pid_t pid);
 void runc_facts_deinit(struct runc_facts *facts);
 
 /* As in executor_ops. */
-int runc_facts_pids(const struct runc_facts *facts, pid_t **ret_pids, size_t *ret_n,
-                    struct error *err);
 const struct cgroup *runc_facts_cgroup(const struct runc_facts *facts);
+
+/* Of a pause that has failed. */
 void runc_facts_thaw(const struct runc_facts *facts);

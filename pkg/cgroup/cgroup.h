@@ -159,9 +159,13 @@ int cgroup_below(const struct cgroup *cg, const char *text, struct arena *arena,
 int cgroup_format(const struct cgroup *cg, struct arena *arena, char **ret_text, struct error *err);
 int cgroup_parse(const char *text, struct arena *arena, struct cgroup *ret, struct error *err);
 
-/* All processes, in sub-cgroups too. The array is on the heap. A cgroup that is gone has none.
- * Quick. */
+/*
+ * All processes, in sub-cgroups too. The array is on the heap. A cgroup that is gone has none. The
+ * quick one is for a container with a few cgroups: with more than LIMIT_CGROUP_LOOK, or when they
+ * take long to look at, it gives up with 1 and sets nothing.
+ */
 int cgroup_pids(const struct cgroup *cg, pid_t **ret_pids, size_t *ret_n, struct error *err);
+int cgroup_pids_quick(const struct cgroup *cg, pid_t **ret_pids, size_t *ret_n, struct error *err);
 
 /* True if SIGKILL for all takes one write (cgroup.kill, Linux 5.14). Quick. */
 bool cgroup_has_kill(const struct cgroup *cg);
@@ -188,7 +192,8 @@ int cgroup_kill(const struct cgroup *cg, int signo, int timeout_ms, struct error
 
 /*
  * For an error's text: a process that is still in the cgroup, one in uninterruptible sleep if there
- * is such a one: "process 12 (dd) is in uninterruptible sleep". False if there is none. Quick.
+ * is such a one: "process 12 (dd) is in uninterruptible sleep". False if there is none within
+ * LIMIT_CGROUP_LOOK directories. Quick.
  */
 bool cgroup_survivor(const struct cgroup *cg, char *text, size_t size);
 

@@ -147,7 +147,7 @@ static int dir_check_idle(const struct cgroup_dir *dir, struct error *err)
 
         if (fd < 0)
                 return error_errno(err, -fd, "open cgroup '%s'", dir->path);
-        r = pid_list_read(dir, &list);
+        r = pid_list_read(dir, false, &list);
         is_empty = list.n == 0;
         pid_list_free(&list);
         if (r < 0)

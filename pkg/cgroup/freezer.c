@@ -99,7 +99,7 @@ static pid_t find_uninterruptible(const struct cgroup *cg)
         struct pid_list list = {0};
         pid_t found = 0;
 
-        (void)pid_list_read_all(cg, &list);
+        (void)pid_list_read_all(cg, false, &list);
         for (size_t i = 0; found == 0 && i < list.n; i++) {
                 _cleanup_free_ char *text = NULL;
                 const char *state;

@@ -52,12 +52,13 @@ struct pid_list {
 void pid_list_free(struct pid_list *list);
 
 /* The pids below one directory, sorted and without doubles; 0 or a negative errno. A directory that
- * is gone has none. */
-int pid_list_read(const struct cgroup_dir *dir, struct pid_list *list);
+ * is gone has none. `is_quick` as for dir_walk(), here and below: after -E2BIG the list has some of
+ * them, in no order. */
+int pid_list_read(const struct cgroup_dir *dir, bool is_quick, struct pid_list *list);
 bool pid_list_has(const struct pid_list *list, pid_t pid);
 
 /* The pids of the whole cgroup. */
-int pid_list_read_all(const struct cgroup *cg, struct pid_list *list);
+int pid_list_read_all(const struct cgroup *cg, bool is_quick, struct pid_list *list);
 
 /* The v1 directory by which processes are listed, NULL if there is none. */
 const struct cgroup_dir *cgroup_find_listing_v1(const struct cgroup *cg);

@@ -35,7 +35,7 @@ static int batch_signal(const struct cgroup *cg, const pid_t *pids, size_t n, in
 
         for (size_t i = 0; i < n; i++)
                 fds[i] = pidfd_open(pids[i], 0);
-        r = pid_list_read_all(cg, &now);
+        r = pid_list_read_all(cg, false, &now);
         for (size_t i = 0; i < n; i++) {
                 if (r == 0 && fds[i] >= 0 && pid_list_has(&now, pids[i]))
                         (void)pidfd_send_signal(fds[i], signo, NULL, 0);
@@ -49,7 +49,7 @@ static int batch_signal(const struct cgroup *cg, const pid_t *pids, size_t n, in
 static int pass_signal(const struct cgroup *cg, int signo, size_t *ret_n)
 {
         struct pid_list list = {0};
-        int r = pid_list_read_all(cg, &list);
+        int r = pid_list_read_all(cg, false, &list);
 
         *ret_n = list.n;
         for (size_t i = 0; r == 0 && i < list.n; i += BATCH)
@@ -72,8 +72,8 @@ static bool has_strays(const struct cgroup *cg)
         struct pid_list after = {0};
         bool found = false;
 
-        if (v1 && v2 && pid_list_read(v1, &before) == 0 && before.n > 0 &&
-            pid_list_read(v2, &on_v2) == 0 && pid_list_read(v1, &after) == 0) {
+        if (v1 && v2 && pid_list_read(v1, false, &before) == 0 && before.n > 0 &&
+            pid_list_read(v2, false, &on_v2) == 0 && pid_list_read(v1, false, &after) == 0) {
                 for (size_t i = 0; !found && i < before.n; i++)
                         found = !pid_list_has(&on_v2, before.items[i]) &&
                                 pid_list_has(&after, before.items[i]);

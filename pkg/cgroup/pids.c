@@ -99,9 +99,9 @@ bool pid_list_has(const struct pid_list *list, pid_t pid)
                bsearch(&pid, list->items, list->n, sizeof(*list->items), pid_compare);
 }
 
-int pid_list_read(const struct cgroup_dir *dir, struct pid_list *list)
+int pid_list_read(const struct cgroup_dir *dir, bool is_quick, struct pid_list *list)
 {
-        const struct walk walk = {.enter = dir_read_procs, .userdata = list};
+        const struct walk walk = {.enter = dir_read_procs, .is_quick = is_quick, .userdata = list};
         int r = dir_walk(dir->path, &walk);
 
         if (r == 0)
@@ -122,29 +122,42 @@ const struct cgroup_dir *cgroup_find_listing_v1(const struct cgroup *cg)
         return dir;
 }
 
-int pid_list_read_all(const struct cgroup *cg, struct pid_list *list)
+int pid_list_read_all(const struct cgroup *cg, bool is_quick, struct pid_list *list)
 {
         const struct cgroup_dir *dirs[] = {cgroup_find_listing_v1(cg), cgroup_find_v2(cg)};
         int r = 0;
 
         for (size_t i = 0; r == 0 && i < sizeof(dirs) / sizeof(dirs[0]); i++) {
                 if (dirs[i])
-                        r = pid_list_read(dirs[i], list);
+                        r = pid_list_read(dirs[i], is_quick, list);
         }
         return r;
 }
 
-int cgroup_pids(const struct cgroup *cg, pid_t **ret_pids, size_t *ret_n, struct error *err)
+static int list_pids(const struct cgroup *cg, bool is_quick, pid_t **ret_pids, size_t *ret_n,
+                     struct error *err)
 {
         struct pid_list list = {0};
-        int r = pid_list_read_all(cg, &list);
+        int r = pid_list_read_all(cg, is_quick, &list);
 
-        if (r < 0) {
+        if (r < 0)
                 pid_list_free(&list);
+        if (r == -E2BIG)
+                return 1;
+        if (r < 0)
                 return error_errno(err, -r, "list processes of cgroup '%s'",
                                    cg->n_dirs > 0 ? cg->dirs[0].path : "");
-        }
         *ret_pids = list.items;
         *ret_n = list.n;
         return 0;
+}
+
+int cgroup_pids(const struct cgroup *cg, pid_t **ret_pids, size_t *ret_n, struct error *err)
+{
+        return list_pids(cg, false, ret_pids, ret_n, err);
+}
+
+int cgroup_pids_quick(const struct cgroup *cg, pid_t **ret_pids, size_t *ret_n, struct error *err)
+{
+        return list_pids(cg, true, ret_pids, ret_n, err);
 }

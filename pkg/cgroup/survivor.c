@@ -49,7 +49,7 @@ bool cgroup_survivor(const struct cgroup *cg, char *text, size_t size)
         struct pid_list list = {0};
         bool found = false;
 
-        (void)pid_list_read_all(cg, &list);
+        (void)pid_list_read_all(cg, true, &list);
         for (size_t i = 0; i < list.n && i < LOOKED_AT_MAX; i++) {
                 char name[32];
                 char state = read_state(list.items[i], name);

@@ -79,11 +79,13 @@ static int level_add(struct level *level, size_t *room, const char *name)
         return 0;
 }
 
-static int level_read(int fd, struct level *level)
+/* At most `most` of them. */
+static int level_read(int fd, size_t most, struct level *level)
 {
         _cleanup_closedir_ DIR *dir = NULL;
         struct dirent *entry;
         size_t room = 0;
+        size_t n = 0;
         int own = dir_open(fd, ".");
         int r = 0;
 
@@ -94,10 +96,12 @@ static int level_read(int fd, struct level *level)
                 fd_close(own);
                 return -ENOMEM;
         }
-        while (r == 0 && (entry = readdir(dir))) {
-                if (entry->d_type == DT_DIR && strcmp(entry->d_name, ".") != 0 &&
-                    strcmp(entry->d_name, "..") != 0)
-                        r = level_add(level, &room, entry->d_name);
+        while (r == 0 && n < most && (entry = readdir(dir))) {
+                if (entry->d_type != DT_DIR || strcmp(entry->d_name, ".") == 0 ||
+                    strcmp(entry->d_name, "..") == 0)
+                        continue;
+                r = level_add(level, &room, entry->d_name);
+                n++;
         }
         return r;
 }
@@ -107,8 +111,10 @@ static void path_pop(struct path *path)
         free(path->levels[--path->n].names);
 }
 
-static int path_push(struct path *path, int fd)
+/* A quick walk visits no more directories in all than it reads names of here. */
+static int path_push(struct path *path, int fd, bool is_quick)
 {
+        size_t most = is_quick ? LIMIT_CGROUP_LOOK : SIZE_MAX;
         int r;
 
         if (path->n == path->room) {
@@ -121,7 +127,7 @@ static int path_push(struct path *path, int fd)
                 path->room = room;
         }
         path->levels[path->n++] = (struct level){.names = NULL};
-        r = level_read(fd, &path->levels[path->n - 1]);
+        r = level_read(fd, most, &path->levels[path->n - 1]);
         return is_vanished(r) ? 0 : r;
 }
 
@@ -142,8 +148,8 @@ static int walk_enter(int fd, const struct walk *walk, struct path *path)
         int r = walk->enter(fd, walk->userdata);
 
         if (r < 0)
-                return is_vanished(r) && path->n > 0 ? path_push(path, fd) : r;
-        return path_push(path, fd);
+                return is_vanished(r) && path->n > 0 ? path_push(path, fd, walk->is_quick) : r;
+        return path_push(path, fd, walk->is_quick);
 }
 
 /* The clock alone would end it too early when others had the processor. */

@@ -18,7 +18,7 @@ enum {
 
 CLEANUP_DEFINE(struct arena, arena_free)
 
-void engine_thaw(const struct engine_container *c)
+static void thaw(const struct engine_container *c)
 {
         _cleanup_(arena_free_p) struct arena *arena = NULL;
         struct error err = ERROR_INIT;
@@ -43,7 +43,7 @@ static int pause_stage_run(struct engine_job *job, struct stage *stage, struct e
 static void on_pause_end(struct engine_job *job)
 {
         if (!job->is_done && !job->has_reported)
-                engine_thaw(job->container);
+                thaw(job->container);
         done_job_on_end(job);
 }
 

@@ -145,16 +145,6 @@ const struct cgroup *engine_cgroup(const struct engine_container *c)
         return c->cgroup_arena ? &c->cgroup_parsed : NULL;
 }
 
-int engine_pids(const struct engine_container *c, pid_t **ret_pids, size_t *ret_n,
-                struct error *err)
-{
-        const struct cgroup *cg = engine_cgroup(c);
-
-        if (!cg)
-                return error_set(err, STATUS_UNKNOWN, "the cgroup is not known");
-        return cgroup_pids(cg, ret_pids, ret_n, err);
-}
-
 static int kill_stage_run(struct engine_job *job, struct stage *stage, struct error *err)
 {
         const struct done_job *d = container_of(job, struct done_job, job);

@@ -179,10 +179,6 @@ int engine_pause(struct engine_container *c, engine_done_fn fn, void *userdata,
 int engine_resume(struct engine_container *c, engine_done_fn fn, void *userdata,
                   struct engine_job **ret, struct error *err);
 
-/* Lets all processes go on, at once and without a stage: for those that were sent a SIGKILL, which
- * does not reach what v1's freezer holds. A failure is a warning. */
-void engine_thaw(const struct engine_container *c);
-
 /*
  * Changes limits; json is an OCI linux.resources, borrowed until this returns. Fields that are not
  * there are left alone. When one fails, those that were changed are set back; not so when the job
@@ -190,10 +186,6 @@ void engine_thaw(const struct engine_container *c);
  */
 int engine_update(struct engine_container *c, const char *json, size_t len, engine_done_fn fn,
                   void *userdata, struct engine_job **ret, struct error *err);
-
-/* All pids in the container's cgroup, host view, on the heap. An ended container has none. */
-int engine_pids(const struct engine_container *c, pid_t **ret_pids, size_t *ret_n,
-                struct error *err);
 
 /* True if init has a pid namespace of its own: its end is then the end of all others. */
 bool engine_has_private_pid_namespace(const struct engine_container *c);
@@ -215,6 +207,15 @@ struct engine_container *engine_container_free(struct engine_container *c);
 /* Warnings that have no call to travel with (a hook's failure after delete); may be NULL. */
 void engine_on_warning(struct engine *engine, void (*fn)(const char *text, void *userdata),
                        void *userdata);
+
+/*
+ * All processes of a cgroup, in a stage: for one with which cgroup_pids_quick() cannot cope. It is
+ * borrowed until this returns, and whose it is need not live longer. pids is fn's until it returns.
+ */
+typedef void (*engine_pids_fn)(const struct error *err, const pid_t *pids, size_t n,
+                               void *userdata);
+int engine_list_pids(struct engine *engine, const struct cgroup *cg, engine_pids_fn fn,
+                     void *userdata, struct error *err);
 
 /* ---- State that outlives this process image ---- */
 

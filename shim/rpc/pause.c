@@ -13,6 +13,7 @@
 #include "containerd/task/v2/task.pb-c.h"
 #include "shim/container.h"
 #include "shim/exits.h"
+#include "shim/log.h"
 #include "shim/pending.h"
 #include "shim/rpc/rpc.h"
 #include "shim/server_impl.h"
@@ -36,11 +37,22 @@ static void fail(struct container *c, const char *what, const struct error *err)
         service_fail_job(TAKE_PTR(c->freeze), NULL, what, &why);
 }
 
+static void thaw(const struct container *c)
+{
+        const struct cgroup *cg = c->executor->ops->cgroup(c->impl);
+        struct error err = ERROR_INIT;
+
+        if (!cg)
+                log_warning("thaw: the cgroup is not known");
+        else if (cgroup_thaw(cg, 0, &err) < 0)
+                log_warning("%s", err.msg);
+}
+
 static void let_go(struct container *c)
 {
         if (process_do(c->init, VERB_RESUME, NULL) != 0)
                 return;
-        c->executor->ops->thaw(c->impl);
+        thaw(c);
         process_must(c->init, VERB_RESUMED);
         process_write_record(c->init);
 }

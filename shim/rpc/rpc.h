@@ -54,6 +54,10 @@ void rpc_delete_exec(struct process *process);
 /* Its stdio is drained: a Delete under way goes on. */
 void rpc_delete_drained(struct process *process);
 
+/* The container goes: Pids that still wait are answered, those of a stage at work, too. */
+struct pids;
+struct pids *rpc_pids_forget(struct pids *pids);
+
 /* Ends the Create under way early; it is answered with a failure, soon. */
 void rpc_create_abort(struct container *container);
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Containers that may write the cgroup tree and mean harm with it: cgroups without number, deep nests, freezers."""
 import os
+import pathlib
 import time
 
 import pytest
@@ -63,3 +64,80 @@ def test_a_container_that_has_frozen_itself_deep_below_ends(lab, stock):
     assert waiting.result(SECONDS).exit_status == 137
     c.delete()
     assert time.monotonic() - before < SECONDS
+
+
+def descend(fd, name):
+    below = os.open(name, os.O_RDONLY | os.O_DIRECTORY, dir_fd=fd)
+    os.close(fd)
+    return below
+
+
+def make_nests(top, n, depth):
+    """n times so many cgroups within each other. Returns a descriptor of the last and lowest."""
+    fd = os.open(top, os.O_RDONLY | os.O_DIRECTORY)
+    for i in range(n):
+        os.close(fd)
+        fd = os.open(top, os.O_RDONLY | os.O_DIRECTORY)
+        for name in (f"nest{i}", *["n"] * (depth - 1)):
+            os.mkdir(name, dir_fd=fd)
+            fd = descend(fd, name)
+    return fd
+
+
+def remove_nests(top, n, depth):
+    """What there still is of them."""
+    for i in range(n):
+        names = [f"nest{i}", *["n"] * (depth - 1)]
+        fd = os.open(top, os.O_RDONLY | os.O_DIRECTORY)
+        at = 0
+        try:
+            while at < depth:
+                fd = descend(fd, names[at])
+                at += 1
+        except FileNotFoundError:
+            pass
+        while at > 0:
+            fd = descend(fd, "..")
+            at -= 1
+            host.wait_for(lambda: try_rmdir(names[at], fd), "the nest to be empty")
+        os.close(fd)
+
+
+def try_rmdir(name, fd):
+    try:
+        os.rmdir(name, dir_fd=fd)
+    except OSError:
+        return False
+    return True
+
+
+def test_pids_of_ten_thousand_cgroups_keep_nobody_waiting(lab, stock):
+    if stock:
+        pytest.skip("its Pids is a run of runc, and its State waits for none")
+    c = lab.container("sh", "-c", "sleep 1000 & echo $!; wait").pipes().run()
+    assert c.stdout.read_until(b"\n", SECONDS)
+    top = pathlib.Path(host.cgroup_file(c.pid(), "freezer", "cgroup.procs")).parent
+    try:
+        lowest = make_nests(top, 20, 500)
+        child = int(c.others()[0])
+        procs = os.open("cgroup.procs", os.O_WRONLY, dir_fd=lowest)
+        os.close(lowest)
+        os.write(procs, str(child).encode())
+        os.close(procs)
+        slowest = 0
+        listings = [c.task.start.Pids() for _ in range(8)]
+        while not all(listing.done() for listing in listings):
+            before = time.monotonic()
+            c.status()
+            slowest = max(slowest, time.monotonic() - before)
+        for listing in listings:
+            assert {p.pid for p in listing.result().processes} == {c.pid(), child}
+        assert slowest < 0.2 * host.SLOWNESS, slowest
+        c.kill(all=True)
+        c.wait()
+        before = time.monotonic()
+        c.delete()
+        assert lab.runc_binary or time.monotonic() - before < SECONDS
+    finally:
+        if top.exists():
+            remove_nests(top, 20, 500)

@@ -128,7 +128,7 @@ static void sigkill_and_a_thaw_end_a_paused_container(void **state)
         run(w);
         assert_string_equal(try_verb(w, engine_pause), "");
         assert_int_equal(engine_process_signal(w->init, SIGKILL, &err), 0);
-        engine_thaw(w->container);
+        assert_int_equal(cgroup_thaw(engine_cgroup(w->container), 0, &err), 0);
         world_await(w, &w->init_exit.has_come);
         assert_int_equal(world_exit_status(&w->init_exit), 137);
 }

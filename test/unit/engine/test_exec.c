@@ -186,7 +186,7 @@ static void an_exec_is_called_off_at_any_time(void **state)
                 struct error err = ERROR_INIT;
                 pid_t *pids = NULL;
 
-                assert_int_equal(engine_pids(w->container, &pids, &n, &err), 0);
+                assert_int_equal(cgroup_pids(engine_cgroup(w->container), &pids, &n, &err), 0);
                 free(pids);
                 usleep(1000);
         }

@@ -213,7 +213,7 @@ static void all_processes_are_listed_and_killed(void **state)
         while (n != 3) { /* the shell forks at its own pace */
                 pid_t *pids = NULL;
 
-                assert_int_equal(engine_pids(w->container, &pids, &n, &err), 0);
+                assert_int_equal(cgroup_pids(engine_cgroup(w->container), &pids, &n, &err), 0);
                 free(pids);
         }
         assert_non_null(engine_cgroup(w->container));
@@ -250,7 +250,7 @@ static void an_ended_container_has_no_pids(void **state)
         size_t n = 99;
 
         assert_int_equal(world_run(w, NULL), 0);
-        assert_int_equal(engine_pids(w->container, &pids, &n, &err), 0);
+        assert_int_equal(cgroup_pids(engine_cgroup(w->container), &pids, &n, &err), 0);
         assert_int_equal(n, 0);
         free(pids);
 }

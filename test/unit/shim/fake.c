@@ -8,6 +8,7 @@
 #include <assert.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -76,16 +77,43 @@ static struct fake_process *process_make(struct fake *fake)
         return p;
 }
 
-static void put_events(const struct fake *fake, const char *file, unsigned hits, unsigned kills)
+__attribute__((format(printf, 3, 4))) static void put_file(const struct fake *fake,
+                                                           const char *file, const char *fmt, ...)
 {
         char path[96];
+        va_list ap;
         int fd;
 
         (void)snprintf(path, sizeof(path), "%s/%s", fake->events_dir, file);
-        fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+        fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
         assert(fd >= 0);
-        assert(dprintf(fd, "oom %u\noom_kill %u\n", hits, kills) > 0);
+        va_start(ap, fmt);
+        assert(vdprintf(fd, fmt, ap) > 0);
+        va_end(ap);
         fd_close(fd);
+}
+
+static void put_events(const struct fake *fake, const char *file, unsigned hits, unsigned kills)
+{
+        put_file(fake, file, "oom %u\noom_kill %u\n", hits, kills);
+}
+
+void fake_procs(const struct fake *fake, const char *text)
+{
+        put_file(fake, "cgroup.procs", "%s", text);
+}
+
+bool fake_is_thawed(const struct fake *fake)
+{
+        char path[96];
+        char state = 0;
+        int fd;
+
+        (void)snprintf(path, sizeof(path), "%s/cgroup.freeze", fake->events_dir);
+        fd = open(path, O_RDONLY | O_CLOEXEC);
+        assert(fd >= 0 && read(fd, &state, 1) == 1);
+        fd_close(fd);
+        return state == '0';
 }
 
 void fake_oom(const struct fake *fake, unsigned hits, unsigned kills)
@@ -101,6 +129,8 @@ void fake_cgroup(struct fake *fake, const char *dir)
                 .path = fake->events_dir, .controllers = "", .is_v2 = true, .created = true};
         fake->cgroup.n_dirs = 1;
         fake_oom(fake, 0, 0);
+        put_file(fake, "cgroup.freeze", "1\n");
+        put_file(fake, "cgroup.events", "populated 1\nfrozen 0\n");
 }
 
 void fake_exit(struct fake_process *p, int code, int status)
@@ -157,6 +187,7 @@ static int make_terminal(const struct job *job)
 
 static void job_succeed(struct job *job)
 {
+        const pid_t listed[] = {1, getpid()};
         struct fake *fake = job->fake;
 
         switch (job->kind) {
@@ -184,6 +215,9 @@ static void job_succeed(struct job *job)
         case FAKE_REMOVE:
                 ((executor_done_fn)job->fn)(NULL, job->userdata);
                 break;
+        case FAKE_LIST_PIDS:
+                ((executor_pids_fn)job->fn)(NULL, listed, 2, job->userdata);
+                break;
         case _FAKE_JOB_MAX:
                 break;
         }
@@ -195,6 +229,8 @@ static void job_fail(struct job *job, const struct error *err)
                 ((executor_create_fn)job->fn)(err, NULL, NULL, -1, job->userdata);
         else if (job->kind == FAKE_EXEC)
                 ((executor_exec_fn)job->fn)(err, NULL, -1, job->userdata);
+        else if (job->kind == FAKE_LIST_PIDS)
+                ((executor_pids_fn)job->fn)(err, NULL, 0, job->userdata);
         else
                 ((executor_done_fn)job->fn)(err, job->userdata);
 }
@@ -327,11 +363,6 @@ static int do_update(struct executor_container *ec, const char *json, size_t len
         return job_begin(c->fake, c, FAKE_UPDATE, (void (*)(void))fn, userdata, false, ret, err);
 }
 
-static void do_thaw(const struct executor_container *ec)
-{
-        ((const struct fake_container *)ec)->fake->n_thawed++;
-}
-
 static int do_kill_all(struct executor_container *ec, int signo, executor_done_fn fn,
                        void *userdata, struct error *err)
 {
@@ -339,26 +370,6 @@ static int do_kill_all(struct executor_container *ec, int signo, executor_done_f
 
         c->fake->last_kill_all = signo;
         return job_begin(c->fake, c, FAKE_KILL_ALL, (void (*)(void))fn, userdata, false, NULL, err);
-}
-
-static int do_pids(const struct executor_container *ec, pid_t **ret_pids, size_t *ret_n,
-                   struct error *err)
-{
-        const struct fake *fake = ((const struct fake_container *)ec)->fake;
-        pid_t *pids = calloc(2, sizeof(*pids));
-
-        assert(pids);
-        if (fake->pids_fail) {
-                free(pids);
-                return error_set(err, STATUS_UNKNOWN, "no cgroup");
-        }
-        *ret_n = 0;
-        if (!fake->init->exited)
-                pids[(*ret_n)++] = fake->init->pid;
-        if (fake->exec && !fake->exec->exited)
-                pids[(*ret_n)++] = fake->exec->pid;
-        *ret_pids = pids;
-        return 0;
 }
 
 static bool do_has_private_pid_namespace(const struct executor_container *ec)
@@ -371,6 +382,14 @@ static const struct cgroup *do_cgroup(const struct executor_container *ec)
         const struct fake *fake = ((const struct fake_container *)ec)->fake;
 
         return fake->cgroup.n_dirs > 0 ? &fake->cgroup : NULL;
+}
+
+static int do_list_pids(void *impl, const struct cgroup *cg, executor_pids_fn fn, void *userdata,
+                        struct error *err)
+{
+        (void)cg;
+        return job_begin(impl, NULL, FAKE_LIST_PIDS, (void (*)(void))fn, userdata, false, NULL,
+                         err);
 }
 
 static int do_remove(struct executor_container *ec, executor_done_fn fn, void *userdata,
@@ -445,11 +464,10 @@ void fake_init(struct fake *fake, struct loop *loop)
                 .pause = do_pause,
                 .resume = do_resume,
                 .update = do_update,
-                .thaw = do_thaw,
                 .kill_all = do_kill_all,
-                .pids = do_pids,
                 .has_private_pid_namespace = do_has_private_pid_namespace,
                 .cgroup = do_cgroup,
+                .list_pids = do_list_pids,
                 .remove = do_remove,
                 .container_free = do_container_free,
                 .process_pid = do_process_pid,

@@ -24,6 +24,7 @@ enum fake_job {
         FAKE_UPDATE,
         FAKE_KILL_ALL,
         FAKE_REMOVE,
+        FAKE_LIST_PIDS, /* the pid 1 and that of the test itself */
         _FAKE_JOB_MAX
 };
 
@@ -42,9 +43,8 @@ struct fake {
         bool refuse[_FAKE_JOB_MAX];      /* the call itself fails */
         bool private_pid_namespace;
         bool exec_exits_at_once; /* status 0, before the completion has run */
-        bool pids_fail;
-        bool abort_is_late; /* an aborted job succeeds nevertheless */
-        bool bad_terminal;  /* give a descriptor that is no terminal's */
+        bool abort_is_late;      /* an aborted job succeeds nevertheless */
+        bool bad_terminal;       /* give a descriptor that is no terminal's */
 
         /* What it can look at. */
         int n_calls[_FAKE_JOB_MAX];
@@ -53,7 +53,6 @@ struct fake {
         int n_containers;  /* that were not freed */
         int n_processes;   /* likewise */
         int n_aborted;
-        int n_thawed;
         char last_spec[256]; /* of exec() and update() */
         int slave;           /* of the last terminal; -1: none */
         struct fake_process *init;
@@ -66,10 +65,17 @@ void fake_deinit(struct fake *fake);
 /* Ends the held jobs of a kind, from the loop. */
 void fake_release(struct fake *fake, enum fake_job job);
 
-/* From the next Create on its container has a memory cgroup in this directory, which is the
+/* From the next Create on its container has a cgroup, with memory, in this directory, which is the
  * test's. The counters are set by fake_oom(): of OOMs at the container's own level, and of kills.
  */
 void fake_cgroup(struct fake *fake, const char *dir);
+
+/* A freezer is in that directory, too, and says that it is to be frozen: has it been told
+ * otherwise? */
+bool fake_is_thawed(const struct fake *fake);
+
+/* What is in the cgroup, by its own list: "1\n2\n". */
+void fake_procs(const struct fake *fake, const char *text);
 void fake_oom(const struct fake *fake, unsigned hits, unsigned kills);
 
 /* The process ends now: as waitid(2) would say it. */

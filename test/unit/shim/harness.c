@@ -222,8 +222,10 @@ static void remove_dir(const char *dir)
 {
         _cleanup_closedir_ DIR *d = opendir(dir);
 
-        for (struct dirent *e; d && (e = readdir(d));)
-                (void)unlinkat(dirfd(d), e->d_name, 0);
+        for (struct dirent *e; d && (e = readdir(d));) {
+                if (unlinkat(dirfd(d), e->d_name, 0) < 0)
+                        (void)unlinkat(dirfd(d), e->d_name, AT_REMOVEDIR);
+        }
         assert_int_equal(rmdir(dir), 0);
 }
 

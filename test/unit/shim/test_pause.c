@@ -43,6 +43,7 @@ static struct reply *begin_held(struct harness *h, const char *method, enum fake
 
 static void run_paused(struct harness *h)
 {
+        fake_cgroup(&h->fake, h->dir);
         harness_run(h);
         assert_int_equal(rpc_do(h, "Pause", NULL).code, 0);
 }
@@ -221,11 +222,11 @@ static void sigkill_lets_a_paused_container_go(void **state)
 
         run_paused(h);
         assert_int_equal(rpc_kill_do(h, "", SIGTERM, false).code, 0);
-        assert_int_equal(h->fake.n_thawed, 0);
+        assert_false(fake_is_thawed(&h->fake));
         assert_int_equal(status_of(h, NULL), PAUSED);
         assert_int_equal(rpc_kill_do(h, "", SIGKILL, false).code, 0);
         assert_int_equal(h->fake.last_signal, SIGKILL);
-        assert_int_equal(h->fake.n_thawed, 1);
+        assert_true(fake_is_thawed(&h->fake));
         assert_false(record_says_paused(h));
         fake_exit(h->fake.init, CLD_KILLED, SIGKILL);
         assert_int_equal(rpc_do(h, "Wait", NULL).exit_status, 137);
@@ -255,13 +256,14 @@ static void a_pause_that_succeeds_in_spite_of_sigkill_is_undone(void **state)
         struct harness *h = *state;
         struct reply *pause;
 
+        fake_cgroup(&h->fake, h->dir);
         harness_run(h);
         h->fake.abort_is_late = true;
         pause = begin_held(h, "Pause", FAKE_PAUSE);
         assert_int_equal(rpc_kill_do(h, "", SIGKILL, false).code, 0);
         assert_int_equal(rpc_end(h, pause).code, 0);
         harness_settle(h);
-        assert_int_equal(h->fake.n_thawed, 1);
+        assert_true(fake_is_thawed(&h->fake));
         assert_int_equal(status_of(h, NULL), RUNNING);
 }
 
@@ -272,7 +274,7 @@ static void kill_all_lets_a_paused_container_go(void **state)
         run_paused(h);
         assert_int_equal(rpc_kill_do(h, "", SIGKILL, true).code, 0);
         assert_int_equal(h->fake.last_kill_all, SIGKILL);
-        assert_int_equal(h->fake.n_thawed, 1);
+        assert_true(fake_is_thawed(&h->fake));
         assert_int_equal(status_of(h, NULL), RUNNING);
 }
 
@@ -283,7 +285,7 @@ static void an_init_that_ends_while_it_is_paused_is_thawed_and_then_stopped(void
         run_paused(h); /* R16 */
         fake_exit(h->fake.init, CLD_EXITED, 3);
         assert_int_equal(rpc_do(h, "Wait", NULL).exit_status, 3);
-        assert_int_equal(h->fake.n_thawed, 1);
+        assert_true(fake_is_thawed(&h->fake));
         assert_int_equal(status_of(h, NULL), STOPPED);
         assert_false(record_says_paused(h));
         assert_int_equal(rpc_do(h, "Delete", NULL).code, 0);
@@ -317,7 +319,7 @@ static void an_init_that_ends_while_it_is_being_resumed(void **state)
         fake_exit(h->fake.init, CLD_EXITED, 3);
         assert_int_equal(rpc_end(h, resume).code, STATUS_FAILED_PRECONDITION);
         assert_int_equal(rpc_do(h, "Wait", NULL).exit_status, 3);
-        assert_int_equal(h->fake.n_thawed, 1);
+        assert_true(fake_is_thawed(&h->fake));
         assert_int_equal(status_of(h, NULL), STOPPED);
 }
 

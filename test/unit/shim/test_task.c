@@ -434,69 +434,7 @@ static void waits_that_nobody_reads_any_more_leave_room_for_a_kill(void **state)
         free(waits);
 }
 
-/* ---- Pids, ResizePty, CloseIO ---- */
-
-struct pid_list {
-        size_t n;
-        uint32_t pids[8];
-        bool is_exec[8];
-};
-
-static struct pid_list list_pids(struct harness *h)
-{
-        Containerd__Task__V2__PidsRequest m = CONTAINERD__TASK__V2__PIDS_REQUEST__INIT;
-        const Containerd__Task__V2__PidsResponse *got;
-        struct pid_list list = {.n = 0};
-        struct reply *r;
-
-        m.id = (char *)"c1";
-        r = call_begin(h, h->client, &containerd__task__v2__task__descriptor, "Pids", &m.base, 0);
-        harness_run_until(h, &r->done);
-        assert_int_equal(r->err.code, 0);
-        got = r->message;
-        for (; list.n < got->n_processes; list.n++) {
-                const Google__Protobuf__Any *info = got->processes[list.n]->info;
-
-                list.pids[list.n] = got->processes[list.n]->pid;
-                list.is_exec[list.n] = info != NULL;
-                if (info) {
-                        assert_string_equal(info->type_url, "containerd.runc.v1.ProcessDetails");
-                        assert_int_equal(info->value.len, 4);
-                        assert_memory_equal(info->value.data,
-                                            "\x0a\x02"
-                                            "e1",
-                                            4);
-                }
-        }
-        reply_free(r);
-        return list;
-}
-
-static void pids_never_fails_and_never_is_empty(void **state)
-{
-        struct harness *h = *state;
-        struct pid_list list;
-
-        harness_run(h);
-        harness_exec(h, "e1");
-        list = list_pids(h);
-        assert_int_equal(list.n, 2);
-        assert_int_equal(list.pids[0], fake_pid(h->fake.init));
-        assert_false(list.is_exec[0]);
-        assert_int_equal(list.pids[1], fake_pid(h->fake.exec));
-        assert_true(list.is_exec[1]);
-        h->fake.pids_fail = true;
-        list = list_pids(h);
-        assert_int_equal(list.n, 2);
-        assert_true(list.is_exec[1]);
-        h->fake.pids_fail = false;
-        fake_exit(h->fake.exec, CLD_EXITED, 0);
-        fake_exit(h->fake.init, CLD_EXITED, 0);
-        assert_int_equal(rpc_do(h, "Wait", NULL).code, 0);
-        list = list_pids(h);
-        assert_int_equal(list.n, 1);
-        assert_int_equal(list.pids[0], fake_pid(h->fake.init));
-}
+/* ---- Stats, ResizePty, CloseIO ---- */
 
 static void stats_without_a_cgroup_are_not_found(void **state)
 {
@@ -610,7 +548,6 @@ int main(void)
                 TEST(many_waits_end_with_one_exit),
                 TEST(a_wait_ends_with_its_deadline_or_its_connection),
                 TEST(waits_that_nobody_reads_any_more_leave_room_for_a_kill),
-                TEST(pids_never_fails_and_never_is_empty),
                 TEST(stats_without_a_cgroup_are_not_found),
                 TEST(stats_are_those_of_the_executors_cgroup),
                 TEST(a_terminal_is_resized_also_before_it_is_there),
