@@ -70,8 +70,8 @@
 /* How long the stage may take that lists the processes of a container with more cgroups. */
 #define LIMIT_PIDS_SECONDS 10
 
-/* How long the watch for OOM kills rests at most after a look that has taken long, because it had to
- * wait for the kernel or for a processor. */
+/* How long the watch for OOM kills rests at most after a look that has taken long, because it had
+ * to wait for the kernel or for a processor. */
 #define LIMIT_OOM_REST_MS 1000
 
 /* How deep a directory of an image may be that is copied into a tmpfs ("tmpcopyup"): two

@@ -236,12 +236,16 @@ static int cpuset_fill(const struct cgroup_dir *dir)
         return r;
 }
 
-/*
- * Hands the controllers of one level down to the next. What cannot be had is not an error here: a
- * limit that needs it will be (a level with processes of its own gives EBUSY, for example).
- */
+struct enabling {
+        const char *only; /* NULL: all controllers */
+        bool is_there;
+        int r; /* of the last that could not be had */
+};
+
+/* Hands the controllers of one level down to the next. */
 static int v2_level(int fd, bool is_last, void *userdata)
 {
+        struct enabling *enabling = userdata;
         _cleanup_free_ char *have = NULL;
         _cleanup_free_ char *enabled = NULL;
         char *rest = NULL;
@@ -253,13 +257,29 @@ static int v2_level(int fd, bool is_last, void *userdata)
                 *p = *p == ' ' ? ',' : *p;
         for (char *name = strtok_r(have, " ", &rest); name; name = strtok_r(NULL, " ", &rest)) {
                 char text[NAME_MAX + 2];
+                int r;
 
+                if (enabling->only && !str_equal(name, enabling->only))
+                        continue;
+                enabling->is_there = true;
                 if (controllers_have(enabled, name))
                         continue;
                 (void)snprintf(text, sizeof(text), "+%s", name);
-                (void)file_write(fd, "cgroup.subtree_control", text);
+                r = file_write(fd, "cgroup.subtree_control", text);
+                if (r < 0)
+                        enabling->r = r;
         }
         return 0;
+}
+
+int v2_enable(const struct cgroup_dir *dir, const char *controller)
+{
+        struct enabling enabling = {.only = controller};
+        int r = levels_for_each(dir->path, v2_level, &enabling);
+
+        if (r < 0 || enabling.r < 0)
+                return r < 0 ? r : enabling.r;
+        return enabling.is_there ? 0 : -ENOENT;
 }
 
 static int dir_prepare(const struct cgroup *cg, struct cgroup_dir *dir, int above,
@@ -276,7 +296,11 @@ static int dir_prepare(const struct cgroup *cg, struct cgroup_dir *dir, int abov
                         return error_errno(err, -r, "inherit cpuset of '%s'", dir->path);
         }
         if (dir->is_v2 && cgroup_is_on_v2(cg)) {
-                r = levels_for_each(dir->path, v2_level, NULL);
+                /* What cannot be had is not an error here: a limit that needs it will be (a level
+                 * with processes of its own gives EBUSY, for example). */
+                struct enabling enabling = {.only = NULL};
+
+                r = levels_for_each(dir->path, v2_level, &enabling);
                 if (r < 0)
                         return error_errno(err, -r, "enable controllers for '%s'", dir->path);
         }

@@ -156,5 +156,11 @@ int network_write_v1(struct limits *limits, const struct oci_network *n, struct 
 /* "linux.resources.FIELD: cgroup v2 has no such limit" */
 int v2_lacks(const char *field, struct error *err);
 
-/* The page size of linux.resources.hugepageLimits[index] becomes a part of file names. */
+/* resources_hugetlb.c: on v1 and v2, and beside v1 on a v2 tree that has the controller.
+ * The page size of linux.resources.hugepageLimits[index] becomes a part of file names. */
+int hugepages_write(struct limits *limits, const struct oci_resources *r, struct error *err);
 int hugepage_size_check(const char *size, size_t index, struct error *err);
+
+/* Enables a controller of v2 on the way down to a directory; 0, -ENOENT without such a controller,
+ * or a negative errno. */
+int v2_enable(const struct cgroup_dir *dir, const char *controller);

@@ -255,16 +255,3 @@ int limits_write(struct limits *limits, const struct cgroup_dir *dir, const stru
         } while (refused && n_done > 0);
         return refused ? limit_error(dir, refused, why, err) : 0;
 }
-
-int hugepage_size_check(const char *size, size_t index, struct error *err)
-{
-        size_t n = size ? strspn(size, "0123456789") : 0;
-
-        if (n == 0 || n > 12 || !strchr("KMG", size[n]) || size[n] == '\0' ||
-            !str_equal(size + n + 1, "B"))
-                return error_set(err, STATUS_INVALID_ARGUMENT,
-                                 "linux.resources.hugepageLimits[%zu].pageSize: '%.32s' is no page "
-                                 "size such as '2MB'",
-                                 index, size ? size : "");
-        return 0;
-}

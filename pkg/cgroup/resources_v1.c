@@ -127,29 +127,6 @@ static int cpu_write(struct limits *limits, const struct oci_cpu *c, struct erro
         return cpuset_write(limits, c, err);
 }
 
-static int hugepages_write(struct limits *limits, const struct oci_resources *r, struct error *err)
-{
-        for (size_t i = 0; i < r->n_hugepage_limits; i++) {
-                const struct oci_hugepage_limit *h = &r->hugepage_limits[i];
-                const struct cgroup_dir *dir = limits_dir(limits, "hugetlb", "hugepageLimits", err);
-                char file[LIMIT_VALUE_MAX];
-                char reserved[LIMIT_VALUE_MAX];
-                struct limit items[2];
-
-                if (!dir || hugepage_size_check(h->page_size, i, err) < 0)
-                        return -1;
-                (void)snprintf(file, sizeof(file), "hugetlb.%s.limit_in_bytes", h->page_size);
-                (void)snprintf(reserved, sizeof(reserved), "hugetlb.%s.rsvd.limit_in_bytes",
-                               h->page_size);
-                items[0] = limit_u64("hugepageLimits", file, h->limit);
-                items[1] = limit_u64("hugepageLimits", reserved, h->limit);
-                items[1].optional = true;
-                if (limits_write(limits, dir, items, 2, err) < 0)
-                        return -1;
-        }
-        return 0;
-}
-
 int resources_write_v1(struct limits *limits, const struct oci_resources *r, struct error *err)
 {
         if (r->n_unified > 0)

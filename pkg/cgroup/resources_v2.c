@@ -144,27 +144,6 @@ static int cpu_write(struct limits *limits, const struct oci_cpu *c, struct erro
         return cpuset_write(limits, c, err);
 }
 
-static int hugepages_write(struct limits *limits, const struct oci_resources *r, struct error *err)
-{
-        for (size_t i = 0; i < r->n_hugepage_limits; i++) {
-                const struct oci_hugepage_limit *h = &r->hugepage_limits[i];
-                char file[LIMIT_VALUE_MAX];
-                char reserved[LIMIT_VALUE_MAX];
-                struct limit items[2];
-
-                if (hugepage_size_check(h->page_size, i, err) < 0)
-                        return -1;
-                (void)snprintf(file, sizeof(file), "hugetlb.%s.max", h->page_size);
-                (void)snprintf(reserved, sizeof(reserved), "hugetlb.%s.rsvd.max", h->page_size);
-                items[0] = limit_u64("hugepageLimits", file, h->limit);
-                items[1] = limit_u64("hugepageLimits", reserved, h->limit);
-                items[1].optional = true;
-                if (limits_write(limits, cgroup_find_v2(limits->cg), items, 2, err) < 0)
-                        return -1;
-        }
-        return 0;
-}
-
 /* Verbatim. Of a file with a line for each device the line that is about to change is kept. */
 static int unified_write(struct limits *limits, const struct oci_unified *u, struct error *err)
 {

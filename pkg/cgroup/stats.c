@@ -90,7 +90,8 @@ static int file_open(int dirfd, const char *name)
 /* One page size for each file that ends as the first one does. */
 static void open_hugetlb(struct cgroup_stats_reader *reader, const struct cgroup_dir *dir)
 {
-        const char *const *suffixes = reader->version->hugetlb;
+        const char *const *suffixes = dir && dir->is_v2 ? stats_v2.hugetlb : stats_v1.hugetlb;
+        bool is_beside = dir && dir->is_v2 && reader->version == &stats_v1;
         DIR *stream = dir ? opendir(dir->path) : NULL; /* CLOEXEC, by opendir(3) */
         const struct dirent *entry;
 
@@ -106,7 +107,10 @@ static void open_hugetlb(struct cgroup_stats_reader *reader, const struct cgroup
 
                         (void)snprintf(name, sizeof(name), "hugetlb.%s%s", files->page_size,
                                        suffixes[k]);
-                        files->fds[k] = file_open(dirfd(stream), name);
+                        /* v2 has a limit where v1's message has the highest usage so far. */
+                        files->fds[k] = is_beside && k == STATS_HUGETLB_MAX
+                                                ? -1
+                                                : file_open(dirfd(stream), name);
                 }
                 reader->n_hugetlb++;
         }
@@ -116,6 +120,14 @@ static void open_hugetlb(struct cgroup_stats_reader *reader, const struct cgroup
 static const struct cgroup_dir *find_dir(const struct cgroup *cg, const char *controller)
 {
         return controller ? cgroup_find_v1(cg, controller) : cgroup_find_v2(cg);
+}
+
+/* On a hybrid host it may be on the v2 tree. */
+static const struct cgroup_dir *find_hugetlb(const struct cgroup *cg)
+{
+        const struct cgroup_dir *dir = cgroup_find_v1(cg, "hugetlb");
+
+        return dir ? dir : cgroup_find_v2(cg);
 }
 
 static void reader_open(struct cgroup_stats_reader *reader)
@@ -137,7 +149,7 @@ static void reader_open(struct cgroup_stats_reader *reader)
                 if (dir && fd >= 0)
                         reader->fds[i] = file_open(fd, file->name);
         }
-        open_hugetlb(reader, find_dir(reader->cg, version == &stats_v1 ? "hugetlb" : NULL));
+        open_hugetlb(reader, find_hugetlb(reader->cg));
         reader->is_open = true;
 }
 
@@ -236,9 +248,8 @@ static void read_hugetlb(struct stats_read *read, struct cgroup_stats *ret)
                         const char *text = text_of(read, files->fds[k]);
 
                         if (text)
-                                *values[k] = k == STATS_HUGETLB_FILES - 1
-                                                     ? failcnt_parse(text)
-                                                     : stats_parse_number(text);
+                                *values[k] = k == STATS_HUGETLB_FAILCNT ? failcnt_parse(text)
+                                                                        : stats_parse_number(text);
                 }
         }
 }

@@ -139,7 +139,7 @@ struct cgroup_rdma_list {
 struct cgroup_hugetlb_stat {
         char page_size[CGROUP_PAGE_SIZE_NAME_MAX]; /* "2MB" */
         uint64_t usage;
-        uint64_t max; /* v1: the highest usage so far; v2: the limit */
+        uint64_t max; /* v1: the highest usage so far; v2: the limit; 0 beside v1 */
         uint64_t failcnt;
 };
 

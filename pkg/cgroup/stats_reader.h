@@ -8,7 +8,9 @@
 #include "pkg/cgroup/stats.h"
 #include "pkg/cgroup/stats_parse.h"
 
-enum { STATS_FILES_MAX = 40, STATS_HUGETLB_FILES = 3 };
+enum { STATS_FILES_MAX = 40 };
+
+enum { STATS_HUGETLB_USAGE, STATS_HUGETLB_MAX, STATS_HUGETLB_FAILCNT, STATS_HUGETLB_FILES };
 
 struct stats_read; /* one reading of all files */
 

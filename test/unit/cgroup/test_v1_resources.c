@@ -14,6 +14,7 @@
 
 #include "pkg/base/cleanup.h"
 #include "pkg/cgroup/internal.h"
+#include "pkg/cgroup/stats.h"
 
 #include "test/unit/cgroup/harness.h"
 #include "test/unit/unit.h"
@@ -131,7 +132,6 @@ static void errors_name_the_field_and_what_was_changed_is_set_back(void **state)
 {
         struct harness *h = *state;
         struct error err;
-        struct oci_hugepage_limit huge = {.page_size = (char *)"2MB", .limit = 0};
         struct oci_unified unified = {.file = (char *)"memory.high", .value = (char *)"1"};
         struct oci_resources cpus = {
                 .has_memory = true,
@@ -143,7 +143,6 @@ static void errors_name_the_field_and_what_was_changed_is_set_back(void **state)
                 .memory = {
                         .has_limit = true, .limit = 64 * MIB, .has_swap = true, .swap = 32 * MIB}};
         struct oci_resources v2 = {.unified = &unified, .n_unified = 1};
-        struct oci_resources no_huge = {.hugepage_limits = &huge, .n_hugepage_limits = 1};
         _cleanup_free_ char *before = harness_read(&h->cg, "memory", "memory.limit_in_bytes");
 
         assert_error(cgroup_update(&h->cg, &cpus, &err), err,
@@ -153,9 +152,48 @@ static void errors_name_the_field_and_what_was_changed_is_set_back(void **state)
         assert_error(cgroup_update(&h->cg, &swap, &err), err, "linux.resources.memory.swap");
         assert_file(&h->cg, "memory", "memory.limit_in_bytes", before);
         assert_error(cgroup_update(&h->cg, &v2, &err), err, "linux.resources.unified");
-        if (!cgroup_find_v1(&h->cg, "hugetlb"))
-                assert_error(cgroup_update(&h->cg, &no_huge, &err), err,
-                             "linux.resources.hugepageLimits: this host has no hugetlb controller");
+}
+
+static bool has_hugetlb_beside(void)
+{
+        _cleanup_free_ char *have = NULL;
+
+        return file_read(AT_FDCWD, "/sys/fs/cgroup/unified/cgroup.controllers", 4096, &have,
+                         NULL) == 0 &&
+               strstr(have, "hugetlb");
+}
+
+/* As on a host whose init mounts v1's hierarchies by a list that has no hugetlb. */
+static void hugepages_are_limited_and_counted_where_only_v2_has_them(void **state)
+{
+        struct harness *h = *state;
+        struct oci_hugepage_limit huge = {.page_size = (char *)"2MB", .limit = 4 * MIB};
+        struct oci_resources r = {.hugepage_limits = &huge, .n_hugepage_limits = 1};
+        struct cgroup_stats_reader *reader = cgroup_stats_reader_new(&h->cg);
+        struct cgroup_stats stats;
+        bool is_known = false;
+        struct error err;
+
+        if (cgroup_find_v1(&h->cg, "hugetlb") || !cgroup_find_v2(&h->cg) || !has_hugetlb_beside()) {
+                cgroup_stats_reader_free(reader);
+                if (!cgroup_find_v1(&h->cg, "hugetlb"))
+                        assert_error(cgroup_update(&h->cg, &r, &err), err,
+                                     "linux.resources.hugepageLimits: this host has no hugetlb "
+                                     "controller");
+                skip();
+        }
+        assert_ok(cgroup_update(&h->cg, &r, &err), err);
+        assert_file(&h->cg, "", "hugetlb.2MB.max", "4194304");
+        assert_ok(cgroup_stats_read(reader, h->arena, &stats, &err), err);
+        for (size_t i = 0; i < stats.n_hugetlb; i++) {
+                is_known |= strcmp(stats.hugetlb[i].page_size, "2MB") == 0;
+                assert_int_equal(stats.hugetlb[i].max, 0);
+        }
+        assert_true(is_known);
+        cgroup_stats_reader_free(reader);
+        huge.page_size = (char *)"3MB";
+        assert_error(cgroup_update(&h->cg, &r, &err), err,
+                     "linux.resources.hugepageLimits: this host has no 'hugetlb.3MB.max'");
 }
 
 static void a_missing_controller_is_refused_by_field(void **state)
@@ -517,6 +555,7 @@ int main(void)
                 CASE(quota_and_period_move_together_in_either_direction),
                 CASE(pids_limits_of_zero_and_below_are_one_and_none),
                 CASE(errors_name_the_field_and_what_was_changed_is_set_back),
+                CASE(hugepages_are_limited_and_counted_where_only_v2_has_them),
                 CASE(a_missing_controller_is_refused_by_field),
                 CASE(by_default_only_the_usual_devices_can_be_used),
                 CASE(device_rules_are_written_in_order),
