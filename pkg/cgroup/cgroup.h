@@ -112,8 +112,13 @@ int cgroup_apply_limits(const struct cgroup *cg, const struct oci_resources *res
 int cgroup_apply_devices(const struct cgroup *cg, const struct oci_resources *resources,
                          struct error *err);
 
-/* The same for a container that runs: what is not given is left as it is, device rules, too; given,
- * they replace the old ones as a whole. */
+/*
+ * The same for a container that runs: what is not given is left as it is, device rules, too; given,
+ * they replace the old ones as a whole. Where that cannot be done without a moment in which no
+ * device is allowed, the container is stopped for it: on v1, if it might use all devices before, or
+ * if somebody else sets its rules, too (below). Whoever kills the process that is at it has to thaw
+ * the cgroup, unless it was paused.
+ */
 int cgroup_update(const struct cgroup *cg, const struct oci_resources *resources,
                   struct error *err);
 
@@ -177,6 +182,9 @@ bool cgroup_has_kill(const struct cgroup *cg);
  */
 int cgroup_freeze(const struct cgroup *cg, int timeout_ms, struct error *err);
 int cgroup_thaw(const struct cgroup *cg, int timeout_ms, struct error *err);
+
+/* True if it was asked to be stopped, whether or not all of it is. Quick. */
+bool cgroup_is_paused(const struct cgroup *cg);
 
 /* After SIGKILL, whose way v1's freezer is in: thaws the cgroup and what the container has frozen
  * below it, up to LIMIT_CGROUP_LOOK directories. Quick. */

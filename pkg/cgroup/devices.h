@@ -71,6 +71,9 @@ void device_set_free(struct device_set *set);
 int device_set_from_rules(const struct oci_device_rule *rules, size_t n, struct device_set *set);
 int device_set_parse(const char *text, struct device_set *set);
 
+/* True if a new list takes a moment in which no device is allowed: on v1, if all are now. */
+bool devices_are_all_allowed_v1(const struct cgroup *cg);
+
 /* devices_rules() put into force for the cgroup of a new container, or of one that runs: then the
  * old rules hold until the new ones do, as far as the kernel lets us, and after a failure, too. */
 int devices_write(const struct cgroup *cg, const struct oci_device_rule *user, size_t n_user,

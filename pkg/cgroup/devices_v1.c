@@ -5,7 +5,8 @@
  *
  * A list of rules is set by denying everything and going through them. For a container that runs
  * that would be a moment in which it has no device at all: an update adds what is new to the list
- * and then takes away what is too much. Only from "everything is allowed" there is no such way.
+ * and then takes away what is too much. Only from "everything is allowed" there is no such way, and
+ * the container is stopped meanwhile (resources.c).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -260,6 +261,16 @@ static int set_read(const struct cgroup_dir *dir, struct device_set *set, struct
         if (r == 0)
                 r = device_set_parse(text, set);
         return r < 0 ? error_errno(err, -r, "read '%s/devices.list'", dir->path) : 0;
+}
+
+bool devices_are_all_allowed_v1(const struct cgroup *cg)
+{
+        const struct cgroup_dir *dir = cgroup_find_v1(cg, "devices");
+        struct device_set set = {0};
+        bool all = dir && set_read(dir, &set, NULL) == 0 && set.allows_all;
+
+        device_set_free(&set);
+        return all;
 }
 
 /* What `from` allows beyond `to`, with the verb for it. Nothing at all is no rule. */

@@ -15,6 +15,8 @@
 #include "pkg/base/str.h"
 #include "pkg/cgroup/internal.h"
 
+enum { HOLD_TIMEOUT_MS = 500 };
+
 static int v1_set(int fd, bool frozen, uint64_t deadline_ns)
 {
         const char *want = frozen ? "FROZEN" : "THAWED";
@@ -76,6 +78,30 @@ int freezer_set(const struct cgroup *cg, bool frozen, uint64_t deadline_ns)
                 (void)file_write(fd, set == v1_set ? "freezer.state" : "cgroup.freeze",
                                  set == v1_set ? "THAWED" : "0");
         return r;
+}
+
+bool cgroup_is_paused(const struct cgroup *cg)
+{
+        const struct cgroup_dir *dir = freezer_dir(cg);
+        _cleanup_close_ int fd = dir ? dir_open(AT_FDCWD, dir->path) : -1;
+        _cleanup_free_ char *text = NULL;
+
+        return fd >= 0 &&
+               dir_read(fd, dir->is_v2 ? "cgroup.freeze" : "freezer.self_freezing", &text) == 0 &&
+               str_equal(text, "1");
+}
+
+bool freezer_hold(const struct cgroup *cg)
+{
+        uint64_t deadline_ns = clock_monotonic_ns() + HOLD_TIMEOUT_MS * NSEC_PER_MSEC;
+
+        return cgroup_find_v1(cg, "freezer") && !cgroup_is_paused(cg) &&
+               freezer_set(cg, true, deadline_ns) == 0;
+}
+
+void freezer_release(const struct cgroup *cg)
+{
+        (void)freezer_set(cg, false, clock_monotonic_ns());
 }
 
 static int tree_thaw(int dirfd, void *userdata)

@@ -69,6 +69,14 @@ bool backoff(uint64_t deadline_ns, unsigned *round);
 /* Freezes or thaws with no text; 0 or a negative errno, -ENOENT without any freezer. */
 int freezer_set(const struct cgroup *cg, bool frozen, uint64_t deadline_ns);
 
+/*
+ * Stops a v1 container for a moment, for a change of several steps of which it is to see none, and
+ * lets it go on. False: nothing was stopped, since it is paused already, or since a process could
+ * not be stopped in time.
+ */
+bool freezer_hold(const struct cgroup *cg);
+void freezer_release(const struct cgroup *cg);
+
 /* Lets v1's freezer go in the whole tree, for SIGKILL does not reach what is frozen there.
  * `is_quick` as for dir_walk(). */
 void freezer_thaw_tree(const struct cgroup *cg, bool is_quick);

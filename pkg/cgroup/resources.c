@@ -120,9 +120,17 @@ static int resources_write(struct limits *limits, const struct oci_resources *r,
                                            : resources_write_v1(limits, r, err);
 }
 
+/* systemd denies everything before it allows a list, and so do we if everything is allowed. */
+static bool needs_hold(const struct cgroup *cg, const struct oci_resources *resources, bool is_told)
+{
+        return resources->has_devices && cgroup_find_v1(cg, "devices") &&
+               (is_told || devices_are_all_allowed_v1(cg));
+}
+
 int cgroup_update_with(const struct cgroup *cg, const struct oci_resources *resources,
                        cgroup_told_fn tell, void *userdata, struct error *err)
 {
+        bool is_held = needs_hold(cg, resources, tell) && freezer_hold(cg);
         struct limits limits = {.cg = cg};
         int r = resources_write(&limits, resources, err);
         int told = r == 0 && tell ? tell(userdata, err) : 0;
@@ -135,6 +143,8 @@ int cgroup_update_with(const struct cgroup *cg, const struct oci_resources *reso
                 r = devices_update(cg, resources->devices, resources->n_devices, err);
         if (r < 0)
                 limits_undo(&limits, err);
+        if (is_held)
+                freezer_release(cg);
         limits_free(&limits);
         return r;
 }

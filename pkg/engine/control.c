@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Pause, resume and update: what is done to a whole container while it is there, each in a stage. A
- * pause that does not come to its good end, for whatever reason, leaves the container thawed.
+ * pause that does not come to its good end, for whatever reason, leaves the container thawed; an
+ * update leaves it as it was. So the caller runs one of the three at a time.
  */
 #include <stdlib.h>
 
@@ -92,6 +93,7 @@ struct update_job {
         struct done_job done;
         const char *json; /* borrowed; for the stage only */
         size_t len;
+        bool was_paused;
 };
 
 static struct update_job *update_job(struct engine_job *job)
@@ -111,6 +113,14 @@ static int update_stage_run(struct engine_job *job, struct stage *stage, struct 
         return scope_update(job->engine->systemd_helper, &cg, resources, stage->arena, err);
 }
 
+/* A stage that was killed may have stopped the container for a moment: see cgroup_update(). */
+static void on_update_end(struct engine_job *job)
+{
+        if (!job->is_done && !job->has_reported && !update_job(job)->was_paused)
+                thaw(job->container);
+        done_job_on_end(job);
+}
+
 static void update_free(struct engine_job *job)
 {
         free(update_job(job));
@@ -119,7 +129,7 @@ static void update_free(struct engine_job *job)
 static const struct job_kind update_kind = {
         .name = "belay:update",
         .run = update_stage_run,
-        .on_end = done_job_on_end,
+        .on_end = on_update_end,
         .abort = job_cancel,
         .free = update_free,
 };
@@ -135,6 +145,7 @@ int engine_update(struct engine_container *c, const char *json, size_t len, engi
                 .done = {.fn = fn, .userdata = userdata},
                 .json = json,
                 .len = len,
+                .was_paused = engine_cgroup(c) && cgroup_is_paused(engine_cgroup(c)),
         };
         job_init(&update->done.job, c->engine, c, &update_kind);
         if (job_fork(&update->done.job, NULL, 0, false, err) < 0) {

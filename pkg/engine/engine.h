@@ -180,9 +180,10 @@ int engine_resume(struct engine_container *c, engine_done_fn fn, void *userdata,
                   struct engine_job **ret, struct error *err);
 
 /*
- * Changes limits; json is an OCI linux.resources, borrowed until this returns. Fields that are not
- * there are left alone. When one fails, those that were changed are set back; not so when the job
- * is aborted. ret may be NULL.
+ * Changes limits; json is an OCI linux.resources, borrowed until this returns. Not while a pause or
+ * a resume is under way, nor the other way round: it may have to stop the container for a moment.
+ * Fields that are not there are left alone. When one fails, those that were changed are set back;
+ * not so when the job is aborted. ret may be NULL.
  */
 int engine_update(struct engine_container *c, const char *json, size_t len, engine_done_fn fn,
                   void *userdata, struct engine_job **ret, struct error *err);

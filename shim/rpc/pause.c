@@ -2,7 +2,8 @@
  *
  * Pause and Resume: the container's freezer. State says PAUSING as long as a Pause is under way and
  * never waits for it. A Pause waits for Starts that are under way: frozen, they could not end, and
- * neither could who waits for them.
+ * neither could who waits for them. Pause and Resume wait for an Update, which may stop the
+ * container for a moment, too.
  *
  * A container that ends, or shall end, is let go: SIGKILL does not reach what cgroup v1's freezer
  * holds, and the end of an init is not that of its execs there. That is no Resume, and no event.
@@ -130,7 +131,7 @@ void rpc_pause(struct ttrpc_call *call, const ProtobufCMessage *message, void *u
                 return;
         r = process_may(c->init, VERB_PAUSE, &err);
         starting = r == 0 ? find_starting_exec(c) : NULL;
-        if (r == PROCESS_WAIT || starting) {
+        if (r == PROCESS_WAIT || starting || (r == 0 && c->update)) {
                 pending_add(starting ? &starting->parked : &c->init->parked, call, message,
                             rpc_pause, userdata);
                 return;
@@ -169,8 +170,8 @@ void rpc_resume(struct ttrpc_call *call, const ProtobufCMessage *message, void *
 
         if (!c)
                 return;
-        r = process_do(c->init, VERB_RESUME, &err);
-        if (r == PROCESS_WAIT) {
+        r = process_may(c->init, VERB_RESUME, &err);
+        if (r == PROCESS_WAIT || (r == 0 && c->update)) {
                 pending_add(&c->init->parked, call, message, rpc_resume, userdata);
                 return;
         }
@@ -178,6 +179,7 @@ void rpc_resume(struct ttrpc_call *call, const ProtobufCMessage *message, void *
                 ttrpc_call_fail_error(call, &err);
                 return;
         }
+        process_must(c->init, VERB_RESUME);
         begin(c, call);
         if (c->executor->ops->resume(c->impl, on_resumed, c, &c->freeze_job, &err) < 0)
                 on_resumed(&err, c);

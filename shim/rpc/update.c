@@ -3,7 +3,8 @@
  * Update: new limits for the container. The resources are the client's JSON, which the shim does
  * not read; its type URL says nothing that the method's name does not, and annotations are for
  * those who extend a shim: both are ignored, as by the stock shim. One Update at a time, for the
- * way back of one that fails must not undo another.
+ * way back of one that fails must not undo another; and none beside a Pause or a Resume, for it may
+ * stop the container for a moment and let it go on.
  */
 #include "pkg/base/cleanup.h"
 
@@ -49,7 +50,7 @@ void rpc_update(struct ttrpc_call *call, const ProtobufCMessage *message, void *
                 ttrpc_call_fail_error(call, &err);
                 return;
         }
-        if (c->update) {
+        if (c->update || c->freeze) {
                 pending_add(&c->init->parked, call, message, rpc_update, userdata);
                 return;
         }

@@ -167,6 +167,18 @@ def test_block_devices_are_throttled(lab):
         assert limit(c, "blkio", f"blkio.throttle.{name}_device", None) == f"{major}:{minor} {rate}"
 
 
+def test_a_block_weight_is_in_the_scale_of_its_file(lab):
+    c = running(lab, resources(blockIO={"weight": 300}))
+    names = either({"blkio.bfq.weight": 300, "blkio.weight": 300}, {"io.bfq.weight": 300, "io.weight": 2930})
+    controller = either("blkio", "io")
+    for name, weight in names.items():
+        path = host.cgroup_file(c.pid(), controller, name)
+        if path.exists():
+            assert path.read_text().split("\n")[0].removeprefix("default ") == str(weight)
+            return
+    pytest.fail(f"none of {list(names)}")
+
+
 @pytest.mark.parametrize("limits, text", [
     ({"blockIO": {"throttleReadBpsDevice": [{"major": 4000, "minor": 1, "rate": 1}]}}, "blockIO.throttleReadBpsDevice"),
     ({"network": {"classID": 7}}, "network.classID"),

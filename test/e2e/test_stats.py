@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Stats: what it says beside what the cgroup's files say, read by the test itself."""
+import json
 import pathlib
+
+import pytest
 
 import host
 import protos
@@ -146,3 +149,31 @@ def test_open_files_of_the_cgroup_do_not_reach_the_containers_processes(lab):
     c.wait()
     c.delete()
     assert not [path for path in c.shim.fds().values() if "memory.stat" in str(path)]
+
+
+def hugetlb_limit(c):
+    """The file of the limit of 2 MiB pages; where v1 has no such hierarchy, on the v2 tree beside it."""
+    path = c.config["linux"]["cgroupsPath"].lstrip("/")
+    if host.V2:
+        return host.CGROUP_ROOT / path / "hugetlb.2MB.max"
+    if (host.CGROUP_ROOT / "hugetlb").is_dir():
+        return host.CGROUP_ROOT / "hugetlb" / path / "hugetlb.2MB.limit_in_bytes"
+    tree = host.CGROUP_ROOT / "unified"
+    if b"hugetlb" not in host.read(tree / "cgroup.controllers").split():
+        pytest.skip("no hugetlb controller here")
+    if c.lab.stock or c.lab.runc_binary:
+        pytest.skip("runc refuses it where only the v2 tree beside v1 has the controller")
+    return tree / path / "hugetlb.2MB.max"
+
+
+def test_hugepages_are_limited_and_counted(lab):
+    c = lab.container("sleep", "100")
+    path = hugetlb_limit(c)
+    c.config["linux"]["resources"]["hugepageLimits"] = [{"pageSize": "2MB", "limit": 4 * MIB}]
+    c.run()
+    assert path.read_text().strip() == str(4 * MIB)
+    assert [h.usage for h in stats(c).hugetlb if h.pagesize == "2MB"] == [0]
+    if not c.lab.stock and not c.lab.runc_binary:  # runc's update leaves hugepages alone
+        c.task.Update(resources=protos.any_pb2.Any(value=json.dumps(
+            {"hugepageLimits": [{"pageSize": "2MB", "limit": 8 * MIB}]}).encode()))
+        assert path.read_text().strip() == str(8 * MIB)

@@ -154,6 +154,32 @@ static void errors_name_the_field_and_what_was_changed_is_set_back(void **state)
         assert_error(cgroup_update(&h->cg, &v2, &err), err, "linux.resources.unified");
 }
 
+/* What the level above does not have cannot be given, and where CONFIG_RT_GROUP_SCHED is off there
+ * is nothing to give. */
+static void a_budget_for_real_time_is_a_part_of_that_above(void **state)
+{
+        struct harness *h = *state;
+        struct oci_resources r = {
+                .has_cpu = true,
+                .cpu = {.has_rt_period = true,
+                        .rt_period = 500000,
+                        .has_rt_runtime = true,
+                        .rt_runtime = 2000},
+        };
+        char *above = arena_printf(h->arena, "%s/../cpu.rt_runtime_us", harness_dir(&h->cg, "cpu"));
+        struct error err;
+
+        if (!harness_exists(above))
+                skip();
+        assert_error(cgroup_update(&h->cg, &r, &err), err, "linux.resources.cpu.realtimeRuntime");
+        assert_file(&h->cg, "cpu", "cpu.rt_period_us", "1000000");
+        if (file_write(AT_FDCWD, above, "10000") < 0)
+                skip(); /* there is none, or none is left */
+        assert_ok(cgroup_update(&h->cg, &r, &err), err);
+        assert_file(&h->cg, "cpu", "cpu.rt_runtime_us", "2000");
+        assert_file(&h->cg, "cpu", "cpu.rt_period_us", "500000");
+}
+
 static bool has_hugetlb_beside(void)
 {
         _cleanup_free_ char *have = NULL;
@@ -374,6 +400,13 @@ static void an_update_of_device_rules_leaves_no_moment_without_devices(void **st
         struct oci_device_rule rules[] = {
                 {.allow = true, .type = 'c', .major = 10, .minor = 229, .read = true},
                 {.allow = true, .type = 'b', .major = 8, .minor = -1, .read = true, .write = true},
+                {.allow = true,
+                 .type = 'a',
+                 .major = -1,
+                 .minor = -1,
+                 .read = true,
+                 .write = true,
+                 .mknod = true},
         };
         struct error err;
         int told[2];
@@ -383,7 +416,7 @@ static void an_update_of_device_rules_leaves_no_moment_without_devices(void **st
         assert_int_equal(pipe2(told, O_CLOEXEC | O_NONBLOCK), 0);
         pid = harness_child(h, &h->cg, use_null_until_told, &told[0]);
         for (int i = 0; i < 200; i++)
-                update_devices(h, rules, i % 3);
+                update_devices(h, rules, i % 4); /* three rules are everything */
         assert_int_equal(write(told[1], "x", 1), 1);
         assert_int_equal(harness_wait(h, pid), 0);
         close(told[0]);
@@ -555,6 +588,7 @@ int main(void)
                 CASE(quota_and_period_move_together_in_either_direction),
                 CASE(pids_limits_of_zero_and_below_are_one_and_none),
                 CASE(errors_name_the_field_and_what_was_changed_is_set_back),
+                CASE(a_budget_for_real_time_is_a_part_of_that_above),
                 CASE(hugepages_are_limited_and_counted_where_only_v2_has_them),
                 CASE(a_missing_controller_is_refused_by_field),
                 CASE(by_default_only_the_usual_devices_can_be_used),

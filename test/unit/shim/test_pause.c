@@ -391,6 +391,40 @@ static void updates_are_done_one_after_the_other(void **state)
         assert_int_equal(rpc_end(h, second).code, 0);
 }
 
+/* It may stop the container for a moment and let it go on. */
+static void an_update_is_never_beside_a_pause_or_a_resume(void **state)
+{
+        struct harness *h = *state;
+        struct reply *update;
+        struct reply *pause;
+        struct reply *resume;
+
+        harness_run(h);
+        h->fake.hold[FAKE_UPDATE] = true;
+        update = update_begin(h, "{}");
+        pause = rpc_begin(h, "Pause", NULL);
+        harness_settle(h);
+        assert_int_equal(h->fake.n_calls[FAKE_PAUSE], 0);
+        fake_release(&h->fake, FAKE_UPDATE);
+        assert_int_equal(rpc_end(h, update).code, 0);
+        assert_int_equal(rpc_end(h, pause).code, 0);
+        update = update_begin(h, "{}");
+        resume = rpc_begin(h, "Resume", NULL);
+        harness_settle(h);
+        assert_int_equal(h->fake.n_calls[FAKE_RESUME], 0);
+        fake_release(&h->fake, FAKE_UPDATE);
+        assert_int_equal(rpc_end(h, update).code, 0);
+        assert_int_equal(rpc_end(h, resume).code, 0);
+        h->fake.hold[FAKE_UPDATE] = false;
+        pause = begin_held(h, "Pause", FAKE_PAUSE);
+        update = update_begin(h, "{}");
+        harness_settle(h);
+        assert_int_equal(h->fake.n_calls[FAKE_UPDATE], 2);
+        fake_release(&h->fake, FAKE_PAUSE);
+        assert_int_equal(rpc_end(h, pause).code, 0);
+        assert_int_equal(rpc_end(h, update).code, 0);
+}
+
 static void an_update_ends_with_its_container(void **state)
 {
         struct harness *h = *state;
@@ -430,6 +464,7 @@ int main(void)
                 CASE(an_update_passes_the_resources_on),
                 CASE(an_update_without_resources_or_of_a_stopped_container_is_refused),
                 CASE(updates_are_done_one_after_the_other),
+                CASE(an_update_is_never_beside_a_pause_or_a_resume),
                 CASE(an_update_ends_with_its_container),
         };
 
