@@ -21,6 +21,8 @@ import time
 import bundle
 import chart
 import engine
+import io_paths
+import leftovers
 
 DOCS = pathlib.Path(__file__).resolve().parents[2] / "docs"
 STOCK = "/usr/bin/containerd-shim-runc-v2"
@@ -211,18 +213,41 @@ def engine_part(args, work):
     return 0
 
 
+def io_part(args, work):
+    shims = {"belay": f"{args.bin}/containerd-shim-belay-v2", "stock": STOCK}
+    rounds, result = io_paths.measure(args.tools, shims, work, 1 if args.quick else 5, args.path)
+    text = io_paths.markdown(result)
+    print(text)
+    if args.write:
+        command = "./dev bench --io --write" + (" --quick" if args.quick else "")
+        conmon = subprocess.run(["conmon", "--version"], capture_output=True, text=True, check=True).stdout.splitlines()[0]
+        write_section("io", text +
+                      f"\n\nMedians of {rounds}; all in turn, with lines of {io_paths.LINE} bytes, in one run: `{command}`, "
+                      f"{datetime.date.today()}.\n{versions()}; {conmon}. "
+                      "The method is in `test/bench/io_paths.py` and `test/bench/io.c`.")
+    return 0
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bin", required=True, help="where belay's binaries are")
     parser.add_argument("--tools", required=True, help="where the benchmark's own are")
     parser.add_argument("--engine", action="store_true", help="the engine beside runc, crun and the floor, instead")
+    parser.add_argument("--io", action="store_true", help="the streams beside the stock shim, conmon and a pipe, instead")
+    parser.add_argument("--path", action="append", default=[], choices=[path[0] for path in io_paths.PATHS],
+                        help="with --io: this path only; may be repeated")
     parser.add_argument("--quick", action="store_true", help="a fifth of the runs")
     parser.add_argument("--write", action="store_true", help="write the figures to docs/ and README.md")
     args = parser.parse_args()
+    if args.write and args.path:
+        parser.error("--write needs all paths")
+    part = engine_part if args.engine else io_part if args.io else shim_part
+    leftovers.adopt()
     with tempfile.TemporaryDirectory(prefix="belay-bench.", dir=tmpfs()) as work:
         try:
-            return engine_part(args, work) if args.engine else shim_part(args, work)
+            return part(args, work)
         finally:
+            leftovers.end_all()
             bundle.remove_cgroup_parent()
 
 

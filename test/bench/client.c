@@ -251,15 +251,22 @@ uint32_t client_call(struct client *c, enum method method, const ProtobufCMessag
         return p.value;
 }
 
-void client_create(struct client *c, const char *out)
+uint32_t client_create_io(struct client *c, const char *in, const char *out, bool terminal)
 {
         Containerd__Task__V2__CreateTaskRequest r = CONTAINERD__TASK__V2__CREATE_TASK_REQUEST__INIT;
 
         r.id = (char *)c->id;
         r.bundle = (char *)c->bundle;
+        r.stdin = (char *)in;
         r.stdout = (char *)out;
-        r.stderr = (char *)out;
-        (void)client_call(c, METHOD_CREATE, &r.base);
+        r.stderr = (char *)(terminal ? "" : out);
+        r.terminal = terminal;
+        return client_call(c, METHOD_CREATE, &r.base);
+}
+
+void client_create(struct client *c, const char *out)
+{
+        (void)client_create_io(c, "", out, false);
 }
 
 uint32_t client_start(struct client *c, const char *exec_id)

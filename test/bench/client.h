@@ -76,6 +76,7 @@ uint32_t client_call(struct client *c, enum method method, const ProtobufCMessag
 
 /* The calls that every benchmark makes. exec_id may be "". */
 void client_create(struct client *c, const char *out);
+uint32_t client_create_io(struct client *c, const char *in, const char *out, bool terminal);
 uint32_t client_start(struct client *c, const char *exec_id);
 void client_wait_begin(struct client *c, const char *exec_id, struct pending *p);
 void client_delete(struct client *c, const char *exec_id);
