@@ -32,7 +32,7 @@ struct log_formatter {
         void (*emit)(const char *entries, size_t len, size_t n_output, void *userdata);
         void *userdata;
 
-        int64_t date_of; /* the second that date holds */
+        uint64_t date_of; /* the time that date holds */
         char date[CLOCK_TEXT_MAX];
         size_t n_buffer;
         size_t n_output;

@@ -123,6 +123,60 @@ static void json_is_what_docker_writes(void **state)
         expect(&got, "{\"log\":\"part\",\"stream\":\"stdout\",\"time\":\"" AT_TEXT "\"}\n");
 }
 
+/* Text is looked at in groups of bytes. */
+static void json_escapes_a_character_wherever_it_stands(void **state)
+{
+        static const struct {
+                const char *text;
+                const char *want;
+        } cases[] = {
+                {"\"", "\\\""},
+                {"\\", "\\\\"},
+                {"\x1f", "\\u001f"},
+                {"!", "!"},
+                {"\x7f", "\x7f"},
+                {"\x80", "\\ufffd"},
+                {"\xff", "\\ufffd"},
+                {"\xe2\x82\xac", "\xe2\x82\xac"},
+                {"\xe2\x82", "\\ufffd\\ufffd"},
+                {"\"\x01\\", "\\\"\\u0001\\\\"},
+        };
+
+        for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+                for (int before = 0; before < 20; before++) {
+                        struct got got;
+                        char text[64];
+                        char want[256];
+
+                        (void)snprintf(text, sizeof(text), "%.*s%s%.*s\n", before,
+                                       "abcdefghijklmnopqrstuvwxyz", cases[i].text, 20 - before,
+                                       "#$%&'()*+,-./0123456");
+                        (void)snprintf(want, sizeof(want),
+                                       "{\"log\":\"%.*s%s%.*s\\n\",\"stream\":\"stdout\","
+                                       "\"time\":\"" AT_TEXT "\"}\n",
+                                       before, "abcdefghijklmnopqrstuvwxyz", cases[i].want,
+                                       20 - before, "#$%&'()*+,-./0123456");
+                        begin(&got, LOG_FORMAT_JSON);
+                        feed(LOG_STDOUT, text);
+                        expect(&got, want);
+                }
+        }
+}
+
+static void an_entry_has_the_time_of_its_beginning(void **state)
+{
+        struct got got;
+
+        begin(&got, LOG_FORMAT_CRI);
+        feed(LOG_STDOUT, "first ");
+        log_formatter_feed(&formatter, LOG_STDERR, AT + NSEC_PER_SEC, "other\n", 6);
+        log_formatter_feed(&formatter, LOG_STDOUT, AT + NSEC_PER_SEC + 7, "end\nnext\n", 9);
+        expect(&got, "2023-11-14T22:13:21.000000005Z stderr F other\n" AT_TEXT
+                     " stdout F first end\n2023-11-14T22:13:21.000000012Z stdout F next\n");
+        log_formatter_feed(&formatter, LOG_STDOUT, 5, "long ago\n", 9);
+        expect(&got, "1970-01-01T00:00:00.000000005Z stdout F long ago\n");
+}
+
 static void raw_is_what_was_written(void **state)
 {
         struct got got;
@@ -161,6 +215,8 @@ int main(void)
                 cmocka_unit_test(what_never_ends_is_a_part),
                 cmocka_unit_test(a_long_line_is_cut_into_parts),
                 cmocka_unit_test(json_is_what_docker_writes),
+                cmocka_unit_test(json_escapes_a_character_wherever_it_stands),
+                cmocka_unit_test(an_entry_has_the_time_of_its_beginning),
                 cmocka_unit_test(raw_is_what_was_written),
                 cmocka_unit_test(nothing_is_too_much_for_the_buffer),
         };
