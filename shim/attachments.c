@@ -111,6 +111,13 @@ static void on_stall(struct loop_timer *timer, void *userdata)
         struct error err = ERROR_INIT;
 
         (void)timer;
+        if (a->leaving && !stdin_grants_is_empty(&a->stdin) && !a->process->exit.known) {
+                (void)error_set(&err, STATUS_RESOURCE_EXHAUSTED,
+                                "attach: the process has not taken what was typed for %d s",
+                                LIMIT_ATTACH_STALL_S);
+                attachment_fail(a, &err);
+                return;
+        }
         if (a->leaving) {
                 attachment_advance(a);
                 return;
@@ -215,7 +222,7 @@ int attachment_add(struct attachment *a, struct process *p, uint64_t replay_byte
         if (replay_bytes > IO_RING_MAX)
                 replay_bytes = IO_RING_MAX;
         if (p->attachments->ring)
-                a->place = io_ring_replay(p->attachments->ring, (size_t)replay_bytes);
+                a->place = io_ring_replay(p->attachments->ring, (size_t)replay_bytes, &a->sent);
         return 0;
 }
 
@@ -318,6 +325,8 @@ void attachment_advance(struct attachment *a)
         if (a->leaving) {
                 if (stdin_grants_is_empty(&a->stdin) || a->process->exit.known)
                         attachment_end(a);
+                else if (!loop_timer_is_set(a->stall))
+                        (void)loop_timer_set(a->stall, LIMIT_ATTACH_STALL_S * NSEC_PER_SEC);
                 return;
         }
         r = send_output(a);

@@ -194,7 +194,23 @@ static bool read_head(const struct io_ring *ring, uint64_t place, struct head *r
         return ring_start(ring) <= place && ret->len <= io_ring_chunk_max(ring);
 }
 
-uint64_t io_ring_replay(const struct io_ring *ring, size_t bytes)
+/* Leaves out the oldest chunks while the others have enough. False: overtaken by the writer. */
+static bool skip_oldest(const struct io_ring *ring, size_t bytes, uint64_t *first, uint64_t *n)
+{
+        while (*n > 0) {
+                struct head head;
+
+                if (!read_head(ring, *first, &head))
+                        return false;
+                if (*n < bytes + head.len)
+                        return true;
+                *n -= head.len;
+                *first += aligned(sizeof(head) + head.len);
+        }
+        return true;
+}
+
+uint64_t io_ring_replay(const struct io_ring *ring, size_t bytes, size_t *ret_skip)
 {
         uint64_t end = io_ring_end(ring);
         uint64_t place = ring_start(ring);
@@ -213,16 +229,12 @@ uint64_t io_ring_replay(const struct io_ring *ring, size_t bytes)
                 }
                 n += head.len;
                 place += aligned(sizeof(head) + head.len);
-                while (n > bytes) {
-                        if (!read_head(ring, first, &head)) {
-                                first = place;
-                                n = 0;
-                                break;
-                        }
-                        n -= head.len;
-                        first += aligned(sizeof(head) + head.len);
+                if (!skip_oldest(ring, bytes, &first, &n)) {
+                        first = place;
+                        n = 0;
                 }
         }
+        *ret_skip = n > bytes ? (size_t)(n - bytes) : 0;
         return first < end ? first : end;
 }
 

@@ -35,10 +35,10 @@ void io_ring_write(struct io_ring *ring, uint8_t stream, uint64_t time_ns, const
                    size_t len);
 size_t io_ring_chunk_max(const struct io_ring *ring);
 
-/* The place behind everything, and the one from which at most so many bytes of output lie before
- * that. */
+/* The place behind everything, and the one from which the last so many bytes of output lie before
+ * that, or all when there are less: of the chunk there *ret_skip bytes come before those. */
 uint64_t io_ring_end(const struct io_ring *ring);
-uint64_t io_ring_replay(const struct io_ring *ring, size_t bytes);
+uint64_t io_ring_replay(const struct io_ring *ring, size_t bytes, size_t *ret_skip);
 
 /* False when what lay at a place has been overwritten. */
 bool io_ring_has(const struct io_ring *ring, uint64_t place);

@@ -48,7 +48,8 @@ static void expect_end(struct io_ring *ring, uint64_t *place)
 static void what_was_written_is_read_in_order(void **state)
 {
         struct io_ring *ring = ring_new(RING);
-        uint64_t place = io_ring_replay(ring, RING);
+        size_t skip = 0;
+        uint64_t place = io_ring_replay(ring, RING, &skip);
 
         expect_end(ring, &place);
         io_ring_write(ring, 1, 5, "one", 3);
@@ -92,19 +93,45 @@ static void readers_do_not_disturb_each_other(void **state)
 static void a_replay_is_as_long_as_was_asked_for(void **state)
 {
         struct io_ring *ring = ring_new(RING);
+        size_t skip = 0;
         uint64_t place;
 
         io_ring_write(ring, 1, 0, "aaaa", 4);
         io_ring_write(ring, 1, 0, "bbbb", 4);
         io_ring_write(ring, 2, 0, "cccc", 4);
-        place = io_ring_replay(ring, 9);
+        place = io_ring_replay(ring, 9, &skip);
+        assert_int_equal(skip, 3);
+        expect_chunk(ring, &place, 1, "aaaa");
         expect_chunk(ring, &place, 1, "bbbb");
         expect_chunk(ring, &place, 2, "cccc");
         expect_end(ring, &place);
-        place = io_ring_replay(ring, 0);
+        place = io_ring_replay(ring, 0, &skip);
         expect_end(ring, &place);
-        place = io_ring_replay(ring, 1000);
+        place = io_ring_replay(ring, 1000, &skip);
         expect_chunk(ring, &place, 1, "aaaa");
+        io_ring_free(ring);
+}
+
+static void a_replay_may_begin_in_a_chunk(void **state)
+{
+        struct io_ring *ring = ring_new(RING);
+        size_t skip = 0;
+        uint64_t place;
+
+        io_ring_write(ring, 1, 0, "aaaa", 4);
+        io_ring_write(ring, 1, 0, "bbbb", 4);
+        place = io_ring_replay(ring, 3, &skip);
+        assert_int_equal(skip, 1);
+        expect_chunk(ring, &place, 1, "bbbb");
+        place = io_ring_replay(ring, 5, &skip);
+        assert_int_equal(skip, 3);
+        expect_chunk(ring, &place, 1, "aaaa");
+        place = io_ring_replay(ring, 8, &skip);
+        assert_int_equal(skip, 0);
+        expect_chunk(ring, &place, 1, "aaaa");
+        place = io_ring_replay(ring, 0, &skip);
+        assert_int_equal(skip, 0);
+        expect_end(ring, &place);
         io_ring_free(ring);
 }
 
@@ -113,6 +140,7 @@ static void the_oldest_goes_first_and_a_late_reader_learns_it(void **state)
         struct io_ring *ring = ring_new(RING);
         struct io_ring_chunk chunk;
         uint64_t late = 0;
+        size_t skip = 0;
         uint64_t place;
         char text[101] = {0};
         static char buf[RING];
@@ -122,7 +150,7 @@ static void the_oldest_goes_first_and_a_late_reader_learns_it(void **state)
                 io_ring_write(ring, 1, 0, text, 100);
         }
         assert_int_equal(io_ring_read(ring, &late, &chunk, buf), -EOVERFLOW);
-        place = io_ring_replay(ring, 200);
+        place = io_ring_replay(ring, 200, &skip);
         memset(text, 'a' + 998 % 26, 100);
         expect_chunk(ring, &place, 1, text);
         memset(text, 'a' + 999 % 26, 100);
@@ -206,6 +234,7 @@ static void a_chunk_is_whole_while_another_process_writes(void **state)
 {
         struct io_ring *ring = ring_new(RING);
         struct io_ring_chunk chunk;
+        size_t skip = 0;
         uint64_t place = 0;
         uint64_t last = 0;
         size_t n_read = 0;
@@ -222,7 +251,7 @@ static void a_chunk_is_whole_while_another_process_writes(void **state)
 
                 if (r == -EOVERFLOW) {
                         n_lost++;
-                        place = io_ring_replay(ring, 1000);
+                        place = io_ring_replay(ring, 1000, &skip);
                         continue;
                 }
                 if (r == 0)
@@ -247,6 +276,7 @@ int main(void)
                 cmocka_unit_test(a_chunk_has_its_time),
                 cmocka_unit_test(readers_do_not_disturb_each_other),
                 cmocka_unit_test(a_replay_is_as_long_as_was_asked_for),
+                cmocka_unit_test(a_replay_may_begin_in_a_chunk),
                 cmocka_unit_test(the_oldest_goes_first_and_a_late_reader_learns_it),
                 cmocka_unit_test(long_output_comes_in_chunks),
                 cmocka_unit_test(a_ring_that_is_too_large_is_refused),
