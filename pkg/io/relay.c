@@ -61,6 +61,7 @@ struct io_relay {
         bool line_begun; /* the input so far does not end with a whole line */
         size_t tail;     /* bytes read since the exit */
         struct io_ring *ring;
+        struct io_relay_lost lost;
         void (*fn)(void *userdata);
         void *userdata;
 };
@@ -143,16 +144,24 @@ static void relay_close(struct io_relay *relay)
         loop_timer_clear(relay->retry);
 }
 
-/* True when nothing is left of what was read. */
+struct io_relay_lost io_relay_lost(const struct io_relay *relay)
+{
+        return relay->lost;
+}
+
+/* True when nothing is left of what was read. The process goes on when it has nowhere to go. */
 static bool output_flush(struct io_relay *relay)
 {
-        int r = relay->output < 0 ? -1 : pending_write(&relay->to_output, relay->output);
+        struct pending *p = &relay->to_output;
+        int r = relay->output < 0 ? -1 : pending_write(p, relay->output);
 
-        if (r < 0) {
-                /* A full disk, for example. The process goes on; its output has nowhere to go. */
-                end_close(&relay->output_io, &relay->output);
-                relay->to_output.off = relay->to_output.len;
+        if (r < 0 && relay->output >= 0 && !pending_is_empty(p)) {
+                relay->lost.last_errno = errno;
+                relay->lost.n_failures++;
+                relay->lost.bytes += p->len - p->off;
         }
+        if (r < 0)
+                p->off = p->len;
         return r != 0;
 }
 

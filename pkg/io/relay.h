@@ -30,5 +30,14 @@ void io_relay_set_ring(struct io_relay *relay, struct io_ring *ring);
 /* No more input; what the process has written so far is still relayed, and then it is over. */
 void io_relay_process_exited(struct io_relay *relay);
 
+/* What the output has not taken: that of a full disk, for example. The relay goes on and tries with
+ * what comes next. */
+struct io_relay_lost {
+        uint64_t bytes;
+        uint64_t n_failures;
+        int last_errno;
+};
+struct io_relay_lost io_relay_lost(const struct io_relay *relay);
+
 /* 0, also when the master is closed already. */
 int io_relay_resize(struct io_relay *relay, uint16_t width, uint16_t height, struct error *err);

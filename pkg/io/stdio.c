@@ -524,13 +524,21 @@ struct io_stdio_status io_stdio_status(const struct io_stdio *s)
                 .is_complete = s->drained,
         };
 
+        if (s->relay) {
+                struct io_relay_lost lost = io_relay_lost(s->relay);
+
+                status.is_complete = s->drained && lost.bytes == 0;
+                status.bytes_dropped = lost.bytes;
+                status.n_write_errors = lost.n_failures;
+                status.last_errno = lost.last_errno;
+        }
         if (s->logger) {
                 struct io_logger_status logger = io_logger_status(s->logger);
 
-                status.is_complete = s->drained && logger.has_all;
+                status.is_complete = status.is_complete && logger.has_all;
                 status.logger_pid = logger.pid;
                 status.n_restarts = logger.n_restarts;
-                status.bytes_dropped = logger.bytes_dropped;
+                status.bytes_dropped += logger.bytes_dropped;
                 status.log = io_logger_counters(s->logger);
         }
         return status;

@@ -130,6 +130,8 @@ struct io_stdio_status {
         pid_t logger_pid;    /* of a logging program; 0: none, or it has ended */
         unsigned n_restarts; /* of a logging program */
         uint64_t bytes_dropped;
+        uint64_t n_write_errors; /* of a terminal's output */
+        int last_errno;
         const struct log_counters *log; /* of log://; else NULL. Valid as long as the stdio. */
 };
 struct io_stdio_status io_stdio_status(const struct io_stdio *s);

@@ -12,27 +12,35 @@
 #include "shim/rpc/rpc.h"
 #include "shim/server_impl.h"
 
+static void set_last_error(Belay__V1__IOStatus *io, int errnum, char *error, size_t size)
+{
+        (void)snprintf(error, size, "%s", strerrordesc_np(errnum));
+        io->last_error = error;
+}
+
 /* error: room for a text. */
 static void fill_io(Belay__V1__IOStatus *io, const struct process *p, char *error, size_t size)
 {
         struct io_stdio_status status = io_stdio_status(p->stdio);
+        uint64_t log_errors;
 
         io->kind = (char *)status.kind;
         io->drained = status.is_complete;
         io->bytes_dropped = status.bytes_dropped;
         io->logger_restarts = status.n_restarts;
+        io->write_errors = status.n_write_errors;
+        if (status.last_errno != 0)
+                set_last_error(io, status.last_errno, error, size);
         if (!status.log)
                 return;
         io->bytes = atomic_load(&status.log->bytes);
         io->bytes_dropped += atomic_load(&status.log->bytes_dropped);
         io->bytes_waiting = atomic_load(&status.log->bytes_waiting);
         io->rotations = atomic_load(&status.log->rotations);
-        io->write_errors = atomic_load(&status.log->write_errors);
-        if (io->write_errors > 0) {
-                (void)snprintf(error, size, "%s",
-                               strerrordesc_np(atomic_load(&status.log->last_errno)));
-                io->last_error = error;
-        }
+        log_errors = atomic_load(&status.log->write_errors);
+        io->write_errors += log_errors;
+        if (log_errors > 0)
+                set_last_error(io, atomic_load(&status.log->last_errno), error, size);
 }
 
 void rpc_status(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata)
