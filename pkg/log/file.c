@@ -96,9 +96,12 @@ static char *rotated_name(const struct log_config *config, uint64_t number)
         return str_printf("%s.%llu", config->path, (unsigned long long)number);
 }
 
-/* The names move on by one; the oldest one is overwritten. */
+/* The names move on by one; the oldest one is overwritten, or removed when it is the only one: who
+ * reads it has it open. */
 static int move_names(const struct log_config *config)
 {
+        if (config->max_files == 1 && unlink(config->path) < 0 && errno != ENOENT)
+                return -errno;
         for (uint64_t i = config->max_files - 1; i > 0; i--) {
                 _cleanup_free_ char *from = rotated_name(config, i - 1);
                 _cleanup_free_ char *to = rotated_name(config, i);
@@ -113,16 +116,10 @@ static int move_names(const struct log_config *config)
 
 static int file_rotate(struct log_file *file)
 {
-        int r;
+        int r = move_names(file->config);
 
-        if (file->config->max_files > 1) {
-                r = move_names(file->config);
-                if (r == 0)
-                        r = file_reopen(file);
-        } else {
-                r = ftruncate(file->fd, 0) < 0 ? -errno : 0;
-                file->size = r == 0 ? 0 : file->size;
-        }
+        if (r == 0)
+                r = file_reopen(file);
         if (r == 0)
                 atomic_fetch_add(&file->counters->rotations, 1);
         return r;

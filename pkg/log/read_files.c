@@ -152,9 +152,7 @@ static void drop_oldest(struct log_read_files *files)
 /* Rotations that the writer has counted, each of which has begun a file. */
 static uint64_t count_rotations(const struct log_read_files *files)
 {
-        if (!files->counters || files->config->max_files == 1)
-                return 0;
-        return atomic_load(&files->counters->rotations);
+        return files->counters ? atomic_load(&files->counters->rotations) : 0;
 }
 
 int log_read_files_open(struct log_read_files *files, const struct log_config *config,

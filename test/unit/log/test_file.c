@@ -152,6 +152,23 @@ static void a_single_file_begins_anew(void **state)
         expect_file(f, 1, NULL);
 }
 
+static void who_reads_a_single_file_keeps_what_was_in_it(void **state)
+{
+        struct fixture *f = *state;
+        char text[16] = {0};
+        int fd;
+
+        f->config.max_size = 10;
+        f->config.max_files = 1;
+        write_text(f, "aaaa\nbbbb\n");
+        fd = open(f->path, O_RDONLY | O_CLOEXEC);
+        write_text(f, "cccc\n");
+        assert_int_equal(read(fd, text, sizeof(text)), 10);
+        assert_string_equal(text, "aaaa\nbbbb\n");
+        close(fd);
+        expect_file(f, 0, "cccc\n");
+}
+
 static void one_that_somebody_has_moved_away_is_made_again(void **state)
 {
         struct fixture *f = *state;
@@ -285,6 +302,7 @@ int main(void)
                 T(files_are_rotated_between_lines),
                 T(a_line_that_is_too_long_has_a_file_of_its_own),
                 T(a_single_file_begins_anew),
+                T(who_reads_a_single_file_keeps_what_was_in_it),
                 T(one_that_somebody_has_moved_away_is_made_again),
                 T(one_that_somebody_has_emptied_is_gone_on_with),
                 T(a_full_disk_is_told_when_nobody_waits_for_it),
