@@ -75,7 +75,7 @@ void rpc_kill(struct ttrpc_call *call, const ProtobufCMessage *message, void *us
                 return;
         }
         r = process_do(p, all ? VERB_KILL_ALL : VERB_KILL, &err);
-        if (r == PROCESS_WAIT && request->signal == SIGKILL && p->start_job) {
+        if (r == PROCESS_WAIT && request->signal == SIGKILL && (p->start_job || p->stdio_fn)) {
                 rpc_start_abort(p); /* what it has made is killed, now or when it is there */
                 service_reply_empty(call);
                 return;
