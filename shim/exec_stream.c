@@ -113,21 +113,6 @@ void exec_stream_advance(struct process *p)
         rpc_delete_exec(p);
 }
 
-void exec_stream_end(struct process *p)
-{
-        struct exec_stream *s = p->stream;
-
-        if (!s)
-                return;
-        if (s->call && p->exit.told && send_exit(s))
-                ttrpc_call_end(TAKE_PTR(s->call));
-        else if (s->call)
-                ttrpc_call_fail(TAKE_PTR(s->call), STATUS_UNAVAILABLE,
-                                s->server->stopping ? "the shim is ending"
-                                                    : "the container was deleted");
-        exec_stream_free(s);
-}
-
 /* ---- Output ---- */
 
 static void want_output(struct exec_stream *s, bool want)
@@ -138,21 +123,28 @@ static void want_output(struct exec_stream *s, bool want)
         }
 }
 
+static int send_output(const struct exec_output *output, const void *data, size_t len,
+                       struct error *err)
+{
+        Belay__V1__ExecStreamResponse response = BELAY__V1__EXEC_STREAM_RESPONSE__INIT;
+        struct timespec now = clock_realtime();
+        struct belay_output message;
+
+        belay_output_fill(&message, output->number, data, len, &now);
+        response.response_case = BELAY__V1__EXEC_STREAM_RESPONSE__RESPONSE_OUTPUT;
+        response.output = &message.output;
+        return ttrpc_call_send(output->stream->call, &response.base, err);
+}
+
 static void on_data(const void *data, size_t len, void *userdata)
 {
         const struct exec_output *output = userdata;
         struct exec_stream *s = output->stream;
-        Belay__V1__ExecStreamResponse response = BELAY__V1__EXEC_STREAM_RESPONSE__INIT;
-        struct timespec now = clock_realtime();
-        struct belay_output message;
         struct error err = ERROR_INIT;
 
         if (!s->call)
                 return;
-        belay_output_fill(&message, output->number, data, len, &now);
-        response.response_case = BELAY__V1__EXEC_STREAM_RESPONSE__RESPONSE_OUTPUT;
-        response.output = &message.output;
-        if (ttrpc_call_send(s->call, &response.base, &err) < 0) {
+        if (send_output(output, data, len, &err) < 0) {
                 ttrpc_call_fail_error(TAKE_PTR(s->call), &err);
                 exec_stream_abandon(s);
                 return;
@@ -320,4 +312,49 @@ void exec_stream_not_started(struct process *p, const struct error *why)
         s->why = *why;
         (void)error_prefix(&s->why, "OCI runtime exec failed");
         log_write(LOG_ERROR, p->exec_id, "%s", s->why.msg);
+}
+
+/* ---- The process is forgotten ---- */
+
+/* False: there is no room for all of it, or no memory to look. */
+static bool send_rest(struct exec_stream *s)
+{
+        _cleanup_free_ char *buf = malloc(IO_SOURCE_CHUNK);
+
+        for (int i = 0; buf && i < EXEC_STREAM_OUTPUTS; i++) {
+                struct io_source *source = s->outputs[i].source;
+                struct error ignored = ERROR_INIT;
+                size_t n;
+
+                while (source && (n = io_source_read(source, buf)) > 0) {
+                        if (send_output(&s->outputs[i], buf, n, &ignored) < 0)
+                                return false;
+                }
+        }
+        return buf && io_stdio_is_drained(s->process->stdio);
+}
+
+static const char *reason_of_end(const struct exec_stream *s)
+{
+        if (s->server->stopping)
+                return "the shim is ending";
+        return s->process->exit.told ? "the container was deleted before the client had taken all "
+                                       "of the output"
+                                     : "the container was deleted";
+}
+
+void exec_stream_end(struct process *p)
+{
+        struct exec_stream *s = p->stream;
+
+        if (!s)
+                return;
+        if (s->call && p->exit.told && send_rest(s) && send_exit(s))
+                ttrpc_call_end(TAKE_PTR(s->call));
+        else if (s->call)
+                ttrpc_call_fail(TAKE_PTR(s->call),
+                                p->exit.told && !s->server->stopping ? STATUS_RESOURCE_EXHAUSTED
+                                                                     : STATUS_UNAVAILABLE,
+                                "%s", reason_of_end(s));
+        exec_stream_free(s);
 }

@@ -154,6 +154,18 @@ void io_source_finish(struct io_source *source)
         (void)loop_timer_set(source->retry, 0);
 }
 
+size_t io_source_read(struct io_source *source, void *buf)
+{
+        ssize_t n = -1;
+
+        while (source->fd >= 0 && n < 0) {
+                n = read(source->fd, buf, IO_SOURCE_CHUNK);
+                if (n < 0 && errno != EINTR)
+                        return 0;
+        }
+        return n > 0 ? (size_t)n : 0;
+}
+
 /* ---- Writing ---- */
 
 struct io_sink {

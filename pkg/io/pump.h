@@ -44,6 +44,10 @@ bool io_source_has_ended(const struct io_source *source);
  * still read, as it is wanted, and the next time that there is nothing counts as the end. */
 void io_source_finish(struct io_source *source);
 
+/* What is there now, without a callback: for one that is about to be freed. Bytes, at most
+ * IO_SOURCE_CHUNK; 0: nothing. */
+size_t io_source_read(struct io_source *source, void *buf);
+
 /* ---- Writing ---- */
 
 struct io_sink;
