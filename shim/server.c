@@ -89,6 +89,8 @@ static bool has_unfinished(struct shim_server *server)
                 publisher_on_idle(server->publisher, on_idle_publisher, server);
                 return true;
         }
+        if (server->n_logs > 0)
+                return true; /* a log is read to its end, though the container is gone */
         return ttrpc_server_has_queued(server->ttrpc) &&
                loop_timer_set(server->lifetime, REPLY_POLL_NS) == 0;
 }

@@ -66,6 +66,7 @@ static struct logs *logs_free(struct logs *logs)
         fd_close(logs->fd);
         fd_close(logs->hold);
         logs->server->n_logs--;
+        server_advance_stop(logs->server);
         free(logs);
         return NULL;
 }
