@@ -96,12 +96,12 @@ class Shim:
         children. Its answer to a call comes first: what it had put off to the end of its round is done then."""
         self.service().Connect()
         kinds = (re.sub(r"\d+\]$", "]", target) for target in self.fds().values())
-        return collections.Counter([*kinds, *(f"child {pid} {name}" for pid, name in host.children(self.pid).items())])
+        return collections.Counter([*kinds, *(f"child {pid}" for pid in host.children(self.pid))])
 
     def wait_for_no_more_than(self, before, timeout=10):
         """That nothing is left of what it has come to hold since. A child's end is an event."""
         for pid in host.children(self.pid):
-            if not any(what.startswith(f"child {pid} ") for what in before):
+            if f"child {pid}" not in before:
                 host.wait_gone(pid, timeout)
         host.wait_for(lambda: not self.holds() - before, lambda: f"to be let go: {self.holds() - before}", timeout)
 
