@@ -111,6 +111,7 @@ static void go_on(struct attachment *a, const Belay__V1__AttachRequest *request)
                 break;
         case BELAY__V1__ATTACH_REQUEST__REQUEST_START:
         case BELAY__V1__ATTACH_REQUEST__REQUEST__NOT_SET:
+        case _BELAY__V1__ATTACH_REQUEST__REQUEST__CASE_IS_INT_SIZE:
         default:
                 r = error_set(&err, STATUS_INVALID_ARGUMENT,
                               "attach: stdin, resize or close_stdin is expected after start");

@@ -149,6 +149,7 @@ static void go_on(struct exec_stream *s, const Belay__V1__ExecStreamRequest *req
                 break;
         case BELAY__V1__EXEC_STREAM_REQUEST__REQUEST_START:
         case BELAY__V1__EXEC_STREAM_REQUEST__REQUEST__NOT_SET:
+        case _BELAY__V1__EXEC_STREAM_REQUEST__REQUEST__CASE_IS_INT_SIZE:
         default:
                 r = error_set(&err, STATUS_INVALID_ARGUMENT,
                               "exec stream: stdin, resize, close_stdin or signal is expected after "

@@ -18,13 +18,20 @@
 #include "test/unit/engine/world.h"
 #include "test/unit/unit.h"
 
-/* answer: a shell command that is run for a start. */
-static char *helper_new(struct world *w, const char *answer)
+static char *helper_path(const struct world *w)
 {
         char *path = str_printf("%s/helper", w->box.dir);
-        FILE *f;
 
         assert_non_null(path);
+        return path;
+}
+
+/* answer: a shell command that is run for a start. */
+static void use_helper(struct world *w, const char *answer)
+{
+        _cleanup_free_ char *path = helper_path(w);
+        FILE *f;
+
         f = fopen(path, "we");
         assert_non_null(f);
         (void)fprintf(f,
@@ -39,15 +46,14 @@ static char *helper_new(struct world *w, const char *answer)
         w->systemd_cgroup = true;
         (void)snprintf(w->cgroup, sizeof(w->cgroup), "-.slice:belay-unit:%d", (int)getpid());
         (void)snprintf(w->scope, sizeof(w->scope), "/belay-unit-%d.scope", (int)getpid());
-        return path;
 }
 
-static char *helper_ok(struct world *w)
+static void use_working_helper(struct world *w)
 {
         char answer[128];
 
         (void)snprintf(answer, sizeof(answer), "echo ok /belay-unit-%d.scope", (int)getpid());
-        return helper_new(w, answer);
+        use_helper(w, answer);
 }
 
 static char *requests(struct world *w)
@@ -76,9 +82,9 @@ static const struct box_config limits = {
 static void a_container_is_started_with_a_scope_and_ends_with_it(void **state)
 {
         struct world *w = *state;
-        _cleanup_free_ char *helper = helper_ok(w);
         char line[64];
 
+        use_working_helper(w);
         world_create(w, NULL);
         (void)snprintf(line, sizeof(line), "start belay-unit-%d.scope\n", (int)getpid());
         assert_asked(w, line);
@@ -93,10 +99,10 @@ static void a_container_is_started_with_a_scope_and_ends_with_it(void **state)
 static void the_keeper_has_gone_when_the_container_is_there(void **state)
 {
         struct world *w = *state;
-        _cleanup_free_ char *helper = helper_ok(w);
         _cleanup_free_ char *text = NULL;
         const char *pids;
 
+        use_working_helper(w);
         world_create(w, NULL);
         text = requests(w);
         pids = strstr(text, "au PIDs ");
@@ -109,8 +115,8 @@ static void the_keeper_has_gone_when_the_container_is_there(void **state)
 static void a_limit_of_one_task_is_set_when_the_keeper_has_gone(void **state)
 {
         struct world *w = *state;
-        _cleanup_free_ char *helper = helper_ok(w);
 
+        use_working_helper(w);
         world_create(w, &limits);
         assert_asked(w, "t TasksMax 2\n");
         assert_asked(w, ".scope\nt TasksMax 1\n");
@@ -120,9 +126,9 @@ static void a_limit_of_one_task_is_set_when_the_keeper_has_gone(void **state)
 static void a_refusal_of_systemd_is_told_and_leaves_nothing(void **state)
 {
         struct world *w = *state;
-        _cleanup_free_ char *helper = helper_new(w, "echo error no such thing; exit 1");
         _cleanup_free_ char *text = NULL;
 
+        use_helper(w, "echo error no such thing; exit 1");
         assert_string_equal(world_try_create(w, NULL), "systemd: no such thing");
         text = requests(w);
         assert_null(strstr(text, "stop ")); /* it is not ours */
@@ -131,8 +137,8 @@ static void a_refusal_of_systemd_is_told_and_leaves_nothing(void **state)
 static void a_unit_that_is_there_already_is_told_as_such(void **state)
 {
         struct world *w = *state;
-        _cleanup_free_ char *helper = helper_new(w, "echo exists unit x; exit 1");
 
+        use_helper(w, "echo exists unit x; exit 1");
         assert_string_equal(world_try_create(w, NULL), "systemd: unit x");
         assert_int_equal(w->created.err.code, STATUS_ALREADY_EXISTS);
 }
@@ -140,16 +146,16 @@ static void a_unit_that_is_there_already_is_told_as_such(void **state)
 static void a_helper_that_dies_is_told(void **state)
 {
         struct world *w = *state;
-        _cleanup_free_ char *helper = helper_new(w, "kill -9 $$");
 
+        use_helper(w, "kill -9 $$");
         assert_non_null(strstr(world_try_create(w, NULL), "without an answer"));
 }
 
 static void a_scope_that_is_elsewhere_is_refused_and_stopped(void **state)
 {
         struct world *w = *state;
-        _cleanup_free_ char *helper = helper_new(w, "echo ok /elsewhere/x.scope");
 
+        use_helper(w, "echo ok /elsewhere/x.scope");
         assert_non_null(strstr(world_try_create(w, NULL), "in cgroup '/elsewhere/x.scope'"));
         assert_int_equal(w->created.err.code, STATUS_FAILED_PRECONDITION);
         assert_asked(w, "stop ");
@@ -161,8 +167,8 @@ static void a_failure_later_stops_the_unit(void **state)
         const struct box_config c = {
                 .linux_ =
                         ",\"resources\":{\"hugepageLimits\":[{\"pageSize\":\"3MB\",\"limit\":1}]}"};
-        _cleanup_free_ char *helper = helper_ok(w);
 
+        use_working_helper(w);
         assert_string_not_equal(world_try_create(w, &c), "");
         assert_asked(w, "stop ");
 }
@@ -170,9 +176,9 @@ static void a_failure_later_stops_the_unit(void **state)
 static void without_the_helper_the_error_says_what_is_missing(void **state)
 {
         struct world *w = *state;
+        _cleanup_free_ char *helper = helper_path(w);
 
-        _cleanup_free_ char *helper = helper_ok(w);
-
+        use_working_helper(w);
         assert_int_equal(unlink(helper), 0);
         assert_non_null(strstr(world_try_create(w, NULL), "needs belay-systemd beside the shim"));
         assert_int_equal(w->created.err.code, STATUS_FAILED_PRECONDITION);
@@ -183,10 +189,10 @@ static void without_the_helper_the_error_says_what_is_missing(void **state)
 static void an_update_goes_to_systemd_too(void **state)
 {
         struct world *w = *state;
-        _cleanup_free_ char *helper = helper_ok(w);
         const char json[] = "{\"pids\":{\"limit\":9}}";
         struct error err = ERROR_INIT;
 
+        use_working_helper(w);
         world_create(w, &limits);
         world_update(w, json, &err);
         assert_string_equal(err.msg, "");
@@ -209,13 +215,13 @@ static char *pids_max(const struct world *w)
 static void limits_that_systemd_refuses_are_set_back(void **state)
 {
         struct world *w = *state;
-        _cleanup_free_ char *helper = helper_ok(w);
         _cleanup_free_ char *refuse = str_printf("%s/refuse", w->box.dir);
         _cleanup_free_ char *before = NULL;
         _cleanup_free_ char *after = NULL;
         struct error err = ERROR_INIT;
         int fd;
 
+        use_working_helper(w);
         world_create(w, NULL);
         before = pids_max(w);
         fd = open(refuse, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
