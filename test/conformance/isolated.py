@@ -30,13 +30,19 @@ echo $? >&3
 
 
 def cgroup_names(suite):
-    """The suite's own cgroups that exist now, the topmost of each only."""
+    """The suite's own cgroups that exist now, the topmost of each only. os.walk() would not do: the tree is the whole
+    machine's, and others may have made it deeper than Python's stack and than a path may be."""
     found = set()
-    for where, names, _ in os.walk(CGROUPS):
-        for name in list(names):
-            if SUITE_NAMES[suite].match(name):
-                found.add(os.path.join(where, name))
-                names.remove(name)
+    to_look_at = [CGROUPS]
+    while to_look_at:
+        where = to_look_at.pop()
+        try:
+            names = [entry.name for entry in os.scandir(where) if entry.is_dir(follow_symlinks=False)]
+        except OSError:
+            continue
+        for name in names:
+            into = found.add if SUITE_NAMES[suite].match(name) else to_look_at.append
+            into(os.path.join(where, name))
     return found
 
 
