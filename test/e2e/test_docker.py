@@ -3,9 +3,11 @@
 
 Without network: no bridge, no iptables. ./dev compat installs Docker and runs this.
 """
+import json
 import os
 import shutil
 import subprocess
+import time
 
 import pytest
 
@@ -117,6 +119,40 @@ def test_exec_kill_wait_and_start_again(docker):
         assert docker("inspect", "-f", "{{.State.Status}} {{.State.ExitCode}}", "c1") == "exited 137\n"
     finally:
         docker("rm", "-f", "c1")
+
+
+def test_stats(docker):
+    docker("run", "-d", "--name", "c4", "--network", "none", "-m", "32m", "--pids-limit", "20", "e2e:1", "sh", "-c",
+           "dd if=/dev/zero of=/dev/shm/x bs=1M count=8; sleep 1000 & while :; do :; done")
+    try:
+        host.wait_for(lambda: "sleep 1000" in docker("top", "c4"), "both processes")
+        told = json.loads(docker("stats", "--no-stream", "--format", "{{json .}}", "c4"))
+        assert told["Name"] == "c4" and told["PIDs"] == "2"
+        used, limit = told["MemUsage"].split(" / ")
+        assert limit == "32MiB" and 8 < float(used.removesuffix("MiB")) < 32
+        assert float(told["MemPerc"].removesuffix("%")) > 25 and float(told["CPUPerc"].removesuffix("%")) > 0
+        assert "c4" in docker("stats", "--no-stream")  # of all, as a table
+    finally:
+        docker("rm", "-f", "c4")
+
+
+def test_events(docker):
+    begin = time.time()
+    docker("run", "-d", "--name", "c5", "--network", "none", "-m", "32m", "e2e:1", "sleep", "1000")
+    docker("exec", "c5", "true")
+    docker("exec", "c5", "dd", "if=/dev/zero", "of=/dev/shm/x", "bs=1M", "count=60", status=137)
+    docker("pause", "c5")
+    docker("unpause", "c5")
+    docker("update", "--pids-limit", "60", "c5")
+    docker("kill", "c5")
+    docker("wait", "c5")
+    docker("rm", "c5")
+    told = docker("events", "--since", f"{begin:.9f}", "--until", f"{time.time():.9f}", "--filter", "container=c5",
+                  "--format", "{{.Action}} {{.Actor.Attributes.exitCode}}").splitlines()
+    lines = [line.replace(" <no value>", "").strip() for line in told]
+    assert [line for line in lines if not line.startswith(("exec_create", "exec_start"))] == [
+        "create", "start", "exec_die 0", "oom", "exec_die 137", "pause", "unpause", "update", "kill", "die 137",
+        "destroy"], lines
 
 
 def test_a_program_that_is_not_there(docker):
