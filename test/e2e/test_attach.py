@@ -285,8 +285,8 @@ def test_hundreds_of_attachments_leave_nothing(lab):
         if i == 20:
             host.wait_for(lambda: settled(c), "connections closed")
             before, memory = c.shim.fds(), resident_kib(c.shim.pid)
-    host.wait_for(lambda: len(c.shim.fds()) == len(before), "fds back at the baseline")
-    assert resident_kib(c.shim.pid) < memory + 512
+    host.wait_for(lambda: len(c.shim.fds()) <= len(before), "fds back at the baseline")  # the last connection may be in it
+    assert lab.sanitized or resident_kib(c.shim.pid) < memory + 512
     a = Attach(c, stdin=True)
     a.write(b"still\n")
     a.until_output(b"still\n")

@@ -82,6 +82,7 @@ def test_a_large_binary_arrives_whole(lab):
 def test_files_are_rotated_and_no_line_is_lost(lab):
     c = start_logging(lab, "seq 1 60000", "max_size=256k&max_files=100&format=cri")
     c.wait()
+    host.wait_for(lambda: status(c).io.drained, "all is drained")
     rotations = status(c).io.rotations
     c.delete()
     files = sorted(c.log.parent.glob("log.*"), key=lambda p: -int(p.suffix[1:])) + [c.log]
