@@ -4,8 +4,10 @@
  * before it is anywhere in the tree.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "pkg/base/cleanup.h"
@@ -100,11 +102,30 @@ static int set_superblock_flags(int fs, const struct plan_mount *m)
         return 0;
 }
 
-/* SELinux: these have labels of their own. */
+static int no_label(const char *label, struct error *err)
+{
+        return error_set(err, STATUS_INVALID_ARGUMENT,
+                         "linux.mountLabel: '%s' is no label of the loaded SELinux policy", label);
+}
+
+/* Those that it does not take are proc, sysfs and cgroups, whose files have labels of their own,
+ * and mqueue, which has one instance for each IPC namespace: only its directory is labelled, and
+ * what is made in it has the label of its maker. */
 static bool takes_label(const char *type)
 {
         return strcmp(type, "proc") != 0 && strcmp(type, "sysfs") != 0 &&
                strcmp(type, "mqueue") != 0 && !str_has_prefix(type, "cgroup");
+}
+
+static int label_directory(int mount, const char *label, struct error *err)
+{
+        _cleanup_close_ int fd = openat(mount, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+        if (fd >= 0 && fsetxattr(fd, "security.selinux", label, strlen(label) + 1, 0) == 0)
+                return 0;
+        if (fd >= 0 && errno == EINVAL)
+                return no_label(label, err);
+        return error_errno(err, errno, "label the root of 'mqueue' '%s'", label);
 }
 
 /* errno, and what the file system itself has to say about it. */
@@ -130,7 +151,7 @@ int child_fsmount(const struct plan *plan, const struct plan_mount *m, const cha
         const char *label = plan->private_->mount_label;
         uint64_t attr =
                 m->readonly_later ? m->attr_set & ~(uint64_t)MOUNT_ATTR_RDONLY : m->attr_set;
-        int fd;
+        _cleanup_close_ int fd = -1;
 
         if (fs < 0 && errno == ENODEV)
                 return error_set(err, STATUS_INVALID_ARGUMENT,
@@ -140,13 +161,17 @@ int child_fsmount(const struct plan *plan, const struct plan_mount *m, const cha
                 return error_errno(err, errno, "mount '%s' on '%s'", m->source, m->destination);
         if (fsconfig(fs, FSCONFIG_SET_STRING, "source", m->source, 0) < 0 ||
             set_superblock_flags(fs, m) < 0 || set_options(fs, extra_options) < 0 ||
-            set_options(fs, m->options.data) < 0 ||
-            (label && takes_label(m->type) &&
-             fsconfig(fs, FSCONFIG_SET_STRING, "context", label, 0) < 0) ||
-            fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
+            set_options(fs, m->options.data) < 0)
+                return report(fs, m, err);
+        if (label && takes_label(m->type) &&
+            fsconfig(fs, FSCONFIG_SET_STRING, "context", label, 0) < 0)
+                return errno == EINVAL ? no_label(label, err) : report(fs, m, err);
+        if (fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
                 return report(fs, m, err);
         fd = fsmount(fs, FSMOUNT_CLOEXEC, (unsigned)attr);
         if (fd < 0)
                 return report(fs, m, err);
-        return fd;
+        if (label && strcmp(m->type, "mqueue") == 0 && label_directory(fd, label, err) < 0)
+                return -1;
+        return TAKE_FD(fd);
 }

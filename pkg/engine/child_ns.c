@@ -140,6 +140,8 @@ int child_join_keyring(const struct plan *plan, struct error *err)
 
         if (!name)
                 return 0;
+        if (child_label_keys(plan, err) < 0)
+                return -1;
         ring = syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, name, 0, 0, 0);
         if (ring < 0) {
                 /* no keyrings in this kernel, a filter around us, or the user's quota is used up:

@@ -88,6 +88,10 @@ int child_readonly_paths(const struct plan *plan, struct error *err);
 int child_write_sysctl(const struct plan *plan, struct error *err);
 int child_write_labels(const struct plan *plan, struct error *err);
 
+/* The keys that are made from now to execve(2) have the process's SELinux label; otherwise it could
+ * not use its own session keyring. */
+int child_label_keys(const struct plan *plan, struct error *err);
+
 /* child_console.c */
 int child_open_console(const struct plan *plan, bool bind, int *ret_master, struct error *err);
 

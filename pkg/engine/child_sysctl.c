@@ -26,6 +26,25 @@ int child_write_sysctl(const struct plan *plan, struct error *err)
         return 0;
 }
 
+static int write_selinux_label(const struct plan *plan, const char *path, struct error *err)
+{
+        const char *label = plan->private_->selinux_label;
+        int r = label ? child_write_proc(plan, path, label) : 0;
+
+        if (r == -EINVAL)
+                return error_set(err, STATUS_INVALID_ARGUMENT,
+                                 "process.selinuxLabel: '%s' is no label of the loaded policy",
+                                 label);
+        if (r < 0)
+                return error_errno(err, -r, "apply SELinux label '%s'", label);
+        return 0;
+}
+
+int child_label_keys(const struct plan *plan, struct error *err)
+{
+        return write_selinux_label(plan, "self/attr/keycreate", err);
+}
+
 /* Taken up by the kernel at execve(2). */
 int child_write_labels(const struct plan *plan, struct error *err)
 {
@@ -50,10 +69,5 @@ int child_write_labels(const struct plan *plan, struct error *err)
                         return error_errno(err, -r, "apply AppArmor profile '%s'",
                                            p->apparmor_profile);
         }
-        if (p->selinux_label) {
-                r = child_write_proc(plan, "self/attr/exec", p->selinux_label);
-                if (r < 0)
-                        return error_errno(err, -r, "apply SELinux label '%s'", p->selinux_label);
-        }
-        return 0;
+        return write_selinux_label(plan, "self/attr/exec", err);
 }

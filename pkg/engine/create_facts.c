@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "pkg/base/cleanup.h"
+#include "pkg/base/str.h"
 #include "pkg/engine/child.h"
 #include "pkg/engine/internal.h"
 #include "pkg/engine/message.h"
@@ -35,6 +36,11 @@ static uint64_t namespace_flags(const struct oci_spec *spec, const struct plan *
         return result;
 }
 
+static bool has_labels(const struct oci_process *process)
+{
+        return !str_is_empty(process->apparmor_profile) || !str_is_empty(process->selinux_label);
+}
+
 int create_facts_send(const struct create_facts *of, struct stage *stage, uint64_t *ret_namespaces,
                       struct error *err)
 {
@@ -48,8 +54,9 @@ int create_facts_send(const struct create_facts *of, struct stage *stage, uint64
                 .has_seccomp = plan->seccomp.prog.len > 0,
                 .has_poststart = hooks->poststart.n > 0,
                 .has_poststop = hooks->poststop.n > 0,
-                .has_config =
-                        hooks->poststart.n > 0 || hooks->poststop.n > 0 || plan_has_listener(plan),
+                .has_config = hooks->poststart.n > 0 || hooks->poststop.n > 0 ||
+                              plan_has_listener(plan) || has_labels(&spec->process),
+                .has_labels = has_labels(&spec->process),
                 .private_pid = pid_ns->present && !pid_ns->path,
                 .has_capabilities = spec->process.has_capabilities,
                 .capabilities = spec->process.capabilities,

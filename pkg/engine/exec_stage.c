@@ -40,6 +40,23 @@ struct exec_stage {
         int pidfd;
 };
 
+/* Nobody gets out of a container's confinement by saying nothing of it. */
+static int inherit_labels(const struct exec_stage *es, struct oci_process *process,
+                          struct error *err)
+{
+        struct oci_spec *spec;
+
+        if (!str_is_empty(process->apparmor_profile) && !str_is_empty(process->selinux_label))
+                return 0;
+        if (container_parse_config(es->container, es->stage->arena, &spec, err) < 0)
+                return -1;
+        if (str_is_empty(process->apparmor_profile))
+                process->apparmor_profile = spec->process.apparmor_profile;
+        if (str_is_empty(process->selinux_label))
+                process->selinux_label = spec->process.selinux_label;
+        return 0;
+}
+
 static int make_plan(struct exec_stage *es, struct error *err)
 {
         const struct container_facts *facts = &es->container->facts;
@@ -63,6 +80,8 @@ static int make_plan(struct exec_stage *es, struct error *err)
                 return -1;
         if (oci_process_parse(es->args->process_json, es->args->process_json_len, es->stage->arena,
                               &process, err) < 0)
+                return -1;
+        if (facts->has_labels && inherit_labels(es, process, err) < 0)
                 return -1;
         if (facts->has_seccomp) {
                 size_t len;

@@ -77,7 +77,9 @@ struct container_facts {
         uint64_t namespaces; /* CLONE_NEW* that init has of its own or has joined */
         uint32_t seccomp_flags;
         bool has_seccomp;   /* a descriptor with the filter comes along (first) */
-        bool has_config;    /* one with config.json, too: hooks for later or a listener (second) */
+        bool has_config;    /* one with config.json, too: hooks for later, labels or a listener
+                               (second) */
+        bool has_labels;    /* of AppArmor or SELinux: for an exec that brings none of its own */
         bool has_poststart; /* hooks */
         bool has_poststop;
         bool private_pid;

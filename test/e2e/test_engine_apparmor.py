@@ -75,6 +75,14 @@ def test_an_exec_is_confined_by_its_own_profile(lab):
     assert result.out == "open\nsecret\nunconfined\n", result
 
 
+def test_an_exec_that_brings_no_profile_has_that_of_the_container(lab):
+    c = container(lab, "sleep", "100", profile=PROFILE).run()
+    result = c.exec(*LOOK).run()
+    assert confined(result), result
+    result = c.exec(*LOOK, apparmorProfile="unconfined").run()
+    assert result.out == "open\nsecret\nunconfined\n", result
+
+
 def test_an_exec_in_a_user_namespace_is_confined(lab):
     def mapped(c):
         c.config["linux"]["namespaces"].append({"type": "user"})

@@ -14,7 +14,7 @@ set -euo pipefail
 dir=$(cd "$1" && pwd)
 mirror=${BELAY_MIRROR:-http://deb.debian.org/debian}
 packages=systemd,systemd-sysv,dbus,apparmor,kmod,procps,iproute2,util-linux,mount,libcap2-bin,busybox-static
-packages+=,python3,python3-pytest,python3-protobuf,protobuf-compiler,libprotobuf-dev,containerd,runc,crun,gcc,libc6-dev
+packages+=,python3,python3-pytest,python3-protobuf,protobuf-compiler,libprotobuf-dev,containerd,runc,crun,gcc,libc6-dev,secilc
 size=2G
 seconds=900
 

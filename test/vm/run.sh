@@ -19,6 +19,7 @@ if [ $$ = 1 ]; then
         mount -t tmpfs -o mode=1777 tmpfs /tmp
         mount -t cgroup2 -o nsdelegate,memory_recursiveprot cgroup2 /sys/fs/cgroup
         mount -t securityfs securityfs /sys/kernel/security
+        [ ! -d /sys/fs/selinux ] || mount -t selinuxfs selinuxfs /sys/fs/selinux
         ip link set lo up
         hostname belay-vm
 fi
