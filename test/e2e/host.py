@@ -52,6 +52,11 @@ def isolate(base):
         subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=711", "belay-e2e", path], check=True)
 
 
+def or_lost(status):
+    """Before Linux 6.15 the status of a process is lost if its parent, who is not belay, reaps it first: docs/oci-cli.md."""
+    return (status,) if KERNEL >= (6, 15) else (status, 255)
+
+
 def wait_for(condition, what, timeout=10):
     """The first true value of condition(). Only for what the kernel gives no event for. what: a text, or a function
     that makes it."""

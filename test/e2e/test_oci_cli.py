@@ -18,11 +18,6 @@ from bundle import process as process_object
 STOCK = pathlib.Path("/usr/bin/containerd-shim-runc-v2")
 
 
-def or_lost(status):
-    """Before Linux 6.15 the status of a process is lost if its parent, who is not belay, reaps it first: docs/oci-cli.md."""
-    return (status,) if host.KERNEL >= (6, 15) else (status, 255)
-
-
 def test_a_container_goes_through_the_states_of_the_runtime_spec(oci):
     c = oci.container("sh", "-c", "echo hello; cat; exit 3")
     c.config["annotations"] = {"org.test": "yes"}
@@ -39,7 +34,7 @@ def test_a_container_goes_through_the_states_of_the_runtime_spec(oci):
     oci.wait_stopped(c.id)
     assert out.read_text() == "hello\n"
     state = oci.state(c.id)
-    assert state["pid"] == 0 and state["exit_status"] in or_lost(3)
+    assert state["pid"] == 0 and state["exit_status"] in host.or_lost(3)
     assert set(os.listdir(c.bundle.path)) == before, "the user's bundle was written to"
     oci("delete", c.id)
     assert b"does not exist" in oci("state", c.id, status=1).stderr
