@@ -59,8 +59,8 @@ static void call_answers(struct ttrpc_call *call, struct ttrpc_out *out)
 {
         if (!out)
                 return;
-        out->ends = call->unit;
-        call->unit = KEEP_NONE;
+        out->ends = call->stream.unit;
+        call->stream.unit = KEEP_NONE;
 }
 
 static void call_tell_keeper(struct ttrpc_call *call)
@@ -132,9 +132,9 @@ static void call_keep_deadline(struct ttrpc_call *call, const struct ttrpc_conn 
 {
         struct keep_call *kept;
 
-        if (call->unit < 0)
+        if (call->stream.unit < 0)
                 return;
-        kept = ttrpc_kept_call(conn->kept, call->unit);
+        kept = ttrpc_kept_call(conn->kept, call->stream.unit);
         if (kept->deadline_ns != 0)
                 call->deadline_ns = kept->deadline_ns;
         kept->deadline_ns = call->deadline_ns;
@@ -167,7 +167,7 @@ struct ttrpc_call *ttrpc_call_new(struct ttrpc_conn *conn, const struct ttrpc_se
         }
         if (request->timeout_ns > 0)
                 call->deadline_ns = clock_monotonic_ns() + (uint64_t)request->timeout_ns;
-        call->unit = conn->taken;
+        call->stream.unit = conn->taken;
         conn->taken = KEEP_NONE;
         call_keep_deadline(call, conn);
         call->pool = ttrpc_pool_ref(conn->pool);
@@ -203,15 +203,15 @@ void ttrpc_call_enter(struct ttrpc_call *call)
 {
         assert(!call->in_handler);
         call->in_handler = true;
-        if (call->conn && call->unit >= 0)
-                ttrpc_kept_call_set(call->conn->kept, call->unit, KEEP_CALL_RUNNING);
+        if (call->conn && call->stream.unit >= 0)
+                ttrpc_kept_call_set(call->conn->kept, call->stream.unit, KEEP_CALL_RUNNING);
 }
 
 void ttrpc_call_leave(struct ttrpc_call *call)
 {
         call->in_handler = false;
-        if (call->conn && call->unit >= 0)
-                ttrpc_kept_call_set(call->conn->kept, call->unit, KEEP_CALL_OPEN);
+        if (call->conn && call->stream.unit >= 0)
+                ttrpc_kept_call_set(call->conn->kept, call->stream.unit, KEEP_CALL_OPEN);
         if (call->done)
                 call_free(call);
 }

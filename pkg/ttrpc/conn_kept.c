@@ -19,9 +19,31 @@ void ttrpc_conn_taken_over(struct ttrpc_conn *conn)
         ttrpc_kept_call_end(conn->kept, unit);
 }
 
+/*
+ * A message for a stream. From before it is taken until it was heard the stream counts as being in
+ * its handler, so that it is not taken for one that has heard all and goes on.
+ */
+static void take_data(struct ttrpc_conn *conn, const uint8_t *data, size_t len)
+{
+        uint32_t id = conn->frame.stream_id;
+        const struct ttrpc_stream *stream = ttrpc_streams_find(&conn->streams, id);
+
+        if (stream)
+                ttrpc_kept_call_set(conn->kept, stream->unit, KEEP_CALL_RUNNING);
+        ttrpc_kept_in_take(conn->kept, len);
+        ttrpc_conn_frame_done(conn, data + TTRPC_HEADER_SIZE);
+        stream = stream ? ttrpc_streams_find(&conn->streams, id) : NULL;
+        if (stream)
+                ttrpc_kept_call_set(conn->kept, stream->unit, KEEP_CALL_OPEN);
+}
+
 /* A whole frame, in place: kept as a call if it asks for something. */
 static void take_frame(struct ttrpc_conn *conn, const uint8_t *data, size_t len)
 {
+        if (conn->frame.type == TTRPC_FRAME_DATA) {
+                take_data(conn, data, len);
+                return;
+        }
         if (conn->frame.type == TTRPC_FRAME_REQUEST)
                 conn->taken = ttrpc_kept_call_add(conn->kept, data, len);
         ttrpc_kept_in_take(conn->kept, len);
@@ -31,10 +53,14 @@ static void take_frame(struct ttrpc_conn *conn, const uint8_t *data, size_t len)
 
 void ttrpc_conn_take_large(struct ttrpc_conn *conn)
 {
-        if (conn->frame.type == TTRPC_FRAME_REQUEST)
-                conn->taken = ttrpc_kept_call_unkept(conn->kept);
+        int unit = ttrpc_kept_call_unkept(conn->kept);
+
         ttrpc_kept_in_large(conn->kept, false);
+        if (conn->frame.type == TTRPC_FRAME_REQUEST)
+                conn->taken = unit;
         ttrpc_conn_frame_done(conn, conn->body);
+        if (conn->frame.type != TTRPC_FRAME_REQUEST)
+                ttrpc_kept_call_end(conn->kept, unit);
         ttrpc_conn_taken_over(conn);
 }
 

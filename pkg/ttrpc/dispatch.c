@@ -105,7 +105,8 @@ static void stream_start(struct ttrpc_call *call, const struct ttrpc_service *se
                          const struct ttrpc_frame *frame)
 {
         struct ttrpc_conn *conn = call->conn;
-        struct keep_call *kept = call->unit >= 0 ? ttrpc_kept_call(conn->kept, call->unit) : NULL;
+        struct keep_call *kept =
+                call->stream.unit >= 0 ? ttrpc_kept_call(conn->kept, call->stream.unit) : NULL;
         bool heard = kept && kept->heard;
         uint32_t id = frame->stream_id;
         struct ttrpc_stream *stream;

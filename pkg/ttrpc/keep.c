@@ -110,6 +110,24 @@ void ttrpc_keep_listener_gone(struct ttrpc_keep *keep, int index)
 
 /* ---- Checking ---- */
 
+/* What is no descriptor is none that is kept. */
+static size_t keep_fds(const struct keep_head *head, int ret[], size_t n)
+{
+        size_t n_found = 0;
+
+        for (size_t i = 0; i < KEEP_LISTENERS + TTRPC_CONNECTIONS_MAX; i++) {
+                int32_t fd = 0;
+
+                if (i < KEEP_LISTENERS)
+                        fd = LOOK(&head->listeners[i]);
+                else if (i - KEEP_LISTENERS < head->n_areas)
+                        fd = LOOK(&head->conns[i - KEEP_LISTENERS]);
+                if (fd > 0 && n_found++ < n)
+                        ret[n_found - 1] = fd - 1;
+        }
+        return n_found;
+}
+
 static size_t units_of(uint32_t len)
 {
         return (sizeof(struct keep_call) + len + KEEP_UNIT - 1) / KEEP_UNIT;
@@ -171,14 +189,19 @@ static int area_check(const struct keep_area *area, unsigned slot, struct error 
 
 int ttrpc_keep_check(const struct ttrpc_keep *keep, struct error *err)
 {
-        for (unsigned i = 0; i < keep->head->n_areas; i++) {
-                int32_t fd = LOOK(&keep->head->conns[i]);
+        int fds[KEEP_LISTENERS + TTRPC_CONNECTIONS_MAX];
+        size_t n = keep_fds(keep->head, fds, KEEP_LISTENERS + TTRPC_CONNECTIONS_MAX);
 
-                if (fd < 0)
-                        return error_set(err, STATUS_DATA_LOSS,
-                                         "ttrpc server: kept connection %u: descriptor %d", i,
-                                         fd - 1);
-                if (fd > 0 && area_check(&keep->areas[i], i, err) < 0)
+        for (size_t i = 0; i < n; i++) {
+                for (size_t k = 0; k < i; k++) {
+                        if (fds[i] == fds[k])
+                                return error_set(err, STATUS_DATA_LOSS,
+                                                 "ttrpc server: descriptor %d is kept twice",
+                                                 fds[i]);
+                }
+        }
+        for (unsigned i = 0; i < keep->head->n_areas; i++) {
+                if (LOOK(&keep->head->conns[i]) > 0 && area_check(&keep->areas[i], i, err) < 0)
                         return -1;
         }
         return 0;
@@ -187,21 +210,10 @@ int ttrpc_keep_check(const struct ttrpc_keep *keep, struct error *err)
 size_t ttrpc_kept_fds(const void *keep, size_t keep_size, int ret[], size_t n)
 {
         const struct keep_head *head = keep;
-        size_t n_found = 0;
 
         if (keep_size < TTRPC_KEEP_BYTES(1) || head->magic != keep_magic)
                 return 0;
-        for (size_t i = 0; i < KEEP_LISTENERS + TTRPC_CONNECTIONS_MAX; i++) {
-                int32_t fd = 0;
-
-                if (i < KEEP_LISTENERS)
-                        fd = LOOK(&head->listeners[i]);
-                else if (i - KEEP_LISTENERS < head->n_areas)
-                        fd = LOOK(&head->conns[i - KEEP_LISTENERS]);
-                if (fd > 0 && n_found++ < n)
-                        ret[n_found - 1] = fd - 1;
-        }
-        return n_found;
+        return keep_fds(head, ret, n);
 }
 
 bool ttrpc_area_is_whole(const struct keep_area *area)
@@ -274,7 +286,7 @@ struct ttrpc_kept *ttrpc_kept_of_slot(struct ttrpc_keep *keep, unsigned slot)
                 return NULL;
         /* An answer was queued, and its call not yet taken off. */
         answering = LOOK(&kept->area->answering);
-        if (answering != 0 && pair_end(answering) == pair_end(LOOK(&kept->area->out)))
+        if (pair_first(answering) != 0 && pair_end(answering) == pair_end(LOOK(&kept->area->out)))
                 PUBLISH(&kept->area->calls[pair_first(answering) - 1], KEEP_CALL_FREE);
         PUBLISH(&kept->area->answering, 0);
         for (size_t i = 0; i < KEEP_UNITS; i++) {

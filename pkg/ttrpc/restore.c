@@ -36,18 +36,26 @@ static int socket_check(int fd, bool listening, struct error *err)
         return 0;
 }
 
+/* The descriptor that is kept in a place, or -1. */
+static int kept_fd(const _Atomic int32_t *place)
+{
+        int32_t fd = atomic_load(place);
+
+        return fd > 0 ? fd - 1 : -1;
+}
+
 static int sockets_check(const struct ttrpc_keep *keep, struct error *err)
 {
         for (size_t i = 0; i < KEEP_LISTENERS; i++) {
-                int fd = atomic_load(&keep->head->listeners[i]) - 1;
+                int fd = kept_fd(&keep->head->listeners[i]);
 
-                if (fd != -1 && socket_check(fd, true, err) < 0)
+                if (fd >= 0 && socket_check(fd, true, err) < 0)
                         return -1;
         }
         for (size_t i = 0; i < keep->head->n_areas; i++) {
-                int fd = atomic_load(&keep->head->conns[i]) - 1;
+                int fd = kept_fd(&keep->head->conns[i]);
 
-                if (fd != -1 && socket_check(fd, false, err) < 0)
+                if (fd >= 0 && socket_check(fd, false, err) < 0)
                         return -1;
         }
         return 0;
@@ -56,9 +64,9 @@ static int sockets_check(const struct ttrpc_keep *keep, struct error *err)
 static int restore_listeners(struct ttrpc_server *server, struct error *err)
 {
         for (int i = 0; i < KEEP_LISTENERS; i++) {
-                int fd = atomic_load(&server->keep->head->listeners[i]) - 1;
+                int fd = kept_fd(&server->keep->head->listeners[i]);
 
-                if (fd == -1)
+                if (fd < 0)
                         continue;
                 (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
                 if (ttrpc_server_listen_again_take(server, fd, i, err) < 0)
@@ -74,9 +82,9 @@ static size_t restore_conns(struct ttrpc_server *server)
         size_t n_dropped = 0;
 
         for (unsigned i = 0; i < head->n_areas; i++) {
-                int fd = atomic_load(&head->conns[i]) - 1;
+                int fd = kept_fd(&head->conns[i]);
 
-                if (fd == -1)
+                if (fd < 0)
                         continue;
                 (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
                 if (ttrpc_area_is_whole(&server->keep->areas[i]) &&

@@ -69,7 +69,6 @@ struct ttrpc_call {
         enum ttrpc_kind kind;
         bool half_closed; /* the peer sends no more requests */
         bool resumed;     /* dispatched by the process image before, too */
-        int unit;         /* where it is kept (keep.h), while open */
         size_t n_queued;  /* cost of the stream's messages that have not left */
         struct loop_deferred room_late;
         const struct ttrpc_stream_ops *stream_ops;

@@ -53,8 +53,8 @@ static bool call_take_message(struct ttrpc_call *call, const uint8_t *data, size
 static void call_take_close(struct ttrpc_call *call)
 {
         call->half_closed = true;
-        if (call->unit >= 0)
-                ttrpc_kept_call(call->conn->kept, call->unit)->half_closed = 1;
+        if (call->stream.unit >= 0)
+                ttrpc_kept_call(call->conn->kept, call->stream.unit)->half_closed = 1;
         if (!call->stream_ops->on_half_close)
                 return;
         ttrpc_call_enter(call);

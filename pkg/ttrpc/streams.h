@@ -14,6 +14,7 @@ enum { TTRPC_STREAM_CHAINS = 64 };
 struct ttrpc_stream {
         struct ttrpc_stream *next;
         uint32_t id;
+        int unit; /* of a server's call: where it is kept (keep.h) */
 };
 
 struct ttrpc_streams {

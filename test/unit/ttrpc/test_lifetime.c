@@ -301,6 +301,24 @@ static void a_handler_may_free_the_server_and_keep_its_call(void **state)
         assert_int_equal(h->n_kept, 1);
 }
 
+static void hook_want_cancel_and_free_server(struct harness *h, struct ttrpc_call *call)
+{
+        ttrpc_call_on_cancel(call, count_cancel, h);
+        h->server = ttrpc_server_free(h->server);
+        loop_quit(h->loop);
+}
+
+static void a_handler_may_free_the_server_and_be_told_of_the_end_of_its_call(void **state)
+{
+        struct harness *h = *state;
+
+        h->hook = hook_want_cancel_and_free_server;
+        peer_call(&h->peer, 1, "Hook", "", 0);
+        assert_int_equal(loop_run(h->loop, NULL), 0);
+        peer_wait_eof(&h->peer);
+        assert_int_equal(h->n_cancelled, 1);
+}
+
 static void cancel_frees_server(struct ttrpc_call *call, void *userdata)
 {
         struct harness *h = userdata;
@@ -405,6 +423,7 @@ int main(void)
                 LIFE_TEST(a_server_knows_whether_answers_wait),
                 LIFE_TEST(a_handler_may_free_the_server_and_answer_then),
                 LIFE_TEST(a_handler_may_free_the_server_and_keep_its_call),
+                LIFE_TEST(a_handler_may_free_the_server_and_be_told_of_the_end_of_its_call),
                 LIFE_TEST(a_cancellation_may_free_the_server),
                 LIFE_TEST(a_deadline_may_free_the_server),
                 cmocka_unit_test(the_end_of_the_last_connection_may_free_the_server),

@@ -28,7 +28,7 @@
 #include "test/unit/ttrpc/image.h"
 #include "test/unit/unit.h"
 
-enum { GUARD_SECONDS = 60 };
+enum { GUARD_SECONDS = 60, PIPELINE = 300 };
 
 static const char *image_path;
 
@@ -512,7 +512,7 @@ static void a_crash_drops_a_connection_that_has_no_room_and_no_other(void **stat
 static void read_answers(struct world *w, size_t n, bool ret_ok[])
 {
         static struct answer answer;
-        bool have[64] = {false};
+        bool have[PIPELINE] = {false};
 
         for (size_t i = 0; i < n; i++) {
                 size_t k;
@@ -581,6 +581,65 @@ static void calls_scenario(struct world *w, size_t cut)
         }
 }
 
+/* A stream hears and says all of it, or it ends with Unavailable: with no gap, and nothing twice.
+ */
+static void stream_scenario(struct world *w, size_t cut)
+{
+        static const char *const texts[] = {"one", "two", "three", "four", "end"};
+        const size_t n = UNIT_COUNT(texts);
+        struct ttrpc_frame frame = {.type = TTRPC_FRAME_DATA};
+        size_t n_heard = 0;
+
+        talk_open(&w->peer, 1);
+        for (size_t i = 0; i < n; i++) {
+                if (i == cut)
+                        wait_taken(w, &w->peer);
+                talk_say(&w->peer, 1, texts[i], 100 + i);
+        }
+        /* An end without a message, or a status. */
+        for (size_t i = 0; frame.type == TTRPC_FRAME_DATA && frame.flags == 0; i++) {
+                size_t len = 0;
+                uint8_t *bytes = peer_read_bytes(&w->peer, &len);
+
+                frame = ttrpc_frame_decode(bytes);
+                if (frame.type == TTRPC_FRAME_DATA && frame.flags == 0) {
+                        Test__Ttrpc__EchoResponse *response = test__ttrpc__echo_response__unpack(
+                                NULL, frame.length, bytes + TTRPC_HEADER_SIZE);
+
+                        assert_non_null(response);
+                        assert_in_range(i, 0, n - 1);
+                        assert_string_equal(response->text, texts[i]);
+                        test__ttrpc__echo_response__free_unpacked(response, NULL);
+                        n_heard++;
+                }
+                free(bytes);
+        }
+        if (frame.type == TTRPC_FRAME_DATA)
+                assert_int_equal(n_heard, n);
+        for (size_t i = 0; i < n; i++)
+                assert_in_range(w->control->seen[100 + i], i < n_heard, 1);
+}
+
+static void a_pipeline_survives_many_crashes(void **state)
+{
+        struct world w;
+        bool ok[PIPELINE];
+
+        (void)state;
+        start(&w);
+        w.control->crash_every = 211;
+        serve(&w);
+        for (uint32_t i = 0; i < PIPELINE; i++)
+                peer_call(&w.peer, 2 * i + 1, "Echo", "pipeline", i);
+        read_answers(&w, PIPELINE, ok);
+        assert_true(w.control->n_images > 5);
+        for (size_t i = 0; i < PIPELINE; i++) {
+                assert_in_range(w.control->seen[i], ok[i], 1);
+                assert_in_range(w.control->ended[i], ok[i], 1);
+        }
+        stop(&w);
+}
+
 static void at_every_step(void (*scenario)(struct world *w, size_t cut), size_t cut)
 {
         struct world w;
@@ -609,6 +668,12 @@ static void calls_that_come_in_pieces_survive_a_crash_at_any_step(void **state)
         at_every_step(calls_scenario, 5);
 }
 
+static void a_stream_survives_a_crash_at_any_step_or_ends(void **state)
+{
+        (void)state;
+        at_every_step(stream_scenario, 2);
+}
+
 int main(int argc, char **argv)
 {
         const struct CMUnitTest tests[] = {
@@ -626,6 +691,8 @@ int main(int argc, char **argv)
                 cmocka_unit_test(a_crash_drops_a_connection_that_has_no_room_and_no_other),
                 cmocka_unit_test(calls_survive_a_crash_at_any_step),
                 cmocka_unit_test(calls_that_come_in_pieces_survive_a_crash_at_any_step),
+                cmocka_unit_test(a_stream_survives_a_crash_at_any_step_or_ends),
+                cmocka_unit_test(a_pipeline_survives_many_crashes),
         };
 
         if (argc != 2)
