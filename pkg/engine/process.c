@@ -105,11 +105,17 @@ struct engine_process *process_restore(struct engine *engine, pid_t pid, int pid
 {
         _cleanup_free_ struct engine_process *p = calloc(1, sizeof(*p));
 
-        if (!p || (!exit && watch_process(engine, p, pid, pidfd, orphan) < 0))
+        if (!p)
                 return NULL;
         if (exit) {
                 p->has_exited = true;
                 p->exit = *exit;
+        } else if (!orphan && reaper_find(engine->reaper, pid) == REAPER_STRANGER) {
+                /* It was reaped, and nothing tells how it has ended but, perhaps, its pidfd. */
+                p->has_exited = true;
+                orphan_read_exit(pid, pidfd, &p->exit);
+        } else if (watch_process(engine, p, pid, pidfd, orphan) < 0) {
+                return NULL;
         }
         p->engine = engine;
         p->pid = pid;

@@ -6,12 +6,16 @@
  * room for some from the start. Kept exits are bounded by LIMIT_KEPT_EXITS; beyond it the oldest go
  * first, since a stage names a child within a moment of its birth.
  *
+ * With notes an exit is looked at (WNOWAIT), noted, and only then reaped: whenever this image ends,
+ * the next one finds the child or the note.
+ *
  * Watches leave every list before anything is called, so a callback may free any of them.
  */
 #include "pkg/reaper/reaper.h"
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -21,7 +25,9 @@
 
 #include "pkg/base/cleanup.h"
 #include "pkg/base/clock.h"
+#include "pkg/base/fd.h"
 #include "pkg/base/limits.h"
+#include "pkg/reaper/notes.h"
 
 enum { KEPT_ROOM_INITIAL = 32 };
 
@@ -41,6 +47,8 @@ struct reaper {
         struct kept_exit *kept; /* by seq */
         size_t n_kept;
         size_t kept_room;
+        struct notes notes;
+        bool is_restoring; /* reaper_restored() is due */
 };
 
 struct reaper_watch {
@@ -70,6 +78,7 @@ static bool kept_make_room(struct reaper *reaper)
         return true;
 }
 
+/* It is nobody's, or not the reaper's any more. */
 static void kept_remove(struct reaper *reaper, size_t i)
 {
         reaper->n_kept--;
@@ -95,8 +104,10 @@ static void kept_append(struct reaper *reaper, const struct kept_exit *kept)
 
         if (kept_find(reaper, kept->exit.pid, &i))
                 kept_remove(reaper, i);
-        if (!kept_make_room(reaper))
+        if (!kept_make_room(reaper)) {
+                notes_remove(&reaper->notes, reaper->kept[0].exit.pid);
                 kept_remove(reaper, 0);
+        }
         reaper->kept[reaper->n_kept++] = *kept;
 }
 
@@ -104,6 +115,8 @@ static void kept_clear(struct reaper *reaper)
 {
         struct kept_exit *shrunk;
 
+        for (size_t i = 0; i < reaper->n_kept; i++)
+                notes_remove(&reaper->notes, reaper->kept[i].exit.pid);
         reaper->n_kept = 0;
         if (reaper->kept_room == KEPT_ROOM_INITIAL)
                 return;
@@ -136,33 +149,45 @@ static void reaper_dispatch(struct reaper *reaper, const struct kept_exit *kept)
         if (list_is_empty(&due)) {
                 if (reaper->n_expected > 0)
                         kept_append(reaper, kept);
+                else
+                        notes_remove(&reaper->notes, kept->exit.pid);
                 return;
         }
+        notes_set_delivered(&reaper->notes, kept->exit.pid);
         while (!list_is_empty(&due))
                 watch_deliver(list_first(&due, struct reaper_watch, node), &kept->exit);
 }
 
+/* The next child that has ended; flags: WNOWAIT, or 0. False when there is none. */
+static bool next_ended(idtype_t type, pid_t pid, int flags, siginfo_t *ret)
+{
+        int r;
+
+        *ret = (siginfo_t){0};
+        do {
+                /* __WALL: also children whose exit signal is not SIGCHLD. */
+                r = waitid(type, (id_t)pid, ret, WEXITED | WNOHANG | __WALL | flags);
+        } while (r < 0 && errno == EINTR);
+        return r == 0 && ret->si_pid != 0; /* else ECHILD */
+}
+
 void reaper_poll(struct reaper *reaper)
 {
-        for (;;) {
-                siginfo_t info = {0};
-                struct kept_exit kept;
+        int look_only = reaper->notes.memory ? WNOWAIT : 0;
+        siginfo_t info;
 
-                /* __WALL: also children whose exit signal is not SIGCHLD. */
-                if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | __WALL) < 0) {
-                        if (errno == EINTR)
-                                continue;
-                        return; /* ECHILD */
-                }
-                if (info.si_pid == 0)
-                        return;
-                kept = (struct kept_exit){
+        while (next_ended(P_ALL, 0, look_only, &info)) {
+                const struct kept_exit kept = {
                         .exit = {.pid = info.si_pid,
                                  .code = info.si_code,
                                  .status = info.si_status,
                                  .at = clock_realtime()},
                         .seq = reaper->seq++,
                 };
+
+                notes_add(&reaper->notes, &kept.exit);
+                if (look_only)
+                        (void)next_ended(P_PID, kept.exit.pid, 0, &info);
                 reaper_dispatch(reaper, &kept);
         }
 }
@@ -183,6 +208,7 @@ static void reaper_on_deliver(struct loop_deferred *deferred)
                 struct reaper_watch *watch = list_first(&due, struct reaper_watch, node);
                 struct reaper_exit exit = watch->ready.exit;
 
+                notes_set_delivered(&reaper->notes, exit.pid);
                 watch_deliver(watch, &exit);
         }
 }
@@ -261,6 +287,7 @@ struct reaper_watch *reaper_watch_new(struct reaper *reaper, pid_t pid, reaper_f
                                       void *userdata)
 {
         struct reaper_watch *watch = calloc(1, sizeof(*watch));
+        bool is_ready = false;
         size_t i;
 
         if (!watch)
@@ -269,13 +296,15 @@ struct reaper_watch *reaper_watch_new(struct reaper *reaper, pid_t pid, reaper_f
         watch->pid = pid;
         watch->fn = fn;
         watch->userdata = userdata;
-        if (kept_find(reaper, pid, &i) && !child_exists(pid)) {
+        if (kept_find(reaper, pid, &i)) {
                 watch->ready = reaper->kept[i];
                 kept_remove(reaper, i);
-                ready_insert(reaper, watch);
-        } else {
-                list_append(&reaper->watches, &watch->node);
+                is_ready = !child_exists(pid);
         }
+        if (is_ready)
+                ready_insert(reaper, watch);
+        else
+                list_append(&reaper->watches, &watch->node);
         return watch;
 }
 
@@ -298,4 +327,69 @@ void reaper_unexpect(struct reaper *reaper)
         assert(reaper->n_expected > 0);
         if (--reaper->n_expected == 0)
                 kept_clear(reaper);
+}
+
+/* ---- Exits that outlive this image of the process ---- */
+
+int reaper_set_notes(struct reaper *reaper, void *notes, size_t size, struct error *err)
+{
+        struct kept_exit kept = {0};
+        size_t i = 0;
+
+        if (notes_open(&reaper->notes, notes, size, err) < 0)
+                return -1;
+        reaper_expect(reaper);
+        reaper->is_restoring = true;
+        while (notes_next(&reaper->notes, &i, &kept.exit)) {
+                kept.seq = reaper->seq++;
+                kept_append(reaper, &kept);
+        }
+        return 0;
+}
+
+void reaper_restored(struct reaper *reaper)
+{
+        assert(reaper->is_restoring);
+        reaper->is_restoring = false;
+        reaper_unexpect(reaper);
+}
+
+void reaper_settle(struct reaper *reaper)
+{
+        notes_remove_delivered(&reaper->notes);
+}
+
+static bool is_watched(const struct reaper *reaper, pid_t pid)
+{
+        list_for_each(watch, &reaper->watches, struct reaper_watch, node) {
+                if (watch->pid == pid)
+                        return true;
+        }
+        return false;
+}
+
+int reaper_strangers(const struct reaper *reaper, pid_t **ret, size_t *ret_n)
+{
+        _cleanup_free_ char *text = NULL;
+        _cleanup_free_ pid_t *pids = NULL;
+        size_t n = 0;
+        size_t len;
+        char *at;
+        char *end;
+        int r = file_read(AT_FDCWD, "/proc/thread-self/children", LIMIT_PROC_BYTES, &text, &len);
+
+        if (r < 0)
+                return r;
+        pids = calloc(len / 2 + 1, sizeof(*pids)); /* a digit and a blank each, at least */
+        if (!pids)
+                return -ENOMEM;
+        at = text;
+        for (long pid = strtol(at, &end, 10); end != at; pid = strtol(at, &end, 10)) {
+                at = end;
+                if (!is_watched(reaper, (pid_t)pid))
+                        pids[n++] = (pid_t)pid;
+        }
+        *ret = TAKE_PTR(pids);
+        *ret_n = n;
+        return 0;
 }

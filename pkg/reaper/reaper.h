@@ -11,6 +11,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <sys/types.h>
 #include <time.h>
 
@@ -59,3 +60,29 @@ void reaper_unexpect(struct reaper *reaper);
 /* Reaps now what has ended by now and calls the watchers before it returns: "did it die?" before an
  * EOF is taken for a success. To be called once after a re-exec, when the watches are back. */
 void reaper_poll(struct reaper *reaper);
+
+/*
+ * ---- Exits that outlive this image of the process ----
+ *
+ * An exit is noted before the child is reaped, so that no execve, wanted or after a crash, loses
+ * one. notes is the caller's memory, zeroed when it is new, that the next image finds again; bytes
+ * for LIMIT_KEPT_EXITS of 32 bytes each are used at most, and only as far as there are any. Of more
+ * the oldest go, those first that were delivered.
+ *
+ * What an image before has noted is kept, as between reaper_expect() and reaper_unexpect(): it is
+ * delivered to the watches that are made until reaper_restored() is called, which every caller of
+ * this does. INVALID_ARGUMENT or UNIMPLEMENTED when it is not such memory.
+ */
+int reaper_set_notes(struct reaper *reaper, void *notes, size_t size, struct error *err);
+void reaper_restored(struct reaper *reaper);
+
+/* All exits that were delivered so far are in a state of the caller's that outlives this image: the
+ * notes of them go. */
+void reaper_settle(struct reaper *reaper);
+
+/*
+ * Children that nobody watches, on the heap: what stages of the image before have left, but also
+ * orphans of a container in our pid namespace. 0 or a negative errno: -ENOENT if the kernel does
+ * not tell (CONFIG_PROC_CHILDREN).
+ */
+int reaper_strangers(const struct reaper *reaper, pid_t **ret, size_t *ret_n);

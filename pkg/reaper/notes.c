@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * See notes.h. Few slots are ever used at a time, so all is done by looking through them.
+ */
+#include "pkg/reaper/notes.h"
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "pkg/base/clock.h"
+#include "pkg/base/limits.h"
+
+enum { LAYOUT = 1 };
+
+enum { FREE, NOTED, DELIVERED };
+
+struct note {
+        _Atomic uint32_t state;
+        int32_t pid;
+        int32_t code;
+        int32_t status;
+        uint64_t at_ns;
+        uint64_t unused;
+};
+_Static_assert(sizeof(struct note) == 32, "a part of the layout");
+
+struct notes_memory {
+        uint32_t layout; /* 0: new */
+        uint32_t unused[7];
+        struct note notes[];
+};
+
+int notes_open(struct notes *ret, void *memory, size_t size, struct error *err)
+{
+        struct notes_memory *m = memory;
+        size_t room;
+
+        if (size < sizeof(*m) + sizeof(struct note))
+                return error_set(err, STATUS_INVALID_ARGUMENT, "exits: %zu bytes are too few",
+                                 size);
+        if (m->layout > LAYOUT)
+                return error_set(err, STATUS_UNIMPLEMENTED,
+                                 "exits: layout version %u, this program knows %d", m->layout,
+                                 LAYOUT);
+        m->layout = LAYOUT;
+        room = (size - sizeof(*m)) / sizeof(struct note);
+        *ret = (struct notes){
+                .memory = m,
+                .room = room < LIMIT_KEPT_EXITS ? room : LIMIT_KEPT_EXITS,
+        };
+        for (size_t i = 0; i < ret->room; i++) {
+                uint32_t state = m->notes[i].state;
+
+                if (state > DELIVERED)
+                        return error_set(err, STATUS_INVALID_ARGUMENT, "exits: slot %zu says %u", i,
+                                         state);
+                if (state != FREE)
+                        ret->n = i + 1;
+        }
+        return 0;
+}
+
+static void slot_set(struct note *note, uint32_t state)
+{
+        atomic_store_explicit(&note->state, state, memory_order_release);
+}
+
+static struct note *find(const struct notes *notes, pid_t pid)
+{
+        for (size_t i = 0; i < notes->n; i++) {
+                struct note *note = &notes->memory->notes[i];
+
+                if (note->state != FREE && note->pid == pid)
+                        return note;
+        }
+        return NULL;
+}
+
+/* A free one; else the first that was delivered; else the first. */
+static struct note *slot_for(struct notes *notes)
+{
+        struct note *slots = notes->memory->notes;
+
+        for (size_t i = 0; i < notes->n; i++) {
+                if (slots[i].state == FREE)
+                        return &slots[i];
+        }
+        if (notes->n < notes->room)
+                return &slots[notes->n++];
+        for (size_t i = 0; i < notes->n; i++) {
+                if (slots[i].state == DELIVERED)
+                        return &slots[i];
+        }
+        return &slots[0];
+}
+
+void notes_add(struct notes *notes, const struct reaper_exit *exit)
+{
+        struct note *note;
+
+        if (!notes->memory)
+                return;
+        note = find(notes, exit->pid);
+        if (!note)
+                note = slot_for(notes);
+        slot_set(note, FREE);
+        note->pid = exit->pid;
+        note->code = exit->code;
+        note->status = exit->status;
+        note->at_ns = clock_timespec_ns(&exit->at);
+        slot_set(note, NOTED);
+}
+
+void notes_set_delivered(struct notes *notes, pid_t pid)
+{
+        struct note *note = find(notes, pid);
+
+        if (note)
+                slot_set(note, DELIVERED);
+}
+
+/* Those behind the last that is used need not be looked at any more. */
+static void trim(struct notes *notes)
+{
+        while (notes->n > 0 && notes->memory->notes[notes->n - 1].state == FREE)
+                notes->n--;
+}
+
+void notes_remove(struct notes *notes, pid_t pid)
+{
+        struct note *note = find(notes, pid);
+
+        if (note)
+                slot_set(note, FREE);
+        trim(notes);
+}
+
+void notes_remove_delivered(struct notes *notes)
+{
+        for (size_t i = 0; i < notes->n; i++) {
+                if (notes->memory->notes[i].state == DELIVERED)
+                        slot_set(&notes->memory->notes[i], FREE);
+        }
+        trim(notes);
+}
+
+bool notes_next(const struct notes *notes, size_t *i, struct reaper_exit *ret)
+{
+        while (*i < notes->n) {
+                const struct note *note = &notes->memory->notes[(*i)++];
+
+                if (note->state == FREE)
+                        continue;
+                *ret = (struct reaper_exit){
+                        .pid = note->pid,
+                        .code = note->code,
+                        .status = note->status,
+                        .at = clock_ns_timespec(note->at_ns),
+                };
+                return true;
+        }
+        return false;
+}
