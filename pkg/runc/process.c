@@ -8,7 +8,13 @@
 #include <sys/pidfd.h>
 
 #include "pkg/base/cleanup.h"
+#include "pkg/base/clock.h"
+#include "pkg/base/kept.h"
 #include "pkg/runc/internal.h"
+
+#include "belay/state/v1/runc.pb-c.h"
+
+enum { STATUS_UNKNOWN_EXIT = 255 };
 
 struct runc_process {
         struct loop *loop;
@@ -65,18 +71,29 @@ static void on_reaped(const struct reaper_exit *exit, void *userdata)
         deliver(p);
 }
 
-int runc_process_new(struct runc_process **ret, struct runc *r, pid_t pid, struct error *err)
+static struct runc_process *process_alloc(struct runc *r, pid_t pid, struct error *err)
 {
-        _cleanup_(runc_process_free_p) struct runc_process *p = calloc(1, sizeof(*p));
-        enum reaper_child child = reaper_find(r->reaper, pid);
+        struct runc_process *p = calloc(1, sizeof(*p));
 
-        if (!p)
-                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "watch process: no memory");
+        if (!p) {
+                (void)error_set(err, STATUS_RESOURCE_EXHAUSTED, "watch process: no memory");
+                return NULL;
+        }
         p->loop = r->loop;
         p->pid = pid;
         p->pidfd = -1;
         loop_deferred_init(&p->deferred, on_deferred);
         loop_deferred_init(&p->end_deferred, on_end_deferred);
+        return p;
+}
+
+int runc_process_new(struct runc_process **ret, struct runc *r, pid_t pid, struct error *err)
+{
+        _cleanup_(runc_process_free_p) struct runc_process *p = process_alloc(r, pid, err);
+        enum reaper_child child = reaper_find(r->reaper, pid);
+
+        if (!p)
+                return -1;
         if (child == REAPER_STRANGER)
                 return error_set(err, STATUS_INTERNAL, "process %d of '%s' is no child of the shim",
                                  (int)pid, r->binary);
@@ -143,4 +160,72 @@ int runc_process_signal(struct runc_process *p, int signo, struct error *err)
         if (errnum == EINVAL)
                 return error_set(err, STATUS_INVALID_ARGUMENT, "unknown signal %d", signo);
         return error_errno(err, errnum, "signal process %d", (int)p->pid);
+}
+
+/* ---- Another image of the process ---- */
+
+void runc_process_save(const struct runc_process *p, Belay__State__V1__RuncProcess *ret)
+{
+        belay__state__v1__runc_process__init(ret);
+        ret->pid = p->pid;
+        ret->pidfd = kept_number(p->pidfd);
+        ret->exited = p->has_exited;
+        ret->delivered = p->is_delivered;
+        if (p->has_exited) {
+                ret->code = p->exit.code;
+                ret->status = p->exit.status;
+                ret->exited_at_ns = (int64_t)clock_timespec_ns(&p->exit.at);
+        }
+}
+
+static struct reaper_exit saved_exit(const Belay__State__V1__RuncProcess *msg)
+{
+        if (msg->exited)
+                return (struct reaper_exit){
+                        .pid = msg->pid,
+                        .code = msg->code,
+                        .status = msg->status,
+                        .at = clock_ns_timespec((uint64_t)msg->exited_at_ns),
+                };
+        return (struct reaper_exit){
+                .pid = msg->pid,
+                .code = CLD_EXITED,
+                .status = STATUS_UNKNOWN_EXIT,
+                .at = clock_realtime(),
+        };
+}
+
+static int restore(struct runc_process **ret, struct runc *r,
+                   const Belay__State__V1__RuncProcess *msg, struct error *err)
+{
+        _cleanup_(runc_process_free_p) struct runc_process *p = process_alloc(r, msg->pid, err);
+        int pidfd;
+
+        if (!p)
+                return -1;
+        if (msg->pid <= 0)
+                return error_set(err, STATUS_INVALID_ARGUMENT, "no pid");
+        if (kept_look_pidfd(msg->pidfd, msg->pid, "pidfd", &pidfd, err) < 0)
+                return -1;
+        if (msg->exited || reaper_find(r->reaper, msg->pid) == REAPER_STRANGER) {
+                p->has_exited = true;
+                p->is_delivered = msg->delivered;
+                p->exit = saved_exit(msg);
+        } else {
+                p->watch = reaper_watch_new(r->reaper, msg->pid, on_reaped, p);
+                if (!p->watch)
+                        return error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory");
+        }
+        kept_claim(pidfd);
+        p->pidfd = pidfd;
+        *ret = TAKE_PTR(p);
+        return 0;
+}
+
+int runc_process_restore(struct runc_process **ret, struct runc *r,
+                         const Belay__State__V1__RuncProcess *msg, struct error *err)
+{
+        if (restore(ret, r, msg, err) < 0)
+                return error_prefix(err, "restore process %d", (int)msg->pid);
+        return 0;
 }

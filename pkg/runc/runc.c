@@ -15,6 +15,8 @@
 #include "pkg/base/str.h"
 #include "pkg/runc/internal.h"
 
+#include "belay/state/v1/runc.pb-c.h"
+
 CLEANUP_DEFINE(struct runc, runc_free)
 
 int runc_new(struct runc **ret, const struct runc_options *options, struct error *err)
@@ -66,6 +68,58 @@ bool runc_has_state(const struct runc *r)
         _cleanup_free_ char *path = str_printf("%s/%s", r->root, r->id);
 
         return !path || access(path, F_OK) == 0 || errno != ENOENT;
+}
+
+bool runc_is_created(const struct runc *r)
+{
+        _cleanup_free_ char *path = str_printf("%s/%s/exec.fifo", r->root, r->id);
+
+        return path && access(path, F_OK) == 0;
+}
+
+/* ---- Another image of the process ---- */
+
+void runc_save(const struct runc *r, Belay__State__V1__RuncContainer *ret)
+{
+        belay__state__v1__runc_container__init(ret);
+        ret->id = r->id;
+        ret->bundle = r->bundle;
+        ret->state_dir = r->state_dir;
+        ret->binary = r->binary;
+        ret->root = r->root_option;
+        ret->runtime_namespace = strrchr(r->root, '/') + 1;
+        ret->systemd_cgroup = r->systemd_cgroup;
+        ret->no_pivot_root = r->no_pivot_root;
+        ret->no_new_keyring = r->no_new_keyring;
+}
+
+int runc_restore(struct runc **ret, struct loop *loop, struct reaper *reaper,
+                 const Belay__State__V1__RuncContainer *msg, struct error *err)
+{
+        const struct runc_options options = {
+                .loop = loop,
+                .reaper = reaper,
+                .binary = msg->binary,
+                .root = msg->root,
+                .runtime_namespace = msg->runtime_namespace,
+                .bundle = msg->bundle,
+                .state_dir = msg->state_dir,
+                .id = msg->id,
+                .systemd_cgroup = msg->systemd_cgroup,
+                .no_pivot_root = msg->no_pivot_root,
+                .no_new_keyring = msg->no_new_keyring,
+        };
+
+        if (!id_is_valid(msg->id) || !id_is_valid(msg->runtime_namespace))
+                return error_set(err, STATUS_INVALID_ARGUMENT,
+                                 "restore container: id '%s' in namespace '%s' is not valid",
+                                 msg->id, msg->runtime_namespace);
+        if (msg->bundle[0] != '/' || msg->state_dir[0] != '/' || msg->binary[0] != '/')
+                return error_set(
+                        err, STATUS_INVALID_ARGUMENT,
+                        "restore container: bundle '%s', state '%s', binary '%s': not absolute",
+                        msg->bundle, msg->state_dir, msg->binary);
+        return runc_new(ret, &options, err) < 0 ? error_prefix(err, "restore container") : 0;
 }
 
 /* ---- Verbs with nothing but a result ---- */

@@ -25,6 +25,9 @@
 
 struct runc; /* one container and its runtime */
 struct runc_process;
+/* belay/state/v1/runc.proto */
+struct Belay__State__V1__RuncContainer;
+struct Belay__State__V1__RuncProcess;
 struct runc_job; /* a run of the runtime under way; valid until its completion runs */
 
 /* Where a runtime's state is when the caller does not say. The stock shim has the same one. */
@@ -137,6 +140,25 @@ int runc_kill_all(struct runc *runc, int signo, runc_done_fn fn, void *userdata,
 
 /* That the runtime knows no such container (any more) is a success. */
 int runc_delete(struct runc *runc, bool force, runc_done_fn fn, void *userdata, struct error *err);
+
+/* ---- State that outlives this process image ---- */
+
+/*
+ * As messages that borrow their strings. No run of the runtime is in them: it ends with its image's
+ * state, unheard. A restore claims a descriptor (pkg/base/kept.h) only when it succeeds; a failure
+ * names what is missing or wrong. An exit that was not told is told to runc_process_on_exit(); of a
+ * process that was reaped without anybody's knowing it is status 255.
+ */
+void runc_save(const struct runc *runc, struct Belay__State__V1__RuncContainer *ret);
+int runc_restore(struct runc **ret, struct loop *loop, struct reaper *reaper,
+                 const struct Belay__State__V1__RuncContainer *msg, struct error *err);
+void runc_process_save(const struct runc_process *p, struct Belay__State__V1__RuncProcess *ret);
+int runc_process_restore(struct runc_process **ret, struct runc *runc,
+                         const struct Belay__State__V1__RuncProcess *msg, struct error *err);
+
+/* The init has not been started: by the FIFO in the runtime's own state that it waits at, which
+ * runc and crun both have. */
+bool runc_is_created(const struct runc *runc);
 
 /* ---- Without a loop ---- */
 

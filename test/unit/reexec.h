@@ -82,7 +82,10 @@ static inline void reexec_run(const char *name)
         pid = fork();
         assert_true(pid >= 0);
         if (pid == 0) {
+                /* Nothing else is there: what comes to the second half comes from the first. */
+                memfd = dup2(memfd, STDERR_FILENO + 1) < 0 ? -1 : STDERR_FILENO + 1;
                 (void)fcntl(memfd, F_SETFD, 0);
+                (void)close_range(STDERR_FILENO + 2, ~0U, 0);
                 reexec_exec("first", name, memfd);
         }
         (void)close(memfd);
