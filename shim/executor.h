@@ -12,8 +12,13 @@
 #include <stddef.h>
 #include <sys/types.h>
 
+#include "pkg/base/arena.h"
 #include "pkg/base/error.h"
 #include "pkg/reaper/reaper.h"
+
+/* belay/state/v1/shim.proto */
+struct Belay__State__V1__Container;
+struct Belay__State__V1__Process;
 
 struct executor_mount {
         const char *type;
@@ -120,6 +125,27 @@ struct executor_ops {
         void (*process_on_exit)(struct executor_process *p, reaper_fn fn, void *userdata);
         int (*process_signal)(struct executor_process *p, int signo, struct error *err);
         void (*process_free)(struct executor_process *p);
+
+        /*
+         * State that outlives this image of the process. save fills the executor's own field of the
+         * message, from the arena and with strings that it borrows; no job is in it. restore
+         * reads that field: INVALID_ARGUMENT when a container's is not there or anything is wrong.
+         * A process without it is none: *ret is NULL. The init comes before the execs. Exits that
+         * were not told are told.
+         */
+        int (*container_save)(const struct executor_container *c, struct arena *arena,
+                              struct Belay__State__V1__Container *message, struct error *err);
+        int (*container_restore)(void *impl, const struct Belay__State__V1__Container *message,
+                                 struct executor_container **ret, struct error *err);
+        int (*process_save)(const struct executor_process *p, struct arena *arena,
+                            struct Belay__State__V1__Process *message, struct error *err);
+        int (*process_restore)(struct executor_container *c,
+                               const struct Belay__State__V1__Process *message,
+                               struct executor_process **ret, struct error *err);
+
+        /* The init still waits to be started, as far as the kernel knows: also of a start that was
+         * under way when another image was executed. */
+        bool (*is_created)(const struct executor_container *c);
 };
 
 struct executor {

@@ -8,6 +8,7 @@
 
 #include <stdlib.h>
 
+#include "belay/state/v1/shim.pb-c.h"
 #include "shim/log.h"
 
 struct create_node {
@@ -213,6 +214,57 @@ static void do_process_free(struct executor_process *p)
         engine_process_free(process_of_executor(p));
 }
 
+static int do_container_save(const struct executor_container *c, struct arena *arena,
+                             Belay__State__V1__Container *message, struct error *err)
+{
+        message->engine = arena_alloc(arena, sizeof(*message->engine));
+        if (!message->engine)
+                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "save container: no memory");
+        return engine_container_save(container_of_executor(c), arena, message->engine, err);
+}
+
+static int do_container_restore(void *impl, const Belay__State__V1__Container *message,
+                                struct executor_container **ret, struct error *err)
+{
+        struct engine_container *c;
+
+        if (!message->engine)
+                return error_set(err, STATUS_INVALID_ARGUMENT,
+                                 "restore container: the engine has not saved any");
+        if (engine_container_restore(&c, impl, message->engine, err) < 0)
+                return -1;
+        *ret = (struct executor_container *)c;
+        return 0;
+}
+
+static int do_process_save(const struct executor_process *p, struct arena *arena,
+                           Belay__State__V1__Process *message, struct error *err)
+{
+        message->engine = arena_alloc(arena, sizeof(*message->engine));
+        if (!message->engine)
+                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "save process: no memory");
+        engine_process_save(process_of_executor(p), message->engine);
+        return 0;
+}
+
+static int do_process_restore(struct executor_container *c,
+                              const Belay__State__V1__Process *message,
+                              struct executor_process **ret, struct error *err)
+{
+        struct engine_process *p = NULL;
+
+        if (message->engine &&
+            engine_process_restore(&p, container_of_executor(c), message->engine, err) < 0)
+                return -1;
+        *ret = (struct executor_process *)p;
+        return 0;
+}
+
+static bool do_is_created(const struct executor_container *c)
+{
+        return !engine_container_has_started(container_of_executor(c));
+}
+
 static void on_warning(const char *text, void *userdata)
 {
         (void)userdata;
@@ -239,6 +291,11 @@ void executor_engine_init(struct executor *executor, struct engine *engine)
                 .process_on_exit = do_process_on_exit,
                 .process_signal = do_process_signal,
                 .process_free = do_process_free,
+                .container_save = do_container_save,
+                .container_restore = do_container_restore,
+                .process_save = do_process_save,
+                .process_restore = do_process_restore,
+                .is_created = do_is_created,
         };
 
         executor->ops = &ops;

@@ -9,9 +9,11 @@
 
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "pkg/base/cleanup.h"
 
+#include "belay/state/v1/shim.pb-c.h"
 #include "shim/executor_runc_impl.h"
 #include "shim/log.h"
 
@@ -344,6 +346,82 @@ static void do_process_free(struct executor_process *p)
         runc_process_free(process_of(p));
 }
 
+/* ---- Another image of the process ---- */
+
+static int do_container_save(const struct executor_container *c, struct arena *arena,
+                             Belay__State__V1__Container *message, struct error *err)
+{
+        const struct made *made = made_of(c);
+        const struct cgroup *cgroup = runc_facts_cgroup(&made->facts);
+        Belay__State__V1__RuncContainer *msg = arena_alloc(arena, sizeof(*msg));
+
+        if (!msg)
+                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "save container: no memory");
+        runc_save(made->runc, msg);
+        msg->has_mounts = made->has_mounts;
+        msg->private_pid = made->facts.has_private_pid;
+        message->runc = msg;
+        return cgroup ? cgroup_format(cgroup, arena, &msg->cgroup, err) : 0;
+}
+
+static int do_container_restore(void *impl, const Belay__State__V1__Container *message,
+                                struct executor_container **ret, struct error *err)
+{
+        const Belay__State__V1__RuncContainer *msg = message->runc;
+        struct executor_runc *executor = impl;
+        struct made *made;
+
+        if (!msg)
+                return error_set(err, STATUS_INVALID_ARGUMENT,
+                                 "restore container: no runtime binary has made any");
+        made = calloc(1, sizeof(*made));
+        if (!made)
+                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "restore container: no memory");
+        made->impl = executor;
+        made->has_mounts = msg->has_mounts;
+        made->bundle = strdup(msg->bundle);
+        if (!made->bundle)
+                (void)error_set(err, STATUS_RESOURCE_EXHAUSTED, "restore container: no memory");
+        if (!made->bundle ||
+            runc_restore(&made->runc, executor->loop, executor->reaper, msg, err) < 0 ||
+            runc_facts_restore(&made->facts, msg->cgroup, msg->private_pid, err) < 0) {
+                made_free(made);
+                return -1;
+        }
+        *ret = (struct executor_container *)made;
+        return 0;
+}
+
+static int do_process_save(const struct executor_process *p, struct arena *arena,
+                           Belay__State__V1__Process *message, struct error *err)
+{
+        message->runc = arena_alloc(arena, sizeof(*message->runc));
+        if (!message->runc)
+                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "save process: no memory");
+        runc_process_save(process_of(p), message->runc);
+        return 0;
+}
+
+static int do_process_restore(struct executor_container *c,
+                              const Belay__State__V1__Process *message,
+                              struct executor_process **ret, struct error *err)
+{
+        struct made *made = made_of(c);
+        struct runc_process *p = NULL;
+
+        if (message->runc && runc_process_restore(&p, made->runc, message->runc, err) < 0)
+                return -1;
+        if (!*message->exec_id)
+                made->init = p;
+        *ret = (struct executor_process *)p;
+        return 0;
+}
+
+static bool do_is_created(const struct executor_container *c)
+{
+        return runc_is_created(made_of(c)->runc);
+}
+
 void executor_runc_init(struct executor *executor, struct executor_runc *impl)
 {
         static const struct executor_ops ops = {
@@ -364,6 +442,11 @@ void executor_runc_init(struct executor *executor, struct executor_runc *impl)
                 .process_on_exit = do_process_on_exit,
                 .process_signal = do_process_signal,
                 .process_free = do_process_free,
+                .container_save = do_container_save,
+                .container_restore = do_container_restore,
+                .process_save = do_process_save,
+                .process_restore = do_process_restore,
+                .is_created = do_is_created,
         };
 
         executor->ops = &ops;

@@ -96,6 +96,23 @@ void runc_facts_read(struct runc_facts *facts, pid_t pid)
                 log_warning("the container's cgroup is not known: %s", err.msg);
 }
 
+int runc_facts_restore(struct runc_facts *facts, const char *text, bool has_private_pid,
+                       struct error *err)
+{
+        _cleanup_(arena_free_p) struct arena *arena = NULL;
+
+        facts->has_private_pid = has_private_pid;
+        if (!*text)
+                return 0;
+        arena = arena_new(CGROUP_ARENA_BUDGET);
+        if (!arena)
+                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory");
+        if (cgroup_parse(text, arena, &facts->cgroup, err) < 0)
+                return -1;
+        facts->arena = TAKE_PTR(arena);
+        return 0;
+}
+
 void runc_facts_deinit(struct runc_facts *facts)
 {
         arena_free(facts->arena);

@@ -21,6 +21,10 @@ struct runc_facts {
 /* Of the init, when it has just been made. A cgroup that cannot be found is a warning in the log.
  */
 void runc_facts_read(struct runc_facts *facts, pid_t pid);
+
+/* As they were saved in another image of this process: text is that of cgroup_format(), or "". */
+int runc_facts_restore(struct runc_facts *facts, const char *text, bool has_private_pid,
+                       struct error *err);
 void runc_facts_deinit(struct runc_facts *facts);
 
 /* As in executor_ops. */

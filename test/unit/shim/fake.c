@@ -16,6 +16,8 @@
 #include "pkg/base/clock.h"
 #include "pkg/base/fd.h"
 
+#include "belay/state/v1/shim.pb-c.h"
+
 enum { FIRST_PID = 1000000000 }; /* no process has it: records of it have no start time */
 
 struct fake_container {
@@ -454,6 +456,79 @@ void fake_deinit(struct fake *fake)
         fake->slave = fd_close(fake->slave);
 }
 
+static int do_container_save(const struct executor_container *c, struct arena *arena,
+                             Belay__State__V1__Container *message, struct error *err)
+{
+        (void)c;
+        (void)err;
+        message->engine = arena_alloc(arena, sizeof(*message->engine));
+        assert(message->engine);
+        belay__state__v1__engine_container__init(message->engine);
+        return 0;
+}
+
+static int do_container_restore(void *impl, const Belay__State__V1__Container *message,
+                                struct executor_container **ret, struct error *err)
+{
+        struct fake_container *c;
+
+        if (!message->engine)
+                return error_set(err, STATUS_INVALID_ARGUMENT, "the fake has not saved any");
+        c = calloc(1, sizeof(*c));
+        assert(c);
+        c->fake = impl;
+        *ret = (struct executor_container *)c;
+        return 0;
+}
+
+static int do_process_save(const struct executor_process *p, struct arena *arena,
+                           Belay__State__V1__Process *message, struct error *err)
+{
+        const struct fake_process *fake = (const struct fake_process *)p;
+        Belay__State__V1__EngineProcess *msg = arena_alloc(arena, sizeof(*msg));
+
+        (void)err;
+        assert(msg);
+        belay__state__v1__engine_process__init(msg);
+        msg->pid = fake->pid;
+        msg->exited = fake->exited;
+        msg->code = fake->exit.code;
+        msg->status = fake->exit.status;
+        msg->exited_at_ns = (int64_t)clock_timespec_ns(&fake->exit.at);
+        message->engine = msg;
+        return 0;
+}
+
+static int do_process_restore(struct executor_container *c,
+                              const Belay__State__V1__Process *message,
+                              struct executor_process **ret, struct error *err)
+{
+        const Belay__State__V1__EngineProcess *msg = message->engine;
+        struct fake *fake = ((struct fake_container *)c)->fake;
+        struct fake_process *p;
+
+        (void)err;
+        *ret = NULL;
+        if (!msg)
+                return 0;
+        p = process_make(fake);
+        p->pid = msg->pid;
+        p->exited = msg->exited;
+        p->exit = (struct reaper_exit){
+                .pid = msg->pid,
+                .code = msg->code,
+                .status = msg->status,
+                .at = clock_ns_timespec((uint64_t)msg->exited_at_ns),
+        };
+        *ret = (struct executor_process *)p;
+        return 0;
+}
+
+static bool do_is_created(const struct executor_container *c)
+{
+        return ((const struct fake_container *)c)->fake->is_created;
+}
+
 void fake_init(struct fake *fake, struct loop *loop)
 {
         static const struct executor_ops ops = {
@@ -474,6 +549,11 @@ void fake_init(struct fake *fake, struct loop *loop)
                 .process_on_exit = do_process_on_exit,
                 .process_signal = do_process_signal,
                 .process_free = do_process_free,
+                .container_save = do_container_save,
+                .container_restore = do_container_restore,
+                .process_save = do_process_save,
+                .process_restore = do_process_restore,
+                .is_created = do_is_created,
         };
 
         *fake = (struct fake){.loop = loop, .private_pid_namespace = true, .slave = -1};

@@ -42,6 +42,7 @@ struct fake {
         int fail_code;                   /* with this code; 0: UNKNOWN */
         bool refuse[_FAKE_JOB_MAX];      /* the call itself fails */
         bool private_pid_namespace;
+        bool is_created;         /* of a container that is restored: its init still waits */
         bool exec_exits_at_once; /* status 0, before the completion has run */
         bool abort_is_late;      /* an aborted job succeeds nevertheless */
         bool bad_terminal;       /* give a descriptor that is no terminal's */
