@@ -124,3 +124,11 @@ void kept_claim(int fd)
         if (fd >= 0)
                 (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
 }
+
+int kept_take(uint32_t number, enum kept_kind kind, const char *what, int *ret, struct error *err)
+{
+        if (kept_look(number, kind, what, ret, err) < 0)
+                return -1;
+        kept_claim(*ret);
+        return 0;
+}

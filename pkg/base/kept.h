@@ -40,3 +40,6 @@ int kept_look_pidfd(uint32_t number, pid_t pid, const char *what, int *ret, stru
 
 /* Makes it CLOEXEC: from here on it is somebody's. -1 is fine. */
 void kept_claim(int fd);
+
+/* Both: for what is closed again if something else fails, so that it is owned at once. */
+int kept_take(uint32_t number, enum kept_kind kind, const char *what, int *ret, struct error *err);

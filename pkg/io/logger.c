@@ -15,11 +15,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "pkg/base/cleanup.h"
 #include "pkg/base/clock.h"
 #include "pkg/base/fd.h"
+#include "pkg/base/kept.h"
 #include "pkg/base/limits.h"
 #include "pkg/io/logger_exec.h"
 
@@ -43,6 +45,7 @@ struct io_logger {
         unsigned n_deaths; /* in a row */
         unsigned n_restarts;
         struct loop_timer *timer; /* a restart, or the end of the grace */
+        uint64_t timer_ns;        /* when that is, CLOCK_MONOTONIC */
         struct loop_io *discard_io[IO_LOGGER_STREAMS];
         uint64_t bytes_dropped;
 
@@ -58,6 +61,7 @@ struct io_logger {
         struct loop_deferred ready_late;
 
         bool stopping;
+        bool given_up;
         bool ended;
         bool has_all;
         struct loop_deferred end_late;
@@ -191,10 +195,9 @@ static void discard_on_io(struct loop_io *io, int fd, int what, void *userdata)
 }
 
 /* The container goes on, whatever becomes of its output. */
-static void give_up(struct io_logger *logger)
+static void discard(struct io_logger *logger)
 {
-        report(logger, "the logger has died %u times in a row: what comes is thrown away",
-               logger->n_deaths);
+        logger->given_up = true;
         for (int i = 0; i < IO_LOGGER_STREAMS; i++) {
                 struct loop_io *io;
 
@@ -207,15 +210,27 @@ static void give_up(struct io_logger *logger)
         }
 }
 
+static void give_up(struct io_logger *logger)
+{
+        report(logger, "the logger has died %u times in a row: what comes is thrown away",
+               logger->n_deaths);
+        discard(logger);
+}
+
 /* ---- Death and restart ---- */
+
+static int set_timer(struct io_logger *logger, uint64_t delay_ns)
+{
+        logger->timer_ns = clock_monotonic_ns() + delay_ns;
+        return loop_timer_set(logger->timer, delay_ns);
+}
 
 static void restart_later(struct io_logger *logger)
 {
         uint64_t pause = RESTART_PAUSE_MIN_NS << logger->n_deaths;
 
         if (logger->n_deaths++ >= LIMIT_LOGGER_RESTARTS ||
-            loop_timer_set(logger->timer,
-                           pause < RESTART_PAUSE_MAX_NS ? pause : RESTART_PAUSE_MAX_NS) < 0)
+            set_timer(logger, pause < RESTART_PAUSE_MAX_NS ? pause : RESTART_PAUSE_MAX_NS) < 0)
                 give_up(logger);
 }
 
@@ -311,7 +326,7 @@ void io_logger_stop(struct io_logger *logger)
                 return;
         }
         (void)kill(logger->pid, SIGTERM);
-        if (loop_timer_set(logger->timer, STOP_GRACE_NS) < 0)
+        if (set_timer(logger, STOP_GRACE_NS) < 0)
                 (void)kill(logger->pid, SIGKILL);
 }
 
@@ -372,12 +387,14 @@ static int start_first(struct io_logger *logger, struct error *err)
         return 0;
 }
 
-int io_logger_new(struct io_logger **ret, const struct io_logger_config *config, struct error *err)
+static struct io_logger *logger_alloc(const struct io_logger_config *config, struct error *err)
 {
-        _cleanup_(io_logger_free_p) struct io_logger *logger = calloc(1, sizeof(*logger));
+        struct io_logger *logger = calloc(1, sizeof(*logger));
 
-        if (!logger)
-                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "logging binary: no memory");
+        if (!logger) {
+                (void)error_set(err, STATUS_RESOURCE_EXHAUSTED, "logging binary: no memory");
+                return NULL;
+        }
         logger->loop = config->loop;
         logger->reaper = config->reaper;
         logger->events = config->events;
@@ -391,11 +408,21 @@ int io_logger_new(struct io_logger **ret, const struct io_logger_config *config,
         loop_deferred_init(&logger->ready_late, on_ready_late);
         loop_deferred_init(&logger->end_late, on_end_late);
         logger->timer = loop_timer_new(logger->loop, on_timer, logger);
-        if (!logger->timer)
-                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "logging binary: no memory");
+        if (!logger->timer) {
+                (void)error_set(err, STATUS_RESOURCE_EXHAUSTED, "logging binary: no memory");
+                return io_logger_free(logger);
+        }
         if (logger_program_new(&logger->program, config->uri, config->id, config->runtime_namespace,
-                               err) < 0 ||
-            open_pipes(logger, err) < 0 || start_first(logger, err) < 0)
+                               err) < 0)
+                return io_logger_free(logger);
+        return logger;
+}
+
+int io_logger_new(struct io_logger **ret, const struct io_logger_config *config, struct error *err)
+{
+        _cleanup_(io_logger_free_p) struct io_logger *logger = logger_alloc(config, err);
+
+        if (!logger || open_pipes(logger, err) < 0 || start_first(logger, err) < 0)
                 return -1;
         *ret = TAKE_PTR(logger);
         return 0;
@@ -434,4 +461,106 @@ struct io_logger_status io_logger_status(const struct io_logger *logger)
                 .bytes_dropped = logger->bytes_dropped,
                 .has_all = logger->has_all,
         };
+}
+
+/* ---- Going on in another image ---- */
+
+static uint32_t *save_fds(const int fds[static IO_LOGGER_STREAMS], struct arena *arena)
+{
+        uint32_t *saved = arena_calloc(arena, IO_LOGGER_STREAMS, sizeof(*saved));
+
+        for (int i = 0; saved && i < IO_LOGGER_STREAMS; i++)
+                saved[i] = kept_number(fds[i]);
+        return saved;
+}
+
+int io_logger_save(const struct io_logger *logger, struct arena *arena,
+                   Belay__State__V1__Logger **ret, struct error *err)
+{
+        Belay__State__V1__Logger *m = arena_alloc(arena, sizeof(*m));
+
+        if (!m)
+                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "logging binary: no memory");
+        belay__state__v1__logger__init(m);
+        m->reading = save_fds(logger->ours, arena);
+        m->writing = save_fds(logger->theirs, arena);
+        if (!m->reading || !m->writing)
+                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "logging binary: no memory");
+        m->n_reading = IO_LOGGER_STREAMS;
+        m->n_writing = IO_LOGGER_STREAMS;
+        m->pid = logger->pid;
+        m->started_ns = logger->started_ns;
+        m->timer_ns = loop_timer_is_set(logger->timer) ? logger->timer_ns : 0;
+        m->deaths = logger->n_deaths;
+        m->restarts = logger->n_restarts;
+        m->bytes_dropped = logger->bytes_dropped;
+        m->ready = kept_number(logger->ready_fd);
+        m->status = kept_number(logger->status_fd);
+        m->stopping = logger->stopping;
+        m->ended = logger->ended;
+        m->has_all = logger->has_all;
+        m->given_up = logger->given_up;
+        *ret = m;
+        return logger_program_save(logger->program, arena, m, err);
+}
+
+static int restore_fds(struct io_logger *logger, const Belay__State__V1__Logger *m,
+                       struct error *err)
+{
+        for (size_t i = 0; i < IO_LOGGER_STREAMS && i < m->n_reading; i++) {
+                if (kept_take(m->reading[i], KEPT_PIPE, "logger's pipe", &logger->ours[i], err) < 0)
+                        return -1;
+        }
+        for (size_t i = 0; i < IO_LOGGER_STREAMS && i < m->n_writing; i++) {
+                if (kept_take(m->writing[i], KEPT_PIPE, "logger's pipe", &logger->theirs[i], err) <
+                    0)
+                        return -1;
+        }
+        if (kept_take(m->ready, KEPT_PIPE, "logger's readiness", &logger->ready_fd, err) < 0)
+                return -1;
+        return kept_take(m->status, KEPT_PIPE, "logger's status", &logger->status_fd, err);
+}
+
+/* What is under way goes on: a program that runs, a pause, a grace, or nothing but the pipes. */
+static int restore_progress(struct io_logger *logger, const Belay__State__V1__Logger *m,
+                            struct error *err)
+{
+        uint64_t now = clock_monotonic_ns();
+
+        if (logger->given_up)
+                discard(logger);
+        if (m->timer_ns > 0 && set_timer(logger, m->timer_ns > now ? m->timer_ns - now : 0) < 0)
+                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "logging binary: no memory");
+        if (m->pid <= 0)
+                return 0;
+        logger->watch = reaper_watch_new(logger->reaper, m->pid, logger_on_exit, logger);
+        if (!logger->watch)
+                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "logging binary: no memory");
+        logger->pid = m->pid;
+        return 0;
+}
+
+int io_logger_restore(struct io_logger **ret, const struct io_logger_config *config,
+                      const Belay__State__V1__Logger *m, struct error *err)
+{
+        struct io_logger *logger = logger_alloc(config, err);
+
+        if (!logger)
+                return -1;
+        logger->is_ready = true;
+        logger->started_ns = m->started_ns;
+        logger->n_deaths = m->deaths;
+        logger->n_restarts = m->restarts;
+        logger->bytes_dropped = m->bytes_dropped;
+        logger->stopping = m->stopping;
+        logger->given_up = m->given_up;
+        logger->ended = m->ended;
+        logger->has_all = m->has_all;
+        if (restore_fds(logger, m, err) < 0 || logger_program_adopt(logger->program, m, err) < 0 ||
+            restore_progress(logger, m, err) < 0) {
+                io_logger_abandon(logger);
+                return -1;
+        }
+        *ret = logger;
+        return 0;
 }

@@ -19,12 +19,15 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "pkg/base/arena.h"
 #include "pkg/base/error.h"
 #include "pkg/io/ring.h"
 #include "pkg/io/uri.h"
 #include "pkg/log/log.h"
 #include "pkg/loop/loop.h"
 #include "pkg/reaper/reaper.h"
+
+#include "belay/state/v1/io.pb-c.h"
 
 struct io_logger;
 
@@ -53,6 +56,13 @@ struct io_logger_config {
 
 /* Starts it. An executable that cannot be executed is an error of on_ready. */
 int io_logger_new(struct io_logger **ret, const struct io_logger_config *config, struct error *err);
+
+/* For another image of this process, with the same configuration. One that was not ready yet is
+ * not awaited there: nobody waits for it. */
+int io_logger_save(const struct io_logger *logger, struct arena *arena,
+                   Belay__State__V1__Logger **ret, struct error *err);
+int io_logger_restore(struct io_logger **ret, const struct io_logger_config *config,
+                      const Belay__State__V1__Logger *m, struct error *err);
 
 /* A program that still runs is killed, and reaped without notice; or it is left alone, to live as
  * long as the container does. */

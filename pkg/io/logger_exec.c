@@ -11,10 +11,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "pkg/base/child.h"
 #include "pkg/base/fd.h"
+#include "pkg/base/kept.h"
 
 enum { FD_OUT = 3, FD_ERR = 4, FD_READY = 5, FD_RING = 6, FD_FIRST_FREE = 7 };
 
@@ -29,6 +31,7 @@ struct logger_program {
         bool is_log;
         struct log_writer writer;
         struct io_ring *ring;
+        int counters_fd; /* of the writer's; -1: none */
 };
 
 static void strings_free(char **strings)
@@ -46,6 +49,7 @@ struct logger_program *logger_program_free(struct logger_program *program)
         strings_free(program->envp);
         log_counters_free(program->writer.counters);
         io_ring_free(program->ring);
+        fd_close(program->counters_fd);
         free(program->path);
         free(program);
         return NULL;
@@ -103,7 +107,10 @@ static int make_writer(struct logger_program *program, const struct io_uri *uri,
                 if (log_config_set(config, uri->params[i].key, uri->params[i].value, err) < 0)
                         return -1;
         }
-        r = log_counters_new(&program->writer.counters);
+        program->counters_fd = log_counters_memory();
+        r = program->counters_fd < 0
+                    ? program->counters_fd
+                    : log_counters_map(&program->writer.counters, program->counters_fd);
         if (r < 0)
                 return error_errno(err, -r, "log '%s'", program->path);
         program->writer.out = FD_OUT;
@@ -125,6 +132,7 @@ int logger_program_new(struct logger_program **ret, const struct io_uri *uri, co
 
         if (!program)
                 return error_set(err, STATUS_RESOURCE_EXHAUSTED, "logging binary: no memory");
+        program->counters_fd = -1;
         program->is_log = uri->target == IO_TARGET_LOG;
         program->path = strdup(uri->path);
         if (program->path && program->is_log) {
@@ -137,6 +145,50 @@ int logger_program_new(struct logger_program **ret, const struct io_uri *uri, co
         if (!program->path || (!program->is_log && (!program->argv || !program->envp)))
                 return error_set(err, STATUS_RESOURCE_EXHAUSTED, "logging binary: no memory");
         *ret = TAKE_PTR(program);
+        return 0;
+}
+
+int logger_program_save(const struct logger_program *program, struct arena *arena,
+                        Belay__State__V1__Logger *ret, struct error *err)
+{
+        ret->counters = kept_number(program->counters_fd);
+        if (!program->ring)
+                return 0;
+        ret->ring = arena_alloc(arena, sizeof(*ret->ring));
+        if (!ret->ring)
+                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "logging binary: no memory");
+        io_ring_save(program->ring, ret->ring);
+        return 0;
+}
+
+int logger_program_adopt(struct logger_program *program, const Belay__State__V1__Logger *m,
+                         struct error *err)
+{
+        int fd = -1;
+        struct log_counters *counters;
+        struct io_ring *ring;
+        int r;
+
+        if (!program->is_log)
+                return 0;
+        if (kept_take(m->counters, KEPT_FILE, "log's counters", &fd, err) < 0)
+                return -1;
+        r = log_counters_map(&counters, fd);
+        if (r < 0) {
+                fd_close(fd);
+                return error_errno(err, -r, "log '%s': counters", program->path);
+        }
+        log_counters_free(program->writer.counters);
+        program->writer.counters = counters;
+        fd_close(program->counters_fd);
+        program->counters_fd = fd;
+        if (!program->ring || !m->ring)
+                return 0;
+        if (io_ring_restore(&ring, m->ring, err) < 0)
+                return -1;
+        io_ring_free(program->ring);
+        program->ring = ring;
+        program->writer.userdata = ring;
         return 0;
 }
 

@@ -7,10 +7,13 @@
 
 #include <sys/types.h>
 
+#include "pkg/base/arena.h"
 #include "pkg/base/error.h"
 #include "pkg/io/ring.h"
 #include "pkg/io/uri.h"
 #include "pkg/log/log.h"
+
+#include "belay/state/v1/io.pb-c.h"
 
 struct logger_program;
 
@@ -22,6 +25,14 @@ struct logger_program;
 int logger_program_new(struct logger_program **ret, const struct io_uri *uri, const char *id,
                        const char *runtime_namespace, struct error *err);
 struct logger_program *logger_program_free(struct logger_program *program);
+
+/* For another image of this process, and there: the memory that the writer of a log shares with us
+ * takes the place of the new program's own. */
+int logger_program_save(const struct logger_program *program, struct arena *arena,
+                        Belay__State__V1__Logger *ret, struct error *err);
+int logger_program_adopt(struct logger_program *program, const Belay__State__V1__Logger *m,
+                         struct error *err);
+
 const char *logger_program_name(const struct logger_program *program);
 
 /* NULL for a binary. */

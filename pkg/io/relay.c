@@ -23,11 +23,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <termios.h>
 #include <unistd.h>
 
 #include "pkg/base/cleanup.h"
 #include "pkg/base/clock.h"
+#include "pkg/base/kept.h"
 #include "pkg/log/log.h"
 
 enum {
@@ -377,5 +379,77 @@ int io_relay_resize(struct io_relay *relay, uint16_t width, uint16_t height, str
 
         if (relay->master >= 0 && ioctl(relay->master, TIOCSWINSZ, &size) < 0)
                 return error_errno(err, errno, "resize terminal");
+        return 0;
+}
+
+/* ---- Going on in another image ---- */
+
+static ProtobufCBinaryData pending_save(const struct pending *p)
+{
+        return (ProtobufCBinaryData){
+                .data = (uint8_t *)p->data + (p->data ? p->off : 0),
+                .len = p->len - p->off,
+        };
+}
+
+void io_relay_save(const struct io_relay *relay, Belay__State__V1__Relay *ret)
+{
+        belay__state__v1__relay__init(ret);
+        ret->master = kept_number(relay->master);
+        ret->input = kept_number(relay->input);
+        ret->output = kept_number(relay->output);
+        ret->to_output = pending_save(&relay->to_output);
+        ret->to_master = pending_save(&relay->to_master);
+        ret->exited = relay->exited;
+        ret->hung_up = relay->hung_up;
+        ret->line_begun = relay->line_begun;
+        ret->tail = relay->tail;
+}
+
+static int pending_restore(struct pending *p, const ProtobufCBinaryData *m)
+{
+        if (m->len == 0)
+                return 0;
+        if (m->len > CHUNK)
+                return -1;
+        p->data = malloc(CHUNK);
+        if (!p->data)
+                return -1;
+        memcpy(p->data, m->data, m->len);
+        p->len = m->len;
+        return 0;
+}
+
+int io_relay_restore(struct io_relay **ret, struct loop *loop, const Belay__State__V1__Relay *m,
+                     void (*fn)(void *userdata), void *userdata, struct error *err)
+{
+        _cleanup_(io_relay_free_p) struct io_relay *relay = NULL;
+        _cleanup_close_ int master = -1;
+        _cleanup_close_ int input = -1;
+        _cleanup_close_ int output = -1;
+
+        if (kept_take(m->master, KEPT_TERMINAL, "terminal", &master, err) < 0 ||
+            kept_take(m->input, KEPT_ANY, "terminal's input", &input, err) < 0 ||
+            kept_take(m->output, KEPT_ANY, "terminal's output", &output, err) < 0)
+                return -1;
+        if (master < 0)
+                return error_set(err, STATUS_INVALID_ARGUMENT, "terminal: no descriptor");
+        if (io_relay_new_take(&relay, loop, master, input, output, fn, userdata, err) < 0)
+                return -1;
+        TAKE_FD(master);
+        TAKE_FD(input);
+        TAKE_FD(output);
+        relay->exited = m->exited;
+        relay->hung_up = m->hung_up;
+        relay->line_begun = m->line_begun;
+        relay->tail = m->tail;
+        if (pending_restore(&relay->to_output, &m->to_output) < 0 ||
+            pending_restore(&relay->to_master, &m->to_master) < 0)
+                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "terminal: no room for %zu bytes",
+                                 m->to_output.len + m->to_master.len);
+        relay_update(relay);
+        if (relay->exited)
+                (void)loop_timer_set(relay->retry, 0); /* there may be nothing that wakes it */
+        *ret = TAKE_PTR(relay);
         return 0;
 }

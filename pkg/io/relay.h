@@ -12,6 +12,8 @@
 #include "pkg/io/ring.h"
 #include "pkg/loop/loop.h"
 
+#include "belay/state/v1/io.pb-c.h"
+
 struct io_relay;
 
 /*
@@ -23,6 +25,11 @@ struct io_relay;
 int io_relay_new_take(struct io_relay **ret, struct loop *loop, int master, int input, int output,
                       void (*fn)(void *userdata), void *userdata, struct error *err);
 struct io_relay *io_relay_free(struct io_relay *relay);
+
+/* For another image of this process. What it holds is borrowed; a relay that has ended is none. */
+void io_relay_save(const struct io_relay *relay, Belay__State__V1__Relay *ret);
+int io_relay_restore(struct io_relay **ret, struct loop *loop, const Belay__State__V1__Relay *m,
+                     void (*fn)(void *userdata), void *userdata, struct error *err);
 
 /* What is read of the terminal is written there, too; borrowed, and must outlive the relay. */
 void io_relay_set_ring(struct io_relay *relay, struct io_ring *ring);

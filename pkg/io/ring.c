@@ -18,10 +18,12 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "pkg/base/cleanup.h"
 #include "pkg/base/fd.h"
+#include "pkg/base/kept.h"
 
 struct head {
         uint64_t time_ns;
@@ -42,6 +44,7 @@ struct shared {
 struct io_ring {
         struct shared *shared;
         size_t capacity; /* of bytes, a power of two */
+        int memory_fd;
         int event_fd;
 };
 
@@ -56,6 +59,7 @@ struct io_ring *io_ring_free(struct io_ring *ring)
                 return NULL;
         if (ring->shared)
                 (void)munmap(ring->shared, mapping_size(ring));
+        fd_close(ring->memory_fd);
         fd_close(ring->event_fd);
         free(ring);
         return NULL;
@@ -63,29 +67,82 @@ struct io_ring *io_ring_free(struct io_ring *ring)
 
 CLEANUP_DEFINE(struct io_ring, io_ring_free)
 
+static struct io_ring *ring_alloc(struct error *err)
+{
+        struct io_ring *ring = calloc(1, sizeof(*ring));
+
+        if (!ring) {
+                (void)error_set(err, STATUS_RESOURCE_EXHAUSTED, "output ring: no memory");
+                return NULL;
+        }
+        ring->memory_fd = -1;
+        ring->event_fd = -1;
+        return ring;
+}
+
+static int ring_map(struct io_ring *ring, struct error *err)
+{
+        void *mapping = mmap(NULL, mapping_size(ring), PROT_READ | PROT_WRITE,
+                             MAP_SHARED | MAP_NORESERVE, ring->memory_fd, 0);
+
+        if (mapping == MAP_FAILED)
+                return error_errno(err, errno, "output ring: map %zu bytes", mapping_size(ring));
+        ring->shared = mapping;
+        return 0;
+}
+
 int io_ring_new(struct io_ring **ret, size_t bytes, struct error *err)
 {
         _cleanup_(io_ring_free_p) struct io_ring *ring = NULL;
-        void *mapping;
 
         if (bytes > IO_RING_MAX)
                 return error_set(err, STATUS_INVALID_ARGUMENT,
                                  "%zu bytes of output to keep: at most %d", bytes, IO_RING_MAX);
-        ring = calloc(1, sizeof(*ring));
+        ring = ring_alloc(err);
         if (!ring)
-                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "output ring: no memory");
-        ring->event_fd = -1;
+                return -1;
         ring->capacity = IO_RING_MIN;
         while (ring->capacity < bytes)
                 ring->capacity *= 2;
-        mapping = mmap(NULL, mapping_size(ring), PROT_READ | PROT_WRITE,
-                       MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-        if (mapping == MAP_FAILED)
-                return error_errno(err, errno, "output ring: map %zu bytes", mapping_size(ring));
-        ring->shared = mapping;
+        ring->memory_fd = memfd_create("belay-ring", MFD_CLOEXEC);
+        if (ring->memory_fd < 0 || ftruncate(ring->memory_fd, (off_t)mapping_size(ring)) < 0)
+                return error_errno(err, errno, "output ring: make %zu bytes", mapping_size(ring));
+        if (ring_map(ring, err) < 0)
+                return -1;
         ring->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
         if (ring->event_fd < 0)
                 return error_errno(err, errno, "output ring: eventfd");
+        *ret = TAKE_PTR(ring);
+        return 0;
+}
+
+void io_ring_save(const struct io_ring *ring, Belay__State__V1__Ring *ret)
+{
+        belay__state__v1__ring__init(ret);
+        ret->memory = kept_number(ring->memory_fd);
+        ret->event = kept_number(ring->event_fd);
+}
+
+int io_ring_restore(struct io_ring **ret, const Belay__State__V1__Ring *m, struct error *err)
+{
+        _cleanup_(io_ring_free_p) struct io_ring *ring = ring_alloc(err);
+        struct stat st;
+
+        if (!ring || kept_take(m->memory, KEPT_FILE, "output ring", &ring->memory_fd, err) < 0 ||
+            kept_take(m->event, KEPT_ANY, "output ring's eventfd", &ring->event_fd, err) < 0)
+                return -1;
+        if (ring->memory_fd < 0 || ring->event_fd < 0)
+                return error_set(err, STATUS_INVALID_ARGUMENT, "output ring: no descriptors");
+        if (fstat(ring->memory_fd, &st) < 0)
+                return error_errno(err, errno, "output ring: stat");
+        ring->capacity = (size_t)st.st_size - sizeof(struct shared);
+        if ((size_t)st.st_size < sizeof(struct shared) + IO_RING_MIN ||
+            ring->capacity > IO_RING_MAX || (ring->capacity & (ring->capacity - 1)))
+                return error_set(err, STATUS_INVALID_ARGUMENT, "output ring: %zu bytes",
+                                 (size_t)st.st_size);
+        if (ring_map(ring, err) < 0)
+                return -1;
+        atomic_store(&ring->shared->n_waiting, 0);
         *ret = TAKE_PTR(ring);
         return 0;
 }

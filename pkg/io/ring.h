@@ -15,6 +15,8 @@
 
 #include "pkg/base/error.h"
 
+#include "belay/state/v1/io.pb-c.h"
+
 struct io_ring;
 
 enum { IO_RING_MIN = 4096, IO_RING_MAX = 16 << 20 };
@@ -26,9 +28,14 @@ struct io_ring_chunk {
         size_t len;
 };
 
-/* bytes is rounded up to a power of two. The mapping is shared with forks made later. */
+/* bytes is rounded up to a power of two. The memory is shared with forks made later. */
 int io_ring_new(struct io_ring **ret, size_t bytes, struct error *err);
 struct io_ring *io_ring_free(struct io_ring *ring);
+
+/* For another image of this process, with the descriptors of this one. What readers there were is
+ * forgotten; the writer goes on. */
+void io_ring_save(const struct io_ring *ring, Belay__State__V1__Ring *ret);
+int io_ring_restore(struct io_ring **ret, const Belay__State__V1__Ring *m, struct error *err);
 
 /* Long output becomes several chunks of at most io_ring_chunk_max(). Wakes readers that wait. */
 void io_ring_write(struct io_ring *ring, uint8_t stream, uint64_t time_ns, const void *data,

@@ -23,51 +23,17 @@
 #include "pkg/base/cleanup.h"
 #include "pkg/base/clock.h"
 #include "pkg/io/console.h"
-#include "pkg/io/logger.h"
-#include "pkg/io/relay.h"
+#include "pkg/io/stdio_impl.h"
 #include "pkg/io/stream.h"
-#include "pkg/io/uri.h"
 
 /* What is kept of a terminal's output for those who attach: several times what the relay reads
  * before they have their turn. */
-enum { STREAMS = 3, RELAY_RING = 256 << 10 };
+enum { RELAY_RING = 256 << 10 };
 
 #define LATE_PAUSE_MIN_NS (10 * NSEC_PER_MSEC) /* doubled up to the other one */
 #define LATE_PAUSE_MAX_NS (640 * NSEC_PER_MSEC)
 
-static const char *const stream_names[STREAMS] = {"stdin", "stdout", "stderr"};
-
-struct io_stdio {
-        struct loop *loop;
-        bool terminal;
-        bool has_process;
-        bool exited;
-        bool drained;
-        bool ready;
-        enum io_target out_target;
-        bool has_size; /* a resize that came before the terminal */
-        uint16_t width;
-        uint16_t height;
-        int child[STREAMS];
-        int keep[STREAMS];
-        int late[STREAMS];
-        struct loop_timer *late_timer;
-        uint64_t late_pause_ns;
-        int relay_input; /* until the relay takes them */
-        int relay_output;
-        struct io_relay *relay;
-        bool relay_ended;
-        char *console; /* the socket that gets the terminal; NULL: we relay */
-        struct io_logger *logger;
-        struct io_ring *ring; /* of the relay, without a logger */
-        void (*ready_fn)(const struct error *err, void *userdata);
-        void *ready_userdata;
-        void (*report_fn)(const char *text, void *userdata);
-        void *report_userdata;
-        struct loop_deferred on_drained;
-        void (*drained_fn)(void *userdata);
-        void *drained_userdata;
-};
+static const char *const stream_names[STDIO_STREAMS] = {"stdin", "stdout", "stderr"};
 
 CLEANUP_DEFINE(struct io_stdio, io_stdio_free)
 
@@ -111,11 +77,10 @@ static void logger_on_report(const char *text, void *userdata)
                 s->report_fn(text, s->report_userdata);
 }
 
-/* Both outputs are its; with a terminal the relay writes to it, and its stderr ends at once. */
-static int open_logger(struct io_stdio *s, const struct io_uri *uri,
-                       const struct io_stdio_config *config, struct error *err)
+struct io_logger_config stdio_logger_config(struct io_stdio *s, const struct io_uri *uri,
+                                            const struct io_stdio_config *config)
 {
-        const struct io_logger_config logger = {
+        return (struct io_logger_config){
                 .loop = s->loop,
                 .reaper = config->reaper,
                 .uri = uri,
@@ -126,6 +91,13 @@ static int open_logger(struct io_stdio *s, const struct io_uri *uri,
                            .on_report = logger_on_report,
                            .userdata = s},
         };
+}
+
+/* Both outputs are its; with a terminal the relay writes to it, and its stderr ends at once. */
+static int open_logger(struct io_stdio *s, const struct io_uri *uri,
+                       const struct io_stdio_config *config, struct error *err)
+{
+        const struct io_logger_config logger = stdio_logger_config(s, uri, config);
 
         if (io_logger_new(&s->logger, &logger, err) < 0)
                 return -1;
@@ -208,7 +180,7 @@ static int stdio_open_stream(struct io_stdio *s, int i, const struct io_uri *uri
 static int stdio_open_carried(struct io_stdio *s, struct error *err)
 {
         s->out_target = IO_TARGET_ATTACH;
-        for (int i = 1; i < (s->terminal ? 2 : STREAMS); i++) {
+        for (int i = 1; i < (s->terminal ? 2 : STDIO_STREAMS); i++) {
                 struct io_stream stream = IO_STREAM_INIT;
 
                 if (io_stream_open_pipe(&stream, false, s->terminal, err) < 0)
@@ -260,19 +232,21 @@ static int stdio_open_outputs(struct io_stdio *s, const struct io_stdio_config *
         return stdio_open_stream(s, 2, &other, err);
 }
 
-int io_stdio_open(struct io_stdio **ret, const struct io_stdio_config *config, struct error *err)
+struct io_stdio *stdio_alloc(const struct io_stdio_config *config, struct error *err)
 {
-        _cleanup_(io_stdio_free_p) struct io_stdio *s = calloc(1, sizeof(*s));
+        struct io_stdio *s = calloc(1, sizeof(*s));
 
-        if (!s)
-                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "open stdio: no memory");
+        if (!s) {
+                (void)error_set(err, STATUS_RESOURCE_EXHAUSTED, "open stdio: no memory");
+                return NULL;
+        }
         s->loop = config->loop;
         s->late_pause_ns = LATE_PAUSE_MIN_NS;
         s->terminal = config->terminal;
         s->ready = true;
         s->report_fn = config->on_report;
         s->report_userdata = config->userdata;
-        for (int i = 0; i < STREAMS; i++) {
+        for (int i = 0; i < STDIO_STREAMS; i++) {
                 s->child[i] = -1;
                 s->keep[i] = -1;
                 s->late[i] = -1;
@@ -280,7 +254,14 @@ int io_stdio_open(struct io_stdio **ret, const struct io_stdio_config *config, s
         s->relay_input = -1;
         s->relay_output = -1;
         loop_deferred_init(&s->on_drained, stdio_run_drained);
-        if (stdio_open_outputs(s, config, err) < 0)
+        return s;
+}
+
+int io_stdio_open(struct io_stdio **ret, const struct io_stdio_config *config, struct error *err)
+{
+        _cleanup_(io_stdio_free_p) struct io_stdio *s = stdio_alloc(config, err);
+
+        if (!s || stdio_open_outputs(s, config, err) < 0)
                 return -1;
         if (!s->console && stdio_open_input(s, config->in, err) < 0)
                 return -1;
@@ -304,7 +285,7 @@ struct io_stdio *io_stdio_free(struct io_stdio *s)
         fd_close(s->relay_input);
         fd_close(s->relay_output);
         loop_timer_free(s->late_timer);
-        for (int i = 0; i < STREAMS; i++) {
+        for (int i = 0; i < STDIO_STREAMS; i++) {
                 fd_close(s->keep[i]);
                 fd_close(s->late[i]);
         }
@@ -321,7 +302,7 @@ const int *io_stdio_child_fds(const struct io_stdio *s)
 void io_stdio_close_child_fds(struct io_stdio *s)
 {
         s->has_process = true;
-        for (int i = 0; i < STREAMS; i++)
+        for (int i = 0; i < STDIO_STREAMS; i++)
                 s->child[i] = fd_close(s->child[i]);
 }
 
@@ -339,11 +320,11 @@ static bool late_has_come(struct io_stdio *s, int i)
 }
 
 /* The process has ended and has said all: from now on EOF is due to whoever reads. */
-static void late_look(struct io_stdio *s)
+void stdio_look_late(struct io_stdio *s)
 {
         bool all_here = true;
 
-        for (int i = 0; i < STREAMS; i++)
+        for (int i = 0; i < STDIO_STREAMS; i++)
                 all_here &= s->late[i] < 0 || late_has_come(s, i);
         if (all_here)
                 return;
@@ -356,7 +337,7 @@ static void late_look(struct io_stdio *s)
 static void late_on_timer(struct loop_timer *timer, void *userdata)
 {
         (void)timer;
-        late_look(userdata);
+        stdio_look_late(userdata);
 }
 
 /* From the end of the round, so that fn may free s. */
@@ -371,12 +352,12 @@ static void stdio_look_drained(struct io_stdio *s)
         loop_defer(s->loop, &s->on_drained);
 }
 
-static void stdio_on_relay_end(void *userdata)
+void stdio_on_relay_end(void *userdata)
 {
         struct io_stdio *s = userdata;
 
         s->relay_ended = true;
-        late_look(s);
+        stdio_look_late(s);
         stdio_look_drained(s);
 }
 
@@ -458,7 +439,7 @@ void io_stdio_process_exited(struct io_stdio *s)
         }
         s->relay_input = fd_close(s->relay_input);
         s->relay_output = fd_close(s->relay_output);
-        late_look(s);
+        stdio_look_late(s);
         stdio_look_drained(s);
 }
 

@@ -39,11 +39,14 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "pkg/base/arena.h"
 #include "pkg/base/error.h"
 #include "pkg/io/ring.h"
 #include "pkg/log/log.h"
 #include "pkg/loop/loop.h"
 #include "pkg/reaper/reaper.h"
+
+#include "belay/state/v1/io.pb-c.h"
 
 struct io_stdio;
 
@@ -74,6 +77,17 @@ int io_stdio_open(struct io_stdio **ret, const struct io_stdio_config *config, s
 bool io_stdio_is_ready(const struct io_stdio *s);
 void io_stdio_on_ready(struct io_stdio *s, void (*fn)(const struct error *err, void *userdata),
                        void *userdata);
+
+/*
+ * For another image of this process, which has the same request. The message lies in the arena and
+ * borrows from s. Restoring takes the descriptors over: those that it could not take are an error,
+ * and the others are closed then. A stdio whose logging program was not ready yet is not restored
+ * as such: its process was not made.
+ */
+int io_stdio_save(const struct io_stdio *s, struct arena *arena, Belay__State__V1__Stdio **ret,
+                  struct error *err);
+int io_stdio_restore(struct io_stdio **ret, const struct io_stdio_config *config,
+                     const Belay__State__V1__Stdio *m, struct error *err);
 
 /* Closes all, drained or not. A logging program is killed, unless the process still runs. */
 struct io_stdio *io_stdio_free(struct io_stdio *s);

@@ -60,6 +60,11 @@ struct log_counters {
 
 /* 0, -ENOMEM and so on. The mapping lives until it is unmapped, and in every fork. */
 int log_counters_new(struct log_counters **ret);
+
+/* The same in two steps, for counters that go through an execve(2): a memfd, or a negative errno,
+ * and its mapping. */
+int log_counters_memory(void);
+int log_counters_map(struct log_counters **ret, int fd);
 void log_counters_free(struct log_counters *counters);
 
 struct log_writer {

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -50,15 +51,44 @@ struct run {
         int failure;
 };
 
-int log_counters_new(struct log_counters **ret)
+int log_counters_map(struct log_counters **ret, int fd)
 {
-        void *mapping = mmap(NULL, sizeof(**ret), PROT_READ | PROT_WRITE,
-                             MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+        void *mapping = mmap(NULL, sizeof(**ret), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+        struct stat st;
 
         if (mapping == MAP_FAILED)
                 return -errno;
+        /* To touch a page behind the end of a file is fatal. */
+        if (fstat(fd, &st) < 0 || st.st_size < (off_t)sizeof(**ret)) {
+                (void)munmap(mapping, sizeof(**ret));
+                return -EINVAL;
+        }
         *ret = mapping;
         return 0;
+}
+
+int log_counters_memory(void)
+{
+        int fd = memfd_create("belay-log", MFD_CLOEXEC);
+        int r;
+
+        if (fd < 0)
+                return -errno;
+        if (ftruncate(fd, sizeof(struct log_counters)) < 0) {
+                r = -errno;
+                fd_close(fd);
+                return r;
+        }
+        return fd;
+}
+
+int log_counters_new(struct log_counters **ret)
+{
+        int fd = log_counters_memory();
+        int r = fd < 0 ? fd : log_counters_map(ret, fd);
+
+        fd_close(fd < 0 ? -1 : fd);
+        return r;
 }
 
 void log_counters_free(struct log_counters *counters)
