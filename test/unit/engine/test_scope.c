@@ -18,21 +18,13 @@
 #include "test/unit/engine/world.h"
 #include "test/unit/unit.h"
 
-static char *helper_path(const struct world *w)
-{
-        char *path = str_printf("%s/helper", w->box.dir);
-
-        assert_non_null(path);
-        return path;
-}
-
 /* answer: a shell command that is run for a start. */
 static void use_helper(struct world *w, const char *answer)
 {
-        _cleanup_free_ char *path = helper_path(w);
         FILE *f;
 
-        f = fopen(path, "we");
+        (void)snprintf(w->helper, sizeof(w->helper), "%s/helper", w->box.dir);
+        f = fopen(w->helper, "we");
         assert_non_null(f);
         (void)fprintf(f,
                       "#!/bin/sh\nPATH=/usr/bin:/bin\nread verb unit\n"
@@ -41,8 +33,8 @@ static void use_helper(struct world *w, const char *answer)
                       "[ \"$verb\" = start ] || { echo ok; exit; }\n%s\n",
                       w->box.dir, w->box.dir, answer);
         assert_int_equal(fclose(f), 0);
-        assert_int_equal(chmod(path, 0755), 0);
-        engine_set_systemd_helper(w->engine, path);
+        assert_int_equal(chmod(w->helper, 0755), 0);
+        engine_set_systemd_helper(w->engine, w->helper);
         w->systemd_cgroup = true;
         (void)snprintf(w->cgroup, sizeof(w->cgroup), "-.slice:belay-unit:%d", (int)getpid());
         (void)snprintf(w->scope, sizeof(w->scope), "/belay-unit-%d.scope", (int)getpid());
@@ -176,10 +168,9 @@ static void a_failure_later_stops_the_unit(void **state)
 static void without_the_helper_the_error_says_what_is_missing(void **state)
 {
         struct world *w = *state;
-        _cleanup_free_ char *helper = helper_path(w);
 
         use_working_helper(w);
-        assert_int_equal(unlink(helper), 0);
+        assert_int_equal(unlink(w->helper), 0);
         assert_non_null(strstr(world_try_create(w, NULL), "needs belay-systemd beside the shim"));
         assert_int_equal(w->created.err.code, STATUS_FAILED_PRECONDITION);
         engine_set_systemd_helper(w->engine, NULL);

@@ -34,6 +34,7 @@ struct world {
         struct box box;
         char cgroup[64]; /* linux.cgroupsPath */
         char scope[64];  /* with systemd_cgroup: the path of its cgroup */
+        char helper[80]; /* its path, which the engine keeps a pointer to */
         bool systemd_cgroup;
         unsigned order;
         size_t n_fds; /* open before the engine did anything */
