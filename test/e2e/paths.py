@@ -43,7 +43,11 @@ class Logger:
 
 def with_terminal(p):
     p.terminal = True
-    (p.spec if p.exec_id else p.config["process"])["terminal"] = True
+    if p.exec_id:
+        p.spec["terminal"] = True
+    else:
+        p.config["process"]["terminal"] = True
+        p.bundle.write()  # the shim may run already
     return p
 
 

@@ -194,6 +194,7 @@ def test_a_log_that_drops_says_how_much_and_goes_on_when_there_is_room(lab, own,
         path.begin(p)
         host.wait_for(lambda: io_status(p).bytes_dropped > 0, "output is dropped")
         disk.make_room()
+        host.wait_for(lambda: io_status(p).bytes_waiting == 0, "what has waited is written")
         p.stdin.write(b"\n")
         assert p.wait().status == 0
         p.delete()
