@@ -101,6 +101,11 @@ static void look(struct reader *r)
 
 /* ---- Frames ---- */
 
+static int look_ms(const struct reader *r)
+{
+        return r->notify >= 0 ? LOOK_MS : LOOK_BLIND_MS;
+}
+
 /* 0, or a negative errno when nobody takes them any more. New files are opened while it waits, for
  * they may be gone when it goes on. */
 static int flush(struct reader *r)
@@ -110,13 +115,14 @@ static int flush(struct reader *r)
         while (done < r->n_out) {
                 struct pollfd p[] = {{.fd = r->out, .events = POLLOUT},
                                      {.fd = r->notify, .events = POLLIN}};
+                int ready = poll(p, 2, r->query->follow ? look_ms(r) : -1);
                 ssize_t n;
 
-                if (poll(p, 2, -1) < 0 && errno != EINTR)
+                if (ready < 0 && errno != EINTR)
                         return -errno;
-                if (p[1].revents)
+                if (ready == 0 || (ready > 0 && p[1].revents))
                         look(r);
-                if (!p[0].revents)
+                if (ready <= 0 || !p[0].revents)
                         continue;
                 n = write(r->out, r->out_room + done, r->n_out - done);
                 if (n < 0 && errno != EAGAIN && errno != EINTR)
@@ -369,7 +375,7 @@ static int wait_for_more(const struct reader *r)
                 {.fd = r->hold, .events = POLLIN},
                 {.fd = r->notify, .events = POLLIN},
         };
-        int timeout = r->notify >= 0 ? LOOK_MS : LOOK_BLIND_MS;
+        int timeout = look_ms(r);
         int until = until_left_ms(r);
 
         if (until >= 0 && until < timeout)

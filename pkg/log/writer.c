@@ -4,6 +4,9 @@
  * container's pipes and writes the file; while the disk makes it wait it does not read, and the
  * pipes make the container wait. With the others it is two: this one, the collector, never waits
  * for a disk, and its child, the flusher, takes whole entries from a pipe and writes the file.
+ *
+ * SIGTERM is noted by a handler. Whatever may wait for ever does so in wait_for() alone, which
+ * SIGTERM ends also when it comes just before; a disk that fails ends log_file_write() by the flag.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -12,7 +15,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -46,6 +51,8 @@ struct run {
         struct log_formatter *formatter;
         struct log_queue queue; /* with a flusher */
         pid_t flusher;          /* 0: none */
+        int flusher_fd;         /* its pidfd */
+        bool was_told;          /* to end; and the flusher was told, too */
         int input[2];           /* stdout, stderr; -1 after their end */
         uint64_t dropped;       /* not yet marked in the log */
         int failure;
@@ -95,6 +102,39 @@ void log_counters_free(struct log_counters *counters)
 {
         if (counters)
                 (void)munmap(counters, sizeof(*counters));
+}
+
+/* ---- Waiting, and the order to end ---- */
+
+/* The flusher goes on as long as the disk takes what it writes. */
+static bool note_told(struct run *run)
+{
+        if (!told_to_end || run->was_told)
+                return false;
+        run->was_told = true;
+        if (run->flusher > 0)
+                (void)kill(run->flusher, SIGTERM);
+        return true;
+}
+
+/* As poll(2). It ends once for SIGTERM, with -1, whether that comes before or while it waits. */
+static int wait_for(struct run *run, struct pollfd *p, nfds_t n, int timeout_ms)
+{
+        const struct timespec timeout = {.tv_sec = timeout_ms / 1000,
+                                         .tv_nsec = timeout_ms % 1000 * NSEC_PER_MSEC};
+        sigset_t term;
+        sigset_t before;
+        int r = -1;
+
+        (void)sigemptyset(&term);
+        (void)sigaddset(&term, SIGTERM);
+        (void)sigprocmask(SIG_BLOCK, &term, &before);
+        if (!note_told(run))
+                r = ppoll(p, n, timeout_ms < 0 ? NULL : &timeout, &before);
+        (void)sigprocmask(SIG_SETMASK, &before, NULL);
+        if (note_told(run))
+                r = -1;
+        return r;
 }
 
 /* ---- The flusher ---- */
@@ -151,11 +191,19 @@ static int start_flusher(struct run *run)
                 _exit(flusher_run(run, ends[0]));
         }
         fd_close(ends[0]);
+        run->flusher_fd = pidfd_open(run->flusher, 0);
+        if (run->flusher_fd < 0)
+                return -errno;
         (void)fd_set_nonblock(ends[1], 1);
         return log_queue_init(&run->queue, ends[1], max > min ? max : min);
 }
 
 /* ---- What the formatter emits ---- */
+
+static bool owes_mark(const struct run *run)
+{
+        return run->dropped > 0 && run->writer->config.format != LOG_FORMAT_RAW;
+}
 
 /* As soon as there is room for it, so that the reader sees where something is missing. */
 static void mark_dropped(struct run *run)
@@ -165,7 +213,7 @@ static void mark_dropped(struct run *run)
         char text[256];
         int n;
 
-        if (run->dropped == 0 || run->writer->config.format == LOG_FORMAT_RAW)
+        if (!owes_mark(run))
                 return;
         clock_format(now.tv_sec, now.tv_nsec, date);
         if (run->writer->config.format == LOG_FORMAT_CRI)
@@ -187,19 +235,23 @@ static void drop(struct run *run, size_t n_output)
         atomic_fetch_add(&run->writer->counters->bytes_dropped, n_output);
 }
 
+/* Until there is room in the pipe, or the flusher is gone; then writes. */
+static int push_queue(struct run *run)
+{
+        struct pollfd p = {.fd = run->queue.fd, .events = POLLOUT};
+
+        (void)wait_for(run, &p, 1, -1);
+        return log_queue_flush(&run->queue);
+}
+
 /* With LOG_POLICY_SPILL nothing is lost: what finds no room makes the container wait. */
 static int wait_for_room(struct run *run, const char *entries, size_t len)
 {
-        while (!told_to_end && !log_queue_put(&run->queue, entries, len)) {
-                struct pollfd p = {.fd = run->queue.fd, .events = POLLOUT};
-                int r;
+        int r = 0;
 
-                (void)poll(&p, 1, -1);
-                r = log_queue_flush(&run->queue);
-                if (r < 0)
-                        return r;
-        }
-        return told_to_end ? -EINTR : 0;
+        while (r == 0 && !log_queue_put(&run->queue, entries, len))
+                r = push_queue(run);
+        return r;
 }
 
 static void emit_to_queue(struct run *run, const char *entries, size_t len, size_t n_output)
@@ -268,22 +320,17 @@ static bool take_input(struct run *run, int i)
 /* One round. False when there is nothing left to be read. */
 static bool collect(struct run *run)
 {
-        short want = may_read(run) ? POLLIN : 0;
+        bool may = may_read(run);
         struct pollfd p[] = {
-                {.fd = want ? run->input[0] : -1, .events = POLLIN},
-                {.fd = want ? run->input[1] : -1, .events = POLLIN},
+                {.fd = may ? run->input[0] : -1, .events = POLLIN},
+                {.fd = may ? run->input[1] : -1, .events = POLLIN},
                 {.fd = run->queue.len > 0 ? run->queue.fd : -1, .events = POLLOUT},
         };
         int n;
 
         if (run->input[0] < 0 && run->input[1] < 0)
                 return false;
-        n = poll(p, 3,
-                 told_to_end                              ? 0
-                 : log_formatter_has_part(run->formatter) ? PART_PATIENCE_MS
-                                                          : -1);
-        if (n == 0 && told_to_end)
-                return false;
+        n = wait_for(run, p, 3, log_formatter_has_part(run->formatter) ? PART_PATIENCE_MS : -1);
         if (n == 0)
                 log_formatter_flush(run->formatter);
         for (int i = 0; n > 0 && i < 2; i++) {
@@ -297,26 +344,37 @@ static bool collect(struct run *run)
         return true;
 }
 
+/* After the order to end: what is in a pipe by now, however fast somebody goes on to write. */
+static void take_rest(struct run *run, int i)
+{
+        struct pollfd p = {.fd = run->input[i], .events = POLLIN};
+        int left = 0;
+
+        if (p.fd < 0 || ioctl(p.fd, FIONREAD, &left) < 0)
+                return;
+        for (int n = 0; left > 0 && run->failure == 0; left -= n) {
+                if (poll(&p, 1, 0) <= 0 || ioctl(p.fd, FIONREAD, &n) < 0 || n <= 0 ||
+                    !take_input(run, i))
+                        return;
+                n = n < READ_ROOM ? n : READ_ROOM;
+        }
+}
+
 /* The flusher gets the rest, and its end is awaited. */
 static void end_flusher(struct run *run)
 {
+        struct pollfd p = {.fd = run->flusher_fd, .events = POLLIN};
         int status = 0;
 
-        (void)fd_set_nonblock(run->queue.fd, 0);
-        /* It goes on as long as the disk takes what it writes. */
-        if (told_to_end)
-                (void)kill(run->flusher, SIGTERM);
-        if (run->failure == 0)
-                run->failure = log_queue_flush(&run->queue);
-        mark_dropped(run);
-        if (run->failure == 0)
-                run->failure = log_queue_flush(&run->queue);
+        while (run->failure == 0 && (run->queue.len > 0 || owes_mark(run))) {
+                mark_dropped(run);
+                run->failure = push_queue(run);
+        }
         fd_close(run->queue.fd);
         atomic_store(&run->writer->counters->bytes_waiting, 0);
-        while (waitpid(run->flusher, &status, 0) < 0 && errno == EINTR) {
-                if (told_to_end)
-                        (void)kill(run->flusher, SIGTERM);
-        }
+        while (wait_for(run, &p, 1, -1) < 1)
+                ;
+        (void)waitpid(run->flusher, &status, 0);
         if (status != 0)
                 run->failure = -EIO;
 }
@@ -337,8 +395,11 @@ int log_writer_run(struct log_writer *w)
         static struct log_formatter formatter;
         struct sigaction action = {.sa_handler = on_term};
         struct run run = {.writer = w, .formatter = &formatter, .input = {w->out, w->err}};
+        sigset_t none;
 
         (void)sigaction(SIGTERM, &action, NULL);
+        (void)sigemptyset(&none);
+        (void)sigprocmask(SIG_SETMASK, &none, NULL);
         action.sa_handler = SIG_IGN;
         (void)sigaction(SIGPIPE, &action, NULL);
         if (log_file_open(&run.file, &w->config, w->counters) < 0)
@@ -349,8 +410,10 @@ int log_writer_run(struct log_writer *w)
                 log_file_close(&run.file);
         }
         log_formatter_init(&formatter, w->config.format, emit, &run);
-        while (run.failure == 0 && collect(&run))
+        while (run.failure == 0 && !run.was_told && collect(&run))
                 ;
+        for (int i = 0; run.was_told && i < 2; i++)
+                take_rest(&run, i);
         log_formatter_flush(&formatter);
         if (run.flusher > 0)
                 end_flusher(&run);
