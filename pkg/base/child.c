@@ -9,13 +9,19 @@
 #include <signal.h>
 #include <unistd.h>
 
-void child_reset_signals(void)
+void child_default_signals(void)
 {
         struct sigaction action = {.sa_handler = SIG_DFL};
-        sigset_t none;
 
         for (int signo = 1; signo < NSIG; signo++)
                 (void)sigaction(signo, &action, NULL); /* EINVAL: not to be changed */
+}
+
+void child_reset_signals(void)
+{
+        sigset_t none;
+
+        child_default_signals();
         (void)sigemptyset(&none);
         (void)sigprocmask(SIG_SETMASK, &none, NULL);
 }

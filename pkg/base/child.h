@@ -9,7 +9,8 @@
 
 enum { CHILD_FDS_MAX = 8 };
 
-/* Default dispositions for all signals, and none blocked. */
+/* Default dispositions for all signals; and with the other one none blocked. */
+void child_default_signals(void);
 void child_reset_signals(void);
 
 /*

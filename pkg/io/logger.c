@@ -4,6 +4,8 @@
  *
  *   starting -> running -> (death) -> waiting for a restart -> running -> ... -> ended
  *                                  \-> given up: what comes is thrown away until the pipes end
+ *
+ * One that goes into the background leaves a process behind, which is the program from then on.
  */
 #include "pkg/io/logger.h"
 
@@ -24,10 +26,12 @@
 #include "pkg/base/kept.h"
 #include "pkg/base/limits.h"
 #include "pkg/io/logger_exec.h"
+#include "pkg/io/logger_orphan.h"
 
 #define RESTART_PAUSE_MIN_NS (20 * NSEC_PER_MSEC) /* doubled up to the other one */
 #define RESTART_PAUSE_MAX_NS (640 * NSEC_PER_MSEC)
 #define STOP_GRACE_NS        (LIMIT_LOGGER_GRACE_S * NSEC_PER_SEC)
+#define READY_PAUSE_NS       (100 * NSEC_PER_MSEC)
 
 enum { DISCARD_ROOM = 4096, DISCARDS_PER_ROUND = 64 };
 
@@ -49,11 +53,15 @@ struct io_logger {
         struct loop_io *discard_io[IO_LOGGER_STREAMS];
         uint64_t bytes_dropped;
 
-        int ready_fd; /* open as long as the program runs: to write to it must not be its death */
+        /* Open and read as long as the program runs: to write to it must neither be its death nor
+         * make it wait for ever. What comes after the first byte means nothing. */
+        int ready_fd;
+        struct loop_io *ready_io;
+        struct loop_timer *ready_timer; /* the next read, so that it costs next to nothing */
         int status_fd;
+        bool has_left; /* it has ended with success, and may have left a process behind */
 
         /* Of the first start only. */
-        struct loop_io *ready_io;
         bool must_say_ready;
         bool is_ready; /* on_ready has run, or runs soon */
         bool has_failed;
@@ -93,7 +101,6 @@ static void on_ready_late(struct loop_deferred *deferred)
 
 static void set_ready(struct io_logger *logger, const struct error *err)
 {
-        logger->ready_io = loop_io_free(logger->ready_io);
         if (logger->is_ready)
                 return;
         logger->is_ready = true;
@@ -104,33 +111,68 @@ static void set_ready(struct io_logger *logger, const struct error *err)
         loop_defer(logger->loop, &logger->ready_late);
 }
 
-static void ready_on_io(struct loop_io *io, int fd, int what, void *userdata)
+static void ready_close(struct io_logger *logger)
 {
-        struct io_logger *logger = userdata;
-        struct error err = ERROR_INIT;
-        char byte;
-        ssize_t n = read(fd, &byte, 1);
+        logger->ready_io = loop_io_free(logger->ready_io);
+        logger->ready_fd = fd_close(logger->ready_fd);
+        logger->status_fd = fd_close(logger->status_fd);
+        loop_timer_clear(logger->ready_timer);
+}
 
-        (void)io;
-        (void)what;
-        if (n < 0 && (errno == EAGAIN || errno == EINTR))
+/* The end of the pipe: it was not executed, or is ready, or has forgotten to say so. */
+static void ready_ended(struct io_logger *logger)
+{
+        struct error err = ERROR_INIT;
+
+        logger->ready_io = loop_io_free(logger->ready_io);
+        if (logger->is_ready)
                 return;
-        if (n == 1) {
-                set_ready(logger, NULL);
-                return;
-        }
-        /* The end of the pipe: it was not executed, or is ready, or has forgotten to say so. */
         if (logger_program_check(logger->program, logger->status_fd, &err) == 0 &&
             logger->must_say_ready)
                 (void)error_set(&err, STATUS_UNKNOWN, "logging binary '%s' did not call ready",
                                 logger_program_name(logger->program));
-        if (err.code == STATUS_OK) {
+        if (err.code != STATUS_OK && logger->pid > 0)
+                (void)kill(logger->pid, SIGKILL);
+        set_ready(logger, err.code != STATUS_OK ? &err : NULL);
+}
+
+static void ready_look(struct io_logger *logger)
+{
+        char said[DISCARD_ROOM];
+        ssize_t n = -1;
+        bool any = false;
+
+        for (int i = 0; i < DISCARDS_PER_ROUND; i++) {
+                n = read(logger->ready_fd, said, sizeof(said));
+                if (n <= 0)
+                        break;
+                any = true;
+        }
+        if (any)
                 set_ready(logger, NULL);
+        if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) {
+                ready_ended(logger);
                 return;
         }
-        if (logger->pid > 0)
-                (void)kill(logger->pid, SIGKILL);
-        set_ready(logger, &err);
+        if (any && loop_timer_set(logger->ready_timer, READY_PAUSE_NS) == 0)
+                (void)loop_io_want(logger->ready_io, 0);
+}
+
+static void ready_on_io(struct loop_io *io, int fd, int what, void *userdata)
+{
+        (void)io;
+        (void)fd;
+        (void)what;
+        ready_look(userdata);
+}
+
+static void ready_on_timer(struct loop_timer *timer, void *userdata)
+{
+        struct io_logger *logger = userdata;
+
+        (void)timer;
+        if (logger->ready_io)
+                (void)loop_io_want(logger->ready_io, LOOP_READ);
 }
 
 /* ---- The end ---- */
@@ -150,6 +192,7 @@ static void set_ended(struct io_logger *logger, bool has_all)
         logger->ended = true;
         logger->has_all = has_all;
         loop_timer_clear(logger->timer);
+        ready_close(logger);
         loop_defer(logger->loop, &logger->end_late);
 }
 
@@ -234,27 +277,55 @@ static void restart_later(struct io_logger *logger)
                 give_up(logger);
 }
 
+static void logger_on_exit(const struct reaper_exit *exit, void *userdata);
+
+/* False when it has left nothing behind that could go on. */
+static bool follow_orphan(struct io_logger *logger)
+{
+        pid_t pid = logger->has_left
+                            ? logger_orphan_find(logger->reaper, logger->ours, IO_LOGGER_STREAMS)
+                            : 0;
+
+        if (pid == 0)
+                return false;
+        logger->watch = reaper_watch_new(logger->reaper, pid, logger_on_exit, logger);
+        if (!logger->watch)
+                return false;
+        logger->pid = pid;
+        report(logger, "the logger has gone into the background as process %d", (int)pid);
+        if (logger->stopping)
+                (void)kill(pid, SIGTERM);
+        return true;
+}
+
+/* What the first process has said by its end. */
+static void end_starting(struct io_logger *logger)
+{
+        struct error err = ERROR_INIT;
+
+        ready_look(logger);
+        if (logger->is_ready)
+                return;
+        /* A child of its own has the descriptor still. */
+        if (logger->must_say_ready)
+                (void)error_set(&err, STATUS_UNKNOWN, "logging binary '%s' did not call ready",
+                                logger_program_name(logger->program));
+        set_ready(logger, logger->must_say_ready ? &err : NULL);
+}
+
 static void logger_on_exit(const struct reaper_exit *exit, void *userdata)
 {
         struct io_logger *logger = userdata;
         bool has_all = pipes_have_ended(logger);
-        struct error err = ERROR_INIT;
 
         logger->watch = NULL;
         logger->pid = 0;
-        if (!logger->is_ready) {
-                /* What it has said by its end comes first. */
-                ready_on_io(logger->ready_io, logger->ready_fd, LOOP_READ, logger);
-                /* A child of its own has the descriptor still. */
-                if (!logger->is_ready && logger->must_say_ready)
-                        (void)error_set(&err, STATUS_UNKNOWN,
-                                        "logging binary '%s' did not call ready",
-                                        logger_program_name(logger->program));
-                if (!logger->is_ready)
-                        set_ready(logger, logger->must_say_ready ? &err : NULL);
-        }
-        logger->ready_fd = fd_close(logger->ready_fd);
-        logger->status_fd = fd_close(logger->status_fd);
+        if (!logger->is_ready)
+                end_starting(logger);
+        logger->has_left = !logger->has_failed && !logger_program_log(logger->program) &&
+                           exit->code == CLD_EXITED && exit->status == EXIT_SUCCESS;
+        if (follow_orphan(logger))
+                return;
         if (logger->has_failed || logger->stopping || has_all) {
                 set_ended(logger, has_all && !logger->has_failed);
                 return;
@@ -269,16 +340,19 @@ static void logger_on_exit(const struct reaper_exit *exit, void *userdata)
 /* Starts the program and watches it. */
 static int logger_start(struct io_logger *logger, struct error *err)
 {
-        pid_t pid = logger_program_start(logger->program, logger->ours, &logger->ready_fd,
-                                         &logger->status_fd, err);
+        pid_t pid;
 
+        ready_close(logger);
+        pid = logger_program_start(logger->program, logger->ours, &logger->ready_fd,
+                                   &logger->status_fd, err);
         if (pid < 0)
                 return -1;
         logger->watch = reaper_watch_new(logger->reaper, pid, logger_on_exit, logger);
-        if (!logger->watch) {
+        logger->ready_io =
+                loop_io_new(logger->loop, logger->ready_fd, LOOP_PRIORITY_RPC, ready_on_io, logger);
+        if (!logger->watch || !logger->ready_io || loop_io_want(logger->ready_io, LOOP_READ) < 0) {
                 (void)kill(pid, SIGKILL);
-                logger->ready_fd = fd_close(logger->ready_fd);
-                logger->status_fd = fd_close(logger->status_fd);
+                logger->watch = reaper_watch_free(logger->watch);
                 return error_set(err, STATUS_RESOURCE_EXHAUSTED, "logging binary: no memory");
         }
         logger->pid = pid;
@@ -290,6 +364,9 @@ static void restart(struct io_logger *logger)
 {
         struct error err = ERROR_INIT;
 
+        /* It may have been on its way to us when its parent ended. */
+        if (follow_orphan(logger))
+                return;
         if (pipes_have_ended(logger)) {
                 set_ended(logger, true);
                 return;
@@ -348,6 +425,7 @@ struct io_logger *io_logger_abandon(struct io_logger *logger)
         loop_deferred_cancel(&logger->end_late);
         loop_timer_free(logger->timer);
         loop_io_free(logger->ready_io);
+        loop_timer_free(logger->ready_timer);
         fd_close(logger->ready_fd);
         fd_close(logger->status_fd);
         for (int i = 0; i < IO_LOGGER_STREAMS; i++) {
@@ -375,18 +453,6 @@ static int open_pipes(struct io_logger *logger, struct error *err)
         return 0;
 }
 
-/* The first start; its failure is told by set_ready(), but for a failure to fork. */
-static int start_first(struct io_logger *logger, struct error *err)
-{
-        if (logger_start(logger, err) < 0)
-                return -1;
-        logger->ready_io =
-                loop_io_new(logger->loop, logger->ready_fd, LOOP_PRIORITY_RPC, ready_on_io, logger);
-        if (!logger->ready_io || loop_io_want(logger->ready_io, LOOP_READ) < 0)
-                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "logging binary: no memory");
-        return 0;
-}
-
 static struct io_logger *logger_alloc(const struct io_logger_config *config, struct error *err)
 {
         struct io_logger *logger = calloc(1, sizeof(*logger));
@@ -408,7 +474,8 @@ static struct io_logger *logger_alloc(const struct io_logger_config *config, str
         loop_deferred_init(&logger->ready_late, on_ready_late);
         loop_deferred_init(&logger->end_late, on_end_late);
         logger->timer = loop_timer_new(logger->loop, on_timer, logger);
-        if (!logger->timer) {
+        logger->ready_timer = loop_timer_new(logger->loop, ready_on_timer, logger);
+        if (!logger->timer || !logger->ready_timer) {
                 (void)error_set(err, STATUS_RESOURCE_EXHAUSTED, "logging binary: no memory");
                 return io_logger_free(logger);
         }
@@ -422,7 +489,7 @@ int io_logger_new(struct io_logger **ret, const struct io_logger_config *config,
 {
         _cleanup_(io_logger_free_p) struct io_logger *logger = logger_alloc(config, err);
 
-        if (!logger || open_pipes(logger, err) < 0 || start_first(logger, err) < 0)
+        if (!logger || open_pipes(logger, err) < 0 || logger_start(logger, err) < 0)
                 return -1;
         *ret = TAKE_PTR(logger);
         return 0;
@@ -500,6 +567,7 @@ int io_logger_save(const struct io_logger *logger, struct arena *arena,
         m->ended = logger->ended;
         m->has_all = logger->has_all;
         m->given_up = logger->given_up;
+        m->has_left = logger->has_left;
         *ret = m;
         return logger_program_save(logger->program, arena, m, err);
 }
@@ -531,6 +599,13 @@ static int restore_progress(struct io_logger *logger, const Belay__State__V1__Lo
                 discard(logger);
         if (m->timer_ns > 0 && set_timer(logger, m->timer_ns > now ? m->timer_ns - now : 0) < 0)
                 return error_set(err, STATUS_RESOURCE_EXHAUSTED, "logging binary: no memory");
+        if (logger->ready_fd >= 0) {
+                logger->ready_io = loop_io_new(logger->loop, logger->ready_fd, LOOP_PRIORITY_RPC,
+                                               ready_on_io, logger);
+                if (!logger->ready_io || loop_io_want(logger->ready_io, LOOP_READ) < 0)
+                        return error_set(err, STATUS_RESOURCE_EXHAUSTED,
+                                         "logging binary: no memory");
+        }
         if (m->pid <= 0)
                 return 0;
         logger->watch = reaper_watch_new(logger->reaper, m->pid, logger_on_exit, logger);
@@ -554,6 +629,7 @@ int io_logger_restore(struct io_logger **ret, const struct io_logger_config *con
         logger->bytes_dropped = m->bytes_dropped;
         logger->stopping = m->stopping;
         logger->given_up = m->given_up;
+        logger->has_left = m->has_left;
         logger->ended = m->ended;
         logger->has_all = m->has_all;
         if (restore_fds(logger, m, err) < 0 || logger_program_adopt(logger->program, m, err) < 0 ||

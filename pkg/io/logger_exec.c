@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -248,7 +249,11 @@ static _Noreturn void child_main(struct logger_program *program, const int strea
         const int sources[] = {null, null, null, streams[0], streams[1], ready, ring};
         int errnum = 0;
 
-        child_reset_signals();
+        /* An order to end waits for the log writer's own handler, and then ends what may wait. */
+        if (program->is_log)
+                child_default_signals();
+        else
+                child_reset_signals();
         (void)prctl(PR_SET_NAME, "belay-log");
         (void)close_range(FD_OUT, ~0U, CLOSE_RANGE_CLOEXEC);
         status = fcntl(status, F_DUPFD_CLOEXEC, FD_FIRST_FREE);
@@ -262,6 +267,39 @@ static _Noreturn void child_main(struct logger_program *program, const int strea
 }
 
 /* ---- In the parent ---- */
+
+/*
+ * A program's own opening of a pipe: what it does to its flags (O_NONBLOCK) is not done to its
+ * successor's. Where it cannot be opened, ours is shared.
+ */
+static int open_stream(int fd)
+{
+        char link[64];
+        int own;
+
+        (void)snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+        own = open(link, O_RDONLY | O_NOCTTY | O_CLOEXEC);
+        if (own >= 0)
+                return own;
+        (void)fd_set_nonblock(fd, 0);
+        return fcntl(fd, F_DUPFD_CLOEXEC, 3);
+}
+
+/* SIGTERM stays blocked in the child until it has told what it does about it. */
+static pid_t fork_without_term(void)
+{
+        sigset_t term;
+        sigset_t before;
+        pid_t pid;
+
+        (void)sigemptyset(&term);
+        (void)sigaddset(&term, SIGTERM);
+        (void)sigprocmask(SIG_BLOCK, &term, &before);
+        pid = fork();
+        if (pid != 0)
+                (void)sigprocmask(SIG_SETMASK, &before, NULL);
+        return pid;
+}
 
 static int pipe_new(int *ret_read, int *ret_write)
 {
@@ -281,18 +319,20 @@ pid_t logger_program_start(struct logger_program *program, const int streams[2],
         _cleanup_close_ int their_ready = -1;
         _cleanup_close_ int status = -1;
         _cleanup_close_ int their_status = -1;
-        int r = pipe_new(&ready, &their_ready);
+        _cleanup_close_ int out = open_stream(streams[0]);
+        _cleanup_close_ int errors = open_stream(streams[1]);
+        int r = out < 0 || errors < 0 ? -errno : pipe_new(&ready, &their_ready);
         pid_t pid;
 
         if (r == 0)
                 r = pipe_new(&status, &their_status);
         if (r < 0)
                 return error_errno(err, -r, "logging binary '%s': pipe", program->path);
-        pid = fork();
+        pid = fork_without_term();
         if (pid < 0)
                 return error_errno(err, errno, "logging binary '%s': fork", program->path);
         if (pid == 0)
-                child_main(program, streams, their_ready, their_status);
+                child_main(program, (const int[]){out, errors}, their_ready, their_status);
         *ret_ready = TAKE_FD(ready);
         *ret_status = TAKE_FD(status);
         return pid;

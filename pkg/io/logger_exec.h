@@ -41,9 +41,10 @@ const struct log_counters *logger_program_counters(const struct logger_program *
 const struct log_config *logger_program_log(const struct logger_program *program);
 
 /*
- * Forks; streams are the pipes' reading ends. The pid, or -1. *ret_ready reads what the program
- * writes to its descriptor 5, until that is closed; *ret_status holds an errno when it could not be
- * executed, or not open its log, at the latest when *ret_ready ends. Both are non-blocking.
+ * Forks; streams are the pipes' reading ends, which it opens anew. The pid, or -1. *ret_ready reads
+ * what the program writes to its descriptor 5, until that is closed; *ret_status holds an errno
+ * when it could not be executed, or not open its log, at the latest when *ret_ready ends. Both are
+ * non-blocking.
  */
 pid_t logger_program_start(struct logger_program *program, const int streams[2], int *ret_ready,
                            int *ret_status, struct error *err);

@@ -81,7 +81,8 @@ struct log_writer {
 
 /*
  * Opens the log: what can fail at once. Then runs until both pipes have ended and all is on disk,
- * or after SIGTERM until what was written by then is. The exit status for the process.
+ * or after SIGTERM until what was written by then is. SIGTERM may be blocked before it runs, and is
+ * not by then. The exit status for the process.
  */
 int log_writer_open(struct log_writer *writer, struct error *err);
 int log_writer_run(struct log_writer *writer);

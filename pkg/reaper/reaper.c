@@ -269,6 +269,15 @@ enum reaper_child reaper_find(const struct reaper *reaper, pid_t pid)
         return kept_find(reaper, pid, &i) ? REAPER_KEPT : REAPER_STRANGER;
 }
 
+bool reaper_is_watched(const struct reaper *reaper, pid_t pid)
+{
+        list_for_each(watch, &reaper->watches, struct reaper_watch, node) {
+                if (watch->pid == pid)
+                        return true;
+        }
+        return false;
+}
+
 static void ready_insert(struct reaper *reaper, struct reaper_watch *watch)
 {
         struct list *before = &reaper->ready;

@@ -52,6 +52,9 @@ enum reaper_child {
 };
 enum reaper_child reaper_find(const struct reaper *reaper, pid_t pid);
 
+/* Whether anybody watches it: false for an orphan that nobody has named yet. */
+bool reaper_is_watched(const struct reaper *reaper, pid_t pid);
+
 /* Counted. When the last expectation ends, exits that nobody has claimed are forgotten. At most
  * LIMIT_KEPT_EXITS are kept, the newest. */
 void reaper_expect(struct reaper *reaper);

@@ -65,9 +65,11 @@ static void assert_policy(pid_t pid, int policy, int nice)
 #define SCHEDULER(text) ",\"scheduler\":{" text "}"
 #define BATCH           SCHEDULER("\"policy\":\"SCHED_BATCH\",\"nice\":7")
 
+/* What sets no nice value, or has none, keeps that of whoever runs it. */
 static void the_scheduler_is_set_for_init_and_exec(void **state)
 {
         struct world *w = *state;
+        int ours = getpriority(PRIO_PROCESS, 0);
         const struct box_config c = {.args = SLEEP, .process = BATCH};
 
         world_create(w, &c);
@@ -75,14 +77,14 @@ static void the_scheduler_is_set_for_init_and_exec(void **state)
         world_start(w);
         assert_policy(init_of(w), SCHED_BATCH, 7);
         assert_policy(exec_of(w, PROCESS(SLEEP, SCHEDULER("\"policy\":\"SCHED_IDLE\""))),
-                      SCHED_IDLE, 0);
+                      SCHED_IDLE, ours);
         world_free_exec(w);
         assert_policy(
                 exec_of(w, PROCESS(SLEEP, SCHEDULER("\"policy\":\"SCHED_OTHER\",\"nice\":-3,"
                                                     "\"flags\":[\"SCHED_FLAG_RESET_ON_FORK\"]"))),
                 SCHED_OTHER | SCHED_RESET_ON_FORK, -3);
         world_free_exec(w);
-        assert_policy(exec_of(w, PROCESS(SLEEP, "")), SCHED_OTHER, 0);
+        assert_policy(exec_of(w, PROCESS(SLEEP, "")), SCHED_OTHER, ours);
 }
 
 /* With RT_GROUP_SCHED a cgroup of v1 has no real-time budget unless it is given one. */

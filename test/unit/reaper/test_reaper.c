@@ -333,7 +333,9 @@ static void an_orphan_is_adopted_and_reaped(void **state)
         }
         assert_int_equal(read(told[0], &orphan, sizeof(orphan)), sizeof(orphan));
         assert_non_null(reaper_watch_new(f->reaper, parent, on_exit_seen, f));
+        assert_false(reaper_is_watched(f->reaper, orphan));
         assert_non_null(reaper_watch_new(f->reaper, orphan, on_exit_seen, f));
+        assert_true(reaper_is_watched(f->reaper, orphan));
         run_until(f, 1);
         assert_int_equal(f->seen[0].pid, parent);
         close(gate[1]);
