@@ -177,7 +177,7 @@ int ttrpc_client_stream_send(struct ttrpc_client_stream *stream, const ProtobufC
         assert(message->descriptor == stream->method->input);
         if (!stream->client)
                 return error_set(err, STATUS_UNAVAILABLE, "ttrpc: the stream has ended");
-        if (ttrpc_out_data(&out, stream->pending.stream.id, message, err) < 0)
+        if (ttrpc_out_data(&out, stream->client->pool, stream->pending.stream.id, message, err) < 0)
                 return -1;
         if (ttrpc_out_cost(out) > ttrpc_client_stream_room(stream)) {
                 (void)ttrpc_out_free(out);

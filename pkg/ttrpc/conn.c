@@ -122,7 +122,7 @@ static void conn_sent(struct ttrpc_conn *conn, size_t n)
                 n -= rest;
                 if (out->is_data)
                         conn->ops->on_sent(conn, out);
-                (void)ttrpc_out_free(out);
+                ttrpc_pool_out_give(conn->pool, out);
         }
 }
 

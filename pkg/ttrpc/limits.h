@@ -32,6 +32,11 @@
 /* Bytes queued to a peer that does not read; beyond it the connection is dropped. */
 #define TTRPC_QUEUED_BYTES_MAX (8u << 20)
 
+/* Buffers of sent messages that are kept while more are sent, and the size of each: what a stream
+ * has under way in pieces of 32 KiB. */
+#define TTRPC_SPARES_MAX 4
+#define TTRPC_SPARE_SIZE (33u << 10)
+
 /* Metadata pairs kept of one request; what is beyond is ignored. */
 #define TTRPC_METADATA_MAX 64
 

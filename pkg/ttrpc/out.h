@@ -16,11 +16,14 @@
 #include "pkg/base/list.h"
 #include "pkg/ttrpc/ttrpc.h"
 
+struct ttrpc_pool;
+
 struct ttrpc_out {
         struct list node;
         struct arena *arena; /* of a large buffer, this struct included; else NULL */
         size_t len;          /* header and body */
         size_t sent;
+        size_t room; /* of data, when large */
         uint32_t stream_id;
         int ends;     /* the unit of the call that it answers (keep.h), or KEEP_NONE */
         bool is_data; /* of a stream, which wants to know when it has left */
@@ -39,8 +42,9 @@ int ttrpc_out_request(struct ttrpc_out **ret, uint32_t stream_id, uint8_t flags,
                       const char *service, const char *method, const ProtobufCMessage *message,
                       const struct ttrpc_call_options *options, struct error *err);
 
-int ttrpc_out_data(struct ttrpc_out **ret, uint32_t stream_id, const ProtobufCMessage *message,
-                   struct error *err);
+/* Of a stream, which sends many: with a buffer of the pool's, if it has one. */
+int ttrpc_out_data(struct ttrpc_out **ret, struct ttrpc_pool *pool, uint32_t stream_id,
+                   const ProtobufCMessage *message, struct error *err);
 
 /* The empty Data frame that ends the sender's side of a stream; NULL without memory. */
 struct ttrpc_out *ttrpc_out_close(uint32_t stream_id);

@@ -10,6 +10,7 @@
 
 #include "pkg/base/clock.h"
 #include "pkg/ttrpc/limits.h"
+#include "pkg/ttrpc/out.h"
 
 struct ttrpc_pool {
         unsigned n_refs;
@@ -20,13 +21,23 @@ struct ttrpc_pool {
         struct arena *spare;
         void (*on_idle)(void *userdata);
         void *on_idle_userdata;
+        struct list outs; /* of TTRPC_SPARE_SIZE each */
+        size_t n_outs;
 };
+
+static void pool_drop_outs(struct ttrpc_pool *pool)
+{
+        while (!list_is_empty(&pool->outs))
+                (void)ttrpc_out_free(list_first(&pool->outs, struct ttrpc_out, node));
+        pool->n_outs = 0;
+}
 
 static void pool_trim(struct ttrpc_pool *pool)
 {
         pool->reads = arena_free(pool->reads);
         pool->buffer = NULL;
         pool->spare = arena_free(pool->spare);
+        pool_drop_outs(pool);
 }
 
 static void pool_on_timer(struct loop_timer *timer, void *userdata)
@@ -57,6 +68,7 @@ struct ttrpc_pool *ttrpc_pool_new(struct loop *loop)
         if (!pool)
                 return NULL;
         pool->n_refs = 1;
+        list_init(&pool->outs);
         pool->timer = loop_timer_new(loop, pool_on_timer, pool);
         return pool->timer ? pool : ttrpc_pool_unref(pool);
 }
@@ -94,6 +106,7 @@ void ttrpc_pool_close(struct ttrpc_pool *pool)
 {
         pool->timer = loop_timer_free(pool->timer);
         pool->spare = arena_free(pool->spare);
+        pool_drop_outs(pool);
 }
 
 uint8_t *ttrpc_pool_read_buffer(struct ttrpc_pool *pool)
@@ -123,5 +136,29 @@ void ttrpc_pool_arena_give(struct ttrpc_pool *pool, struct arena *arena)
         }
         arena_reset(arena);
         pool->spare = arena;
+        pool_touch(pool);
+}
+
+struct ttrpc_out *ttrpc_pool_out_take(struct ttrpc_pool *pool)
+{
+        struct ttrpc_out *out = list_first(&pool->outs, struct ttrpc_out, node);
+
+        if (!out)
+                return NULL;
+        list_remove(&out->node);
+        pool->n_outs--;
+        return out;
+}
+
+void ttrpc_pool_out_give(struct ttrpc_pool *pool, struct ttrpc_out *out)
+{
+        if (!pool->timer || !out->arena || out->room != TTRPC_SPARE_SIZE ||
+            pool->n_outs == TTRPC_SPARES_MAX) {
+                (void)ttrpc_out_free(out);
+                return;
+        }
+        list_remove(&out->node);
+        list_append(&pool->outs, &out->node);
+        pool->n_outs++;
         pool_touch(pool);
 }

@@ -122,7 +122,7 @@ int ttrpc_call_send(struct ttrpc_call *call, const ProtobufCMessage *message, st
         assert(message->descriptor == call->method->output);
         if (!call->conn)
                 return 0;
-        if (ttrpc_out_data(&out, call->stream.id, message, err) < 0)
+        if (ttrpc_out_data(&out, call->conn->pool, call->stream.id, message, err) < 0)
                 return -1;
         if (ttrpc_out_cost(out) > ttrpc_call_room(call)) {
                 (void)ttrpc_out_free(out);

@@ -49,7 +49,10 @@ static bool parent_of(pid_t pid, pid_t *ret)
         if (file_read(AT_FDCWD, path, 4096, &text, NULL) < 0)
                 return false;
         p = strrchr(text, ')');
-        return p && sscanf(p, ") %*c %d", ret) == 1;
+        if (!p || strlen(p) < strlen(") S 1"))
+                return false;
+        *ret = (pid_t)strtol(p + strlen(") S "), NULL, 10);
+        return true;
 }
 
 static void read_table(struct table *t)
