@@ -17,15 +17,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "pkg/base/cleanup.h"
 #include "pkg/base/clock.h"
 #include "pkg/base/fd.h"
-#include "pkg/base/kept.h"
 #include "pkg/base/limits.h"
-#include "pkg/io/logger_exec.h"
+#include "pkg/io/logger_impl.h"
 #include "pkg/io/logger_orphan.h"
 
 #define RESTART_PAUSE_MIN_NS (20 * NSEC_PER_MSEC) /* doubled up to the other one */
@@ -34,46 +32,6 @@
 #define READY_PAUSE_NS       (100 * NSEC_PER_MSEC)
 
 enum { DISCARD_ROOM = 4096, DISCARDS_PER_ROUND = 64 };
-
-struct io_logger {
-        struct loop *loop;
-        struct reaper *reaper;
-        struct io_logger_events events;
-        struct logger_program *program;
-        int ours[IO_LOGGER_STREAMS];   /* reading ends */
-        int theirs[IO_LOGGER_STREAMS]; /* writing ends, until they are taken */
-
-        pid_t pid; /* 0: none */
-        struct reaper_watch *watch;
-        uint64_t started_ns;
-        unsigned n_deaths; /* in a row */
-        unsigned n_restarts;
-        struct loop_timer *timer; /* a restart, or the end of the grace */
-        uint64_t timer_ns;        /* when that is, CLOCK_MONOTONIC */
-        struct loop_io *discard_io[IO_LOGGER_STREAMS];
-        uint64_t bytes_dropped;
-
-        /* Open and read as long as the program runs: to write to it must neither be its death nor
-         * make it wait for ever. What comes after the first byte means nothing. */
-        int ready_fd;
-        struct loop_io *ready_io;
-        struct loop_timer *ready_timer; /* the next read, so that it costs next to nothing */
-        int status_fd;
-        bool has_left; /* it has ended with success, and may have left a process behind */
-
-        /* Of the first start only. */
-        bool must_say_ready;
-        bool is_ready; /* on_ready has run, or runs soon */
-        bool has_failed;
-        struct error why_failed;
-        struct loop_deferred ready_late;
-
-        bool stopping;
-        bool given_up;
-        bool ended;
-        bool has_all;
-        struct loop_deferred end_late;
-};
 
 __attribute__((format(printf, 2, 3))) static void report(struct io_logger *logger, const char *fmt,
                                                          ...)
@@ -158,7 +116,7 @@ static void ready_look(struct io_logger *logger)
                 (void)loop_io_want(logger->ready_io, 0);
 }
 
-static void ready_on_io(struct loop_io *io, int fd, int what, void *userdata)
+void logger_ready_on_io(struct loop_io *io, int fd, int what, void *userdata)
 {
         (void)io;
         (void)fd;
@@ -238,7 +196,7 @@ static void discard_on_io(struct loop_io *io, int fd, int what, void *userdata)
 }
 
 /* The container goes on, whatever becomes of its output. */
-static void discard(struct io_logger *logger)
+void logger_discard(struct io_logger *logger)
 {
         logger->given_up = true;
         for (int i = 0; i < IO_LOGGER_STREAMS; i++) {
@@ -257,12 +215,12 @@ static void give_up(struct io_logger *logger)
 {
         report(logger, "the logger has died %u times in a row: what comes is thrown away",
                logger->n_deaths);
-        discard(logger);
+        logger_discard(logger);
 }
 
 /* ---- Death and restart ---- */
 
-static int set_timer(struct io_logger *logger, uint64_t delay_ns)
+int logger_set_timer(struct io_logger *logger, uint64_t delay_ns)
 {
         logger->timer_ns = clock_monotonic_ns() + delay_ns;
         return loop_timer_set(logger->timer, delay_ns);
@@ -273,11 +231,10 @@ static void restart_later(struct io_logger *logger)
         uint64_t pause = RESTART_PAUSE_MIN_NS << logger->n_deaths;
 
         if (logger->n_deaths++ >= LIMIT_LOGGER_RESTARTS ||
-            set_timer(logger, pause < RESTART_PAUSE_MAX_NS ? pause : RESTART_PAUSE_MAX_NS) < 0)
+            logger_set_timer(logger, pause < RESTART_PAUSE_MAX_NS ? pause : RESTART_PAUSE_MAX_NS) <
+                    0)
                 give_up(logger);
 }
-
-static void logger_on_exit(const struct reaper_exit *exit, void *userdata);
 
 /* False when it has left nothing behind that could go on. */
 static bool follow_orphan(struct io_logger *logger)
@@ -313,7 +270,7 @@ static void end_starting(struct io_logger *logger)
         set_ready(logger, logger->must_say_ready ? &err : NULL);
 }
 
-static void logger_on_exit(const struct reaper_exit *exit, void *userdata)
+void logger_on_exit(const struct reaper_exit *exit, void *userdata)
 {
         struct io_logger *logger = userdata;
         bool has_all = pipes_have_ended(logger);
@@ -348,8 +305,8 @@ static int logger_start(struct io_logger *logger, struct error *err)
         if (pid < 0)
                 return -1;
         logger->watch = reaper_watch_new(logger->reaper, pid, logger_on_exit, logger);
-        logger->ready_io =
-                loop_io_new(logger->loop, logger->ready_fd, LOOP_PRIORITY_RPC, ready_on_io, logger);
+        logger->ready_io = loop_io_new(logger->loop, logger->ready_fd, LOOP_PRIORITY_RPC,
+                                       logger_ready_on_io, logger);
         if (!logger->watch || !logger->ready_io || loop_io_want(logger->ready_io, LOOP_READ) < 0) {
                 (void)kill(pid, SIGKILL);
                 logger->watch = reaper_watch_free(logger->watch);
@@ -403,7 +360,7 @@ void io_logger_stop(struct io_logger *logger)
                 return;
         }
         (void)kill(logger->pid, SIGTERM);
-        if (set_timer(logger, STOP_GRACE_NS) < 0)
+        if (logger_set_timer(logger, STOP_GRACE_NS) < 0)
                 (void)kill(logger->pid, SIGKILL);
 }
 
@@ -453,7 +410,7 @@ static int open_pipes(struct io_logger *logger, struct error *err)
         return 0;
 }
 
-static struct io_logger *logger_alloc(const struct io_logger_config *config, struct error *err)
+struct io_logger *logger_alloc(const struct io_logger_config *config, struct error *err)
 {
         struct io_logger *logger = calloc(1, sizeof(*logger));
 
@@ -528,115 +485,4 @@ struct io_logger_status io_logger_status(const struct io_logger *logger)
                 .bytes_dropped = logger->bytes_dropped,
                 .has_all = logger->has_all,
         };
-}
-
-/* ---- Going on in another image ---- */
-
-static uint32_t *save_fds(const int fds[static IO_LOGGER_STREAMS], struct arena *arena)
-{
-        uint32_t *saved = arena_calloc(arena, IO_LOGGER_STREAMS, sizeof(*saved));
-
-        for (int i = 0; saved && i < IO_LOGGER_STREAMS; i++)
-                saved[i] = kept_number(fds[i]);
-        return saved;
-}
-
-int io_logger_save(const struct io_logger *logger, struct arena *arena,
-                   Belay__State__V1__Logger **ret, struct error *err)
-{
-        Belay__State__V1__Logger *m = arena_alloc(arena, sizeof(*m));
-
-        if (!m)
-                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "logging binary: no memory");
-        belay__state__v1__logger__init(m);
-        m->reading = save_fds(logger->ours, arena);
-        m->writing = save_fds(logger->theirs, arena);
-        if (!m->reading || !m->writing)
-                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "logging binary: no memory");
-        m->n_reading = IO_LOGGER_STREAMS;
-        m->n_writing = IO_LOGGER_STREAMS;
-        m->pid = logger->pid;
-        m->started_ns = logger->started_ns;
-        m->timer_ns = loop_timer_is_set(logger->timer) ? logger->timer_ns : 0;
-        m->deaths = logger->n_deaths;
-        m->restarts = logger->n_restarts;
-        m->bytes_dropped = logger->bytes_dropped;
-        m->ready = kept_number(logger->ready_fd);
-        m->status = kept_number(logger->status_fd);
-        m->stopping = logger->stopping;
-        m->ended = logger->ended;
-        m->has_all = logger->has_all;
-        m->given_up = logger->given_up;
-        m->has_left = logger->has_left;
-        *ret = m;
-        return logger_program_save(logger->program, arena, m, err);
-}
-
-static int restore_fds(struct io_logger *logger, const Belay__State__V1__Logger *m,
-                       struct error *err)
-{
-        for (size_t i = 0; i < IO_LOGGER_STREAMS && i < m->n_reading; i++) {
-                if (kept_take(m->reading[i], KEPT_PIPE, "logger's pipe", &logger->ours[i], err) < 0)
-                        return -1;
-        }
-        for (size_t i = 0; i < IO_LOGGER_STREAMS && i < m->n_writing; i++) {
-                if (kept_take(m->writing[i], KEPT_PIPE, "logger's pipe", &logger->theirs[i], err) <
-                    0)
-                        return -1;
-        }
-        if (kept_take(m->ready, KEPT_PIPE, "logger's readiness", &logger->ready_fd, err) < 0)
-                return -1;
-        return kept_take(m->status, KEPT_PIPE, "logger's status", &logger->status_fd, err);
-}
-
-/* What is under way goes on: a program that runs, a pause, a grace, or nothing but the pipes. */
-static int restore_progress(struct io_logger *logger, const Belay__State__V1__Logger *m,
-                            struct error *err)
-{
-        uint64_t now = clock_monotonic_ns();
-
-        if (logger->given_up)
-                discard(logger);
-        if (m->timer_ns > 0 && set_timer(logger, m->timer_ns > now ? m->timer_ns - now : 0) < 0)
-                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "logging binary: no memory");
-        if (logger->ready_fd >= 0) {
-                logger->ready_io = loop_io_new(logger->loop, logger->ready_fd, LOOP_PRIORITY_RPC,
-                                               ready_on_io, logger);
-                if (!logger->ready_io || loop_io_want(logger->ready_io, LOOP_READ) < 0)
-                        return error_set(err, STATUS_RESOURCE_EXHAUSTED,
-                                         "logging binary: no memory");
-        }
-        if (m->pid <= 0)
-                return 0;
-        logger->watch = reaper_watch_new(logger->reaper, m->pid, logger_on_exit, logger);
-        if (!logger->watch)
-                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "logging binary: no memory");
-        logger->pid = m->pid;
-        return 0;
-}
-
-int io_logger_restore(struct io_logger **ret, const struct io_logger_config *config,
-                      const Belay__State__V1__Logger *m, struct error *err)
-{
-        struct io_logger *logger = logger_alloc(config, err);
-
-        if (!logger)
-                return -1;
-        logger->is_ready = true;
-        logger->started_ns = m->started_ns;
-        logger->n_deaths = m->deaths;
-        logger->n_restarts = m->restarts;
-        logger->bytes_dropped = m->bytes_dropped;
-        logger->stopping = m->stopping;
-        logger->given_up = m->given_up;
-        logger->has_left = m->has_left;
-        logger->ended = m->ended;
-        logger->has_all = m->has_all;
-        if (restore_fds(logger, m, err) < 0 || logger_program_adopt(logger->program, m, err) < 0 ||
-            restore_progress(logger, m, err) < 0) {
-                io_logger_abandon(logger);
-                return -1;
-        }
-        *ret = logger;
-        return 0;
 }
