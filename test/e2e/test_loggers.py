@@ -148,6 +148,21 @@ def test_it_dies_and_its_successor_goes_on_while_the_container_runs(lab):
     assert f"the logger died: signal {int(signal.SIGKILL)}" in lab.logs()
 
 
+def test_one_that_goes_into_the_background_is_the_logger_still(lab):
+    logger = Logger(lab, READY + '{ cat <&3 >>"$2.out"; } & exit 0')
+    c = lab.container("cat").pipes("stdin")
+    c.create(**{**c._stdio(), **logger.stdio()})
+    c.start()
+    host.wait_for(lambda: "the logger has gone into the background" in lab.logs(), "it has gone")
+    c.stdin.write(b"some output\n")
+    c.stdin.close()
+    c.task.CloseIO(stdin=True)
+    c.wait()
+    c.delete()
+    assert logger.read("out") == b"some output\n"
+    assert len(logger.pids()) == 1
+
+
 def test_delete_waits_for_what_a_slow_one_has_still_to_read(lab):
     logger = Logger(lab, READY + 'while busybox dd bs=4096 count=1 <&3 2>/dev/null >"$2.part" && [ -s "$2.part" ]; do '
                     'busybox usleep 20000; busybox cat "$2.part" >>"$2.out"; done')
