@@ -115,9 +115,9 @@ int cgroup_apply_devices(const struct cgroup *cg, const struct oci_resources *re
 /*
  * The same for a container that runs: what is not given is left as it is, device rules, too; given,
  * they replace the old ones as a whole. Where that cannot be done without a moment in which no
- * device is allowed, the container is stopped for it: on v1, if it might use all devices before, or
- * if somebody else sets its rules, too (below). Whoever kills the process that is at it has to thaw
- * the cgroup, unless it was paused.
+ * device is allowed, the container is stopped for it: on v1, if it might use all devices before or
+ * may afterwards, or if somebody else sets its rules, too (below). Whoever kills the process that
+ * is at it has to thaw the cgroup, unless it was paused.
  */
 int cgroup_update(const struct cgroup *cg, const struct oci_resources *resources,
                   struct error *err);

@@ -71,7 +71,8 @@ void device_set_free(struct device_set *set);
 int device_set_from_rules(const struct oci_device_rule *rules, size_t n, struct device_set *set);
 int device_set_parse(const char *text, struct device_set *set);
 
-/* True if a new list takes a moment in which no device is allowed: on v1, if all are now. */
+/* True on v1 if all devices are allowed: to a list and from one there is a moment in which none is.
+ */
 bool devices_are_all_allowed_v1(const struct cgroup *cg);
 
 /* devices_rules() put into force for the cgroup of a new container, or of one that runs: then the

@@ -5,8 +5,8 @@
  *
  * A list of rules is set by denying everything and going through them. For a container that runs
  * that would be a moment in which it has no device at all: an update adds what is new to the list
- * and then takes away what is too much. Only from "everything is allowed" there is no such way, and
- * the container is stopped meanwhile (resources.c).
+ * and then takes away what is too much. Only from "everything is allowed", and to that, there is
+ * no such way, and the container is stopped meanwhile (resources.c).
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -15,7 +15,7 @@
 #include "pkg/base/str.h"
 #include "pkg/cgroup/internal.h"
 
-enum { HOLD_TIMEOUT_MS = 500 };
+enum { HOLD_TIMEOUT_MS = 2000 };
 
 static int v1_set(int fd, bool frozen, uint64_t deadline_ns)
 {

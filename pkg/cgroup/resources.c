@@ -120,11 +120,21 @@ static int resources_write(struct limits *limits, const struct oci_resources *r,
                                            : resources_write_v1(limits, r, err);
 }
 
-/* systemd denies everything before it allows a list, and so do we if everything is allowed. */
+static bool allows_everything(const struct oci_resources *r)
+{
+        for (size_t i = 0; i < r->n_devices; i++) {
+                if (r->devices[i].allow && device_rule_is_everything(&r->devices[i]))
+                        return true;
+        }
+        return false;
+}
+
+/* systemd denies everything before it allows a list, and so do we if everything is allowed; and the
+ * kernel empties a list before everything is allowed. */
 static bool needs_hold(const struct cgroup *cg, const struct oci_resources *resources, bool is_told)
 {
         return resources->has_devices && cgroup_find_v1(cg, "devices") &&
-               (is_told || devices_are_all_allowed_v1(cg));
+               (is_told || allows_everything(resources) || devices_are_all_allowed_v1(cg));
 }
 
 int cgroup_update_with(const struct cgroup *cg, const struct oci_resources *resources,
