@@ -12,6 +12,7 @@ import os
 import pathlib
 import platform
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -243,6 +244,7 @@ def main():
         parser.error("--write needs all paths")
     part = engine_part if args.engine else io_part if args.io else shim_part
     leftovers.adopt()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench: told to end"))
     with tempfile.TemporaryDirectory(prefix="belay-bench.", dir=tmpfs()) as work:
         try:
             return part(args, work)
