@@ -19,7 +19,6 @@
 
 #include "belay/state/v1/engine.pb-c.h"
 
-CLEANUP_DEFINE(struct arena, arena_free)
 CLEANUP_DEFINE(struct engine_container, engine_container_free)
 
 /* ---- Facts ---- */
