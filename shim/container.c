@@ -5,10 +5,8 @@
 #include "shim/container.h"
 
 #include <assert.h>
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "pkg/base/cleanup.h"
 #include "pkg/cgroup/stats.h"
@@ -38,10 +36,6 @@ struct container *container_new(struct shim_server *server, const char *id, cons
                 (void)error_set(err, STATUS_RESOURCE_EXHAUSTED, "create container: no memory");
                 return container_free(c);
         }
-        if (access(bundle, X_OK) < 0) {
-                (void)error_errno(err, errno, "open bundle '%s'", bundle);
-                return container_free(c);
-        }
         return c;
 }
 
@@ -65,6 +59,7 @@ struct container *container_free(struct container *c)
         if (c->impl && c->n_jobs == 0)
                 c->executor->ops->container_free(c->impl);
         loop_timer_free(c->execs_wait);
+        loop_timer_free(c->readers);
         free(c->id);
         free(c->bundle);
         free(c);

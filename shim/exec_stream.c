@@ -162,10 +162,8 @@ static void on_end(void *userdata)
 
 static const struct io_source_ops source_ops = {.on_data = on_data, .on_end = on_end};
 
-static int open_output(struct exec_stream *s, int i, struct error *err)
+static int open_output_take(struct exec_stream *s, int i, int fd, struct error *err)
 {
-        int fd = io_stdio_take_output(s->process->stdio, i + 1);
-
         if (fd < 0)
                 return 0;
         if (io_source_new_take(&s->outputs[i].source, s->server->loop, fd, &source_ops,
@@ -271,7 +269,7 @@ static int open_streams(struct exec_stream *s, struct error *err)
         if (!s->drain)
                 return error_set(err, STATUS_RESOURCE_EXHAUSTED, "exec stream: no memory");
         for (int i = 0; i < EXEC_STREAM_OUTPUTS; i++) {
-                if (open_output(s, i, err) < 0)
+                if (open_output_take(s, i, io_stdio_take_output(s->process->stdio, i + 1), err) < 0)
                         return -1;
         }
         return open_stdin(s, err);
@@ -303,6 +301,36 @@ void exec_stream_started(struct process *p)
                 (void)p->container->executor->ops->process_signal(p->impl, s->signal, &err);
         stdin_grants_offer(&s->stdin);
         want_output(s, true);
+}
+
+void exec_stream_save(const struct exec_stream *s, int fds[static EXEC_STREAM_OUTPUTS])
+{
+        for (int i = 0; i < EXEC_STREAM_OUTPUTS; i++)
+                fds[i] = s->outputs[i].source ? io_source_fd(s->outputs[i].source) : -1;
+}
+
+int exec_stream_resume(struct process *p, const int fds[static EXEC_STREAM_OUTPUTS],
+                       struct error *err)
+{
+        struct exec_stream *s = exec_stream_new(NULL, p->container->server);
+
+        if (s)
+                s->drain = loop_timer_new(s->server->loop, on_drain_over, s);
+        if (!s || !s->drain) {
+                exec_stream_free(s);
+                for (int i = 0; i < EXEC_STREAM_OUTPUTS; i++)
+                        fd_close(fds[i]);
+                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "exec stream: no memory");
+        }
+        s->process = p;
+        p->stream = s;
+        for (int i = 0; i < EXEC_STREAM_OUTPUTS; i++) {
+                if (open_output_take(s, i, fds[i], err) < 0)
+                        return -1;
+        }
+        exec_stream_end_stdin(s);
+        want_output(s, true);
+        return 0;
 }
 
 void exec_stream_not_started(struct process *p, const struct error *why)

@@ -58,6 +58,12 @@ void exec_stream_on_room(struct exec_stream *s);
 void exec_stream_started(struct process *p);
 void exec_stream_not_started(struct process *p, const struct error *why);
 
+/* The descriptors of the outputs, or -1, for another process of this shim; and there: the client is
+ * gone, as exec_stream_abandon() has it. They are taken in any case. */
+void exec_stream_save(const struct exec_stream *s, int fds[static EXEC_STREAM_OUTPUTS]);
+int exec_stream_resume(struct process *p, const int fds[static EXEC_STREAM_OUTPUTS],
+                       struct error *err);
+
 /* For every process, also one that has none: it has ended; it is about to be forgotten. */
 void exec_stream_advance(struct process *p);
 void exec_stream_end(struct process *p);

@@ -21,6 +21,7 @@
 #include "shim/pending.h"
 #include "shim/rpc/rpc.h"
 #include "shim/server_impl.h"
+#include "shim/state.h"
 
 enum {
         SIGNAL_STATUS_BASE = 128,
@@ -82,6 +83,7 @@ static void tell(struct process *p)
                   "process %d ended: %s, status %u", (int)p->pid,
                   record_reason_name(p->exit.reason), (unsigned)p->exit.status);
         publish_exit(p);
+        state_commit(p->container->server);
         pending_run(&p->waiters);
         attachments_advance(p);
         exec_stream_advance(p);
@@ -171,6 +173,8 @@ static void on_exit_seen(const struct reaper_exit *exit, void *userdata)
         }
         init_reaped(c);
         exits_advance(c);
+        if (!p->exit.told)
+                state_commit(c->server);
 }
 
 void exits_watch(struct process *p)
@@ -201,6 +205,7 @@ void exits_exec_not_started(struct process *p)
         };
         process_write_record(p);
         process_must(p, VERB_START_FAILED);
+        state_commit(p->container->server);
         pending_run(&p->waiters);
         exec_stream_advance(p);
         exec_is_over(p->container);

@@ -21,6 +21,13 @@ void oom_start(struct container *container);
  * Start that follows at once waits for it. For a Start, once the gate is open. */
 void oom_start_now(struct container *container);
 
+/* The same for a container that another process of this shim has watched until now: n_told as it
+ * was there. Such kills are not told again. */
+void oom_resume(struct container *container, uint64_t n_told);
+
+/* Kills that were seen so far; each has had its event, or was left out. */
+uint64_t oom_n_told(const struct container *container);
+
 /* Counts once more, and is at rest from then on. */
 void oom_stop(struct container *container);
 struct oom *oom_free(struct oom *oom);

@@ -22,6 +22,7 @@
 #include "shim/pending.h"
 #include "shim/rpc/rpc.h"
 #include "shim/server_impl.h"
+#include "shim/state.h"
 
 struct process *process_new(struct container *container, enum process_kind kind,
                             const struct process_request *request)
@@ -144,10 +145,18 @@ static void on_stdio_report(const char *text, void *userdata)
         log_write(LOG_WARNING, p->exec_id, "stdio: %s", text);
 }
 
-int process_open_stdio(struct process *p, struct error *err)
+static void on_stdio_change(void *userdata)
+{
+        const struct process *p = userdata;
+
+        state_commit_late(p->container->server);
+}
+
+static struct io_stdio_config stdio_config(struct process *p)
 {
         const struct shim_server *server = p->container->server;
-        const struct io_stdio_config config = {
+
+        return (struct io_stdio_config){
                 .loop = server->loop,
                 .reaper = server->reaper,
                 .in = p->stdin_path,
@@ -158,14 +167,31 @@ int process_open_stdio(struct process *p, struct error *err)
                 .id = p->kind == PROCESS_INIT ? p->container->id : p->exec_id,
                 .runtime_namespace = server->runtime_namespace,
                 .on_report = on_stdio_report,
+                .on_change = on_stdio_change,
                 .userdata = p,
         };
+}
+
+int process_open_stdio(struct process *p, struct error *err)
+{
+        const struct io_stdio_config config = stdio_config(p);
 
         if (io_stdio_open(&p->stdio, &config, err) < 0 || own_stdio(p, err) < 0)
                 return -1;
         io_stdio_on_drained(p->stdio, on_stdio_drained, p);
         if (p->stdin_closed)
                 io_stdio_close_stdin(p->stdio);
+        return 0;
+}
+
+int process_restore_stdio(struct process *p, const Belay__State__V1__Stdio *message,
+                          struct error *err)
+{
+        const struct io_stdio_config config = stdio_config(p);
+
+        if (io_stdio_restore(&p->stdio, &config, message, err) < 0)
+                return -1;
+        io_stdio_on_drained(p->stdio, on_stdio_drained, p);
         return 0;
 }
 
@@ -178,6 +204,7 @@ int process_resize(struct process *p, uint32_t width, uint32_t height, struct er
                 return -1;
         p->width = (uint16_t)width;
         p->height = (uint16_t)height;
+        state_commit(p->container->server);
         return p->impl ? io_stdio_resize(p->stdio, p->width, p->height, err) : 0;
 }
 
@@ -188,6 +215,7 @@ int process_close_stdin(struct process *p, struct error *err)
         p->stdin_closed = true;
         if (p->stdio)
                 io_stdio_close_stdin(p->stdio);
+        state_commit(p->container->server);
         attachments_end_stdin(p);
         return 0;
 }

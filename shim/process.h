@@ -20,6 +20,7 @@
 #include "pkg/io/stdio.h"
 #include "pkg/ttrpc/ttrpc.h"
 
+#include "belay/state/v1/io.pb-c.h"
 #include "shim/events.h"
 #include "shim/exec_options.h"
 #include "shim/executor.h"
@@ -121,6 +122,10 @@ bool process_is_paused(const struct process *process);
 
 /* Opens the stdio as requested, STDIN closed if CloseIO came before. */
 int process_open_stdio(struct process *process, struct error *err);
+
+/* Takes over that of an earlier process of this shim. */
+int process_restore_stdio(struct process *process, const Belay__State__V1__Stdio *message,
+                          struct error *err);
 
 /*
  * False when the stdio is ready. Else a logging program is being started, and fn runs later, from

@@ -16,10 +16,12 @@
 #include "pkg/base/cleanup.h"
 #include "pkg/base/clock.h"
 #include "pkg/base/fd.h"
+#include "pkg/state/vault.h"
 
 #include "shim/log.h"
 #include "shim/rpc/rpc.h"
 #include "shim/server_impl.h"
+#include "shim/state.h"
 
 /* How often a stop looks whether the last answers are out: there is no callback for that. */
 #define REPLY_POLL_NS (5 * NSEC_PER_MSEC)
@@ -174,6 +176,7 @@ static void set_times(struct shim_times *ret, const struct shim_times *given)
                 .attempt_ns = time_or(given->attempt_ns, SHIM_ATTEMPT_NS),
                 .backoff_min_ns = time_or(given->backoff_min_ns, SHIM_BACKOFF_MIN_NS),
                 .backoff_max_ns = time_or(given->backoff_max_ns, SHIM_BACKOFF_MAX_NS),
+                .upgrade_ns = time_or(given->upgrade_ns, SHIM_UPGRADE_NS),
         };
 }
 
@@ -188,12 +191,14 @@ static int make_parts(struct shim_server *server, const struct shim_server_optio
                 .backoff_min_ns = server->times.backoff_min_ns,
                 .backoff_max_ns = server->times.backoff_max_ns,
         };
-        const struct ttrpc_server_options ttrpc = {
+        struct ttrpc_server_options ttrpc = {
                 .check_peer = true,
                 .on_connections = on_connections,
                 .userdata = server,
         };
 
+        if (server->vault)
+                ttrpc.keep = vault_region(server->vault, VAULT_CONNS, &ttrpc.keep_size);
         server->runtime_namespace = strdup(options->runtime_namespace);
         server->id = strdup(options->id);
         server->bundle = strdup(options->bundle);
@@ -202,7 +207,9 @@ static int make_parts(struct shim_server *server, const struct shim_server_optio
         if (!server->runtime_namespace || !server->id || !server->bundle || !server->lifetime ||
             !server->stop_timer)
                 return error_set(err, STATUS_RESOURCE_EXHAUSTED, "create server: no memory");
-        server->bundle_fd = open(server->bundle, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        server->bundle_fd = options->bundle_fd > 0
+                                    ? fcntl(options->bundle_fd, F_DUPFD_CLOEXEC, 3)
+                                    : open(server->bundle, O_PATH | O_DIRECTORY | O_CLOEXEC);
         if (server->bundle_fd < 0)
                 return error_errno(err, errno, "open '%s'", server->bundle);
         publisher.dir_fd = server->bundle_fd;
@@ -230,11 +237,17 @@ int shim_server_new(struct shim_server **ret, const struct shim_server_options *
         server->on_closing = options->on_closing;
         server->on_finished = options->on_finished;
         server->userdata = options->userdata;
+        server->version = options->version;
+        server->vault = options->vault;
+        server->upgrade_ops = options->upgrade_ops;
+        server->dry_run = options->dry_run;
+        server->listen_fd = -1;
         set_times(&server->times, &options->times);
         list_init(&server->dead_processes);
         list_init(&server->dead_containers);
         loop_deferred_init(&server->bury, on_bury);
         loop_deferred_init(&server->finish, on_finish);
+        loop_deferred_init(&server->commit, state_on_commit_late);
         if (make_parts(server, options, err) < 0) {
                 shim_server_free(server);
                 return -1;
@@ -258,6 +271,8 @@ struct shim_server *shim_server_free(struct shim_server *server)
         server->finished = true;
         loop_deferred_cancel(&server->bury);
         loop_deferred_cancel(&server->finish);
+        loop_deferred_cancel(&server->commit);
+        upgrade_deinit(server);
         on_bury(&server->bury);
         server->creating = container_free(server->creating);
         server->container = container_free(server->container);
@@ -276,7 +291,85 @@ struct shim_server *shim_server_free(struct shim_server *server)
 
 int shim_server_listen_take(struct shim_server *server, int fd, struct error *err)
 {
-        return ttrpc_server_listen_take(server->ttrpc, fd, err);
+        if (ttrpc_server_listen_take(server->ttrpc, fd, err) < 0)
+                return -1;
+        server->listen_fd = fd;
+        state_commit(server);
+        return 0;
+}
+
+/*
+ * Of the calls without an answer. After an upgrade they are those that wait, and go on waiting.
+ * After a crash those that only look or wait do so again, unless it was one of them that crashed;
+ * of the others nobody knows how far they had come. A stream's handler does not go on from where it
+ * was; its client may ask again.
+ */
+static const char *refuse_call(const struct ttrpc_restored_call *call, void *userdata)
+{
+        static const char *const harmless[] = {"State", "Wait",  "Connect",
+                                               "Pids",  "Stats", "Status"};
+        const struct shim_server *server = userdata;
+
+        if (call->kind != TTRPC_UNARY)
+                return "the shim was restarted, and the stream ends with it";
+        if (server->upgrade.state == UPGRADE_DONE)
+                return NULL;
+        for (size_t i = 0; i < sizeof(harmless) / sizeof(harmless[0]); i++) {
+                if (!call->in_handler && strcmp(call->method, harmless[i]) == 0)
+                        return NULL;
+        }
+        return "the shim was restarted while the call was under way";
+}
+
+int shim_server_restore(struct shim_server *server, struct error *err)
+{
+        const struct ttrpc_restore how = {.refuse = refuse_call, .userdata = server};
+        size_t n_dropped = 0;
+        size_t size;
+        void *kept = vault_region(server->vault, VAULT_CONNS, &size);
+
+        if (ttrpc_kept_check(kept, size, err) < 0 || state_restore(server, err) < 0)
+                return -1;
+        if (server->dry_run)
+                return 0;
+        if (ttrpc_server_restore(server->ttrpc, &how, &n_dropped, err) < 0)
+                return -1;
+        server->upgrade.state = UPGRADE_NONE;
+        if (n_dropped > 0)
+                log_warning("%zu connections could not be kept", n_dropped);
+        state_commit(server);
+        lifetime_touch(server);
+        return 0;
+}
+
+bool shim_server_was_upgraded(const struct shim_server *server)
+{
+        return server->was_upgraded;
+}
+
+bool shim_server_has_container(const struct shim_server *server)
+{
+        return server->container != NULL;
+}
+
+bool shim_server_owns_children(const struct shim_server *server)
+{
+        const struct container *c = server->container;
+
+        return !c || c->executor->ops->has_private_pid_namespace(c->impl);
+}
+
+int shim_server_listener(const struct shim_server *server)
+{
+        return server->listen_fd;
+}
+
+void shim_server_upgrade(struct shim_server *server)
+{
+        struct error err = ERROR_INIT;
+
+        if (upgrade_begin(server, "", NULL, &err) < 0)
+                log_error("upgrade: %s", err.msg);
 }
 
 int shim_server_adopt_consume(struct shim_server *server, int fd, struct error *err)

@@ -19,6 +19,7 @@
 #include "shim/executor.h"
 
 struct shim_server;
+struct vault;
 
 /* Nanoseconds; 0 takes the default, which is the SHIM_* constant of the same name. */
 struct shim_times {
@@ -35,6 +36,7 @@ struct shim_times {
         uint64_t attempt_ns; /* one attempt to hand an event to containerd */
         uint64_t backoff_min_ns;
         uint64_t backoff_max_ns;
+        uint64_t upgrade_ns; /* the most that an upgrade waits for a quiet moment */
 };
 
 #define SHIM_UNUSED_NS (UINT64_C(60) * 1000000000)
@@ -49,6 +51,19 @@ struct shim_times {
 #define SHIM_ATTEMPT_NS      (UINT64_C(5) * 1000000000)
 #define SHIM_BACKOFF_MIN_NS  (UINT64_C(100) * 1000000)
 #define SHIM_BACKOFF_MAX_NS  (UINT64_C(5) * 1000000000)
+#define SHIM_UPGRADE_NS      (UINT64_C(10) * 1000000000)
+
+/* What the owner of the process does for an upgrade; path is an absolute one, or NULL for the
+ * binary that the shim was started from. */
+struct shim_upgrade_ops {
+        /* Tries the binary out, on a copy of the vault and in a process of its own. fn runs later,
+         * from the loop, with the reason why it will not do, or NULL. */
+        int (*check)(const char *path, void (*fn)(const struct error *err, void *userdata),
+                     void *userdata, void *owner, struct error *err);
+
+        /* Executes it in this process. Returns only when that has failed. */
+        void (*execute)(const char *path, void *owner, struct error *err);
+};
 
 struct shim_server_options {
         struct loop *loop;                      /* outlives the server */
@@ -59,8 +74,14 @@ struct shim_server_options {
         const char *id;            /* the -id of `start`: for the log and the dump; copied */
         const char *bundle;        /* absolute: the shim's own files go here, also when a
                                     * Create names another directory; likewise */
+        int bundle_fd;             /* of that; borrowed. 0: it is opened */
         const char *ttrpc_address; /* containerd's, for events; "" or NULL: none; copied */
         struct shim_times times;
+
+        const char *version; /* of this binary; lives as long as the server */
+        struct vault *vault; /* keeps what must outlive the process; it does, too. NULL: nothing */
+        const struct shim_upgrade_ops *upgrade_ops; /* NULL: it cannot be upgraded */
+        bool dry_run; /* a restore is to have no effect: the server is only made and never run */
 
         /*
          * Runs once, before the server stops listening: the owner removes the sockets' names, while
@@ -100,6 +121,24 @@ int shim_server_adopt_consume(struct shim_server *server, int fd, struct error *
  * Create under way is aborted and undone. Idempotent. why goes into the log.
  */
 void shim_server_stop(struct shim_server *server, const char *why);
+
+/* Takes over what an earlier process of this shim has left in the vault: the container, and the
+ * connections with their calls. The server is new; on failure it is to be freed. */
+int shim_server_restore(struct shim_server *server, struct error *err);
+
+/* What was restored had been left at a quiet moment; else at a crash, and whatever was under way
+ * has left its traces. */
+bool shim_server_was_upgraded(const struct shim_server *server);
+bool shim_server_has_container(const struct shim_server *server);
+
+/* True if all processes of the container are its own children: what else there is, is not its. */
+bool shim_server_owns_children(const struct shim_server *server);
+
+/* The listening socket, borrowed; -1: none. */
+int shim_server_listener(const struct shim_server *server);
+
+/* For SIGHUP: goes on as the binary that the shim was started from. */
+void shim_server_upgrade(struct shim_server *server);
 
 /* For SIGUSR1: the whole state, to the log, between two marker lines. */
 void shim_server_dump(const struct shim_server *server);

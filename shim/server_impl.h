@@ -11,6 +11,7 @@
 #include "shim/publisher.h"
 #include "shim/server.h"
 #include "shim/service.h"
+#include "shim/upgrade.h"
 
 struct shim_server {
         struct loop *loop;
@@ -30,6 +31,16 @@ struct shim_server {
         ttrpc_handler handlers[SERVICE_METHODS_MAX];
         ttrpc_handler belay_handlers[SERVICE_BELAY_METHODS_MAX];
         enum ttrpc_kind belay_kinds[SERVICE_BELAY_METHODS_MAX];
+        struct vault *vault;         /* NULL: nothing is kept for another process */
+        int listen_fd;               /* the last one; it is the ttrpc server's. -1: none */
+        bool dry_run;                /* see server.h */
+        bool was_upgraded;           /* see server.h */
+        bool restoring;              /* the vault's state is being taken over */
+        struct loop_deferred commit; /* of state_commit_late() */
+        bool commit_failed;          /* the present failure is in the log */
+        const char *version;
+        const struct shim_upgrade_ops *upgrade_ops;
+        struct upgrade upgrade;
         size_t n_logs; /* readers of logs, each a process */
         struct publisher *publisher;
 

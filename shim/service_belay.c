@@ -19,6 +19,7 @@ static const struct {
         {"Logs", TTRPC_SERVER_STREAM, rpc_logs},
         {"ExecStream", TTRPC_BIDI_STREAM, rpc_exec_stream},
         {"Status", TTRPC_UNARY, rpc_status},
+        {"Upgrade", TTRPC_UNARY, rpc_upgrade},
 };
 
 int service_belay_register(struct shim_server *server, struct error *err)

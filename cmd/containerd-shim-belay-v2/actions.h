@@ -15,6 +15,9 @@ int action_start(const struct options *options, struct error *err);
 /* The daemon: serves until there is nothing left to serve. cwd is the bundle. */
 int action_serve(const struct options *options, struct error *err);
 
+/* `check-state`: what `serve` would do first with the state, without an effect; see reexec.h. */
+int action_check_state(const struct options *options, struct error *err);
+
 /* `delete`: cleans up behind a container whose shim is gone; prints a DeleteResponse. */
 int action_delete(const struct options *options, struct error *err);
 

@@ -13,6 +13,7 @@
 
 #include "cmd/containerd-shim-belay-v2/actions.h"
 #include "cmd/containerd-shim-belay-v2/options.h"
+#include "cmd/containerd-shim-belay-v2/reexec.h"
 #include "cmd/containerd-shim-belay-v2/self.h"
 
 enum { EXIT_USAGE = 2 };
@@ -54,6 +55,8 @@ static int run(const struct options *options, struct error *err)
                 return action_start(options, err);
         if (strcmp(options->action, "delete") == 0)
                 return action_delete(options, err);
+        if (strcmp(options->action, CHECK_STATE_ACTION) == 0)
+                return action_check_state(options, err);
         return action_serve(options, err);
 }
 

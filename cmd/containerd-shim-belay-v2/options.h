@@ -15,6 +15,8 @@ struct options {
         const char *address;        /* containerd's gRPC socket: an input of the socket's name */
         const char *publish_binary; /* accepted, unused */
         const char *socket;         /* serve here instead of on descriptor 3 */
+        const char *state;          /* of the daemon: a descriptor, the vault of its predecessor */
+        const char *fallback;       /* another one: the predecessor's binary */
         const char *debug_socket;   /* accepted, unused: nothing is profiled over a socket */
         const char *bundle;         /* of `delete` */
         bool debug;

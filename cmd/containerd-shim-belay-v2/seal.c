@@ -21,10 +21,10 @@
 
 #define SELF "/proc/self/exe"
 
-static int seal_by_mount(int *ret_fd)
+static int seal_by_mount(const char *path, int *ret_fd)
 {
         struct mount_attr attr = {.attr_set = MOUNT_ATTR_RDONLY};
-        _cleanup_close_ int fd = open_tree(AT_FDCWD, SELF, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+        _cleanup_close_ int fd = open_tree(AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
 
         if (fd < 0)
                 return -errno;
@@ -34,26 +34,26 @@ static int seal_by_mount(int *ret_fd)
         return 0;
 }
 
-static int seal_by_copy(int *ret_fd, struct error *err)
+static int seal_by_copy(const char *path, int *ret_fd, struct error *err)
 {
-        _cleanup_close_ int in = open(SELF, O_RDONLY | O_CLOEXEC);
+        _cleanup_close_ int in = open(path, O_RDONLY | O_CLOEXEC);
         _cleanup_close_ int fd = memfd_create("belay", MFD_CLOEXEC | MFD_ALLOW_SEALING);
         struct stat st;
         off_t done = 0;
 
         if (in < 0)
-                return error_errno(err, errno, "open '" SELF "'");
+                return error_errno(err, errno, "open '%s'", path);
         if (fd < 0)
                 return error_errno(err, errno, "make a memfd");
         if (fstat(in, &st) < 0)
-                return error_errno(err, errno, "stat '" SELF "'");
+                return error_errno(err, errno, "stat '%s'", path);
         while (done < st.st_size) {
                 ssize_t n = sendfile(fd, in, &done, (size_t)(st.st_size - done));
 
                 if (n < 0 && errno == EINTR)
                         continue;
                 if (n <= 0)
-                        return error_errno(err, n < 0 ? errno : EIO, "copy '" SELF "'");
+                        return error_errno(err, n < 0 ? errno : EIO, "copy '%s'", path);
         }
         if (fchmod(fd, 0500) < 0)
                 return error_errno(err, errno, "chmod the memfd");
@@ -63,9 +63,11 @@ static int seal_by_copy(int *ret_fd, struct error *err)
         return 0;
 }
 
-int seal_open(int *ret_fd, struct error *err)
+int seal_open(const char *path, int *ret_fd, struct error *err)
 {
-        if (seal_by_mount(ret_fd) == 0)
+        if (!path)
+                path = SELF;
+        if (seal_by_mount(path, ret_fd) == 0)
                 return 0;
-        return seal_by_copy(ret_fd, err);
+        return seal_by_copy(path, ret_fd, err);
 }

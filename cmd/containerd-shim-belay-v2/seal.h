@@ -7,8 +7,8 @@
 #include "pkg/base/error.h"
 
 /*
- * A CLOEXEC descriptor of this process's own binary for execveat(fd, "", AT_EMPTY_PATH). It lies on
- * a read-only clone of the binary's mount (Linux 5.12, CAP_SYS_ADMIN), which shares its pages with
- * the file; where that is refused, in a sealed memfd, which is a private copy.
+ * A CLOEXEC descriptor of a binary (NULL: this process's own) for execveat(fd, "", AT_EMPTY_PATH).
+ * It lies on a read-only clone of the binary's mount (Linux 5.12, CAP_SYS_ADMIN), which shares its
+ * pages with the file; where that is refused, in a sealed memfd, which is a private copy.
  */
-int seal_open(int *ret_fd, struct error *err);
+int seal_open(const char *path, int *ret_fd, struct error *err);

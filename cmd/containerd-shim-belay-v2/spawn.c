@@ -21,8 +21,6 @@
 #include "cmd/containerd-shim-belay-v2/self.h"
 #include "cmd/containerd-shim-belay-v2/signals.h"
 
-enum { DAEMON_ARGS_MAX = 10 };
-
 /*
  * Without malloc's per-thread cache: it keeps seven freed chunks of every size, and with them the
  * pages in which they lie. Only the environment can say so (glibc 2.26); mallopt(3) cannot.
@@ -33,8 +31,8 @@ enum { DAEMON_ARGS_MAX = 10 };
 /* Where the helper's own descriptors are moved to before 0 to 3 are filled. */
 enum { FD_ABOVE = 10 };
 
-static void daemon_argv(const struct options *options, bool debug, const char *self,
-                        const char *argv[static DAEMON_ARGS_MAX])
+size_t daemon_argv(const struct options *options, const char *self, bool debug,
+                   const char *argv[static DAEMON_ARGS_MAX])
 {
         size_t n = 0;
 
@@ -50,6 +48,7 @@ static void daemon_argv(const struct options *options, bool debug, const char *s
         if (options->orphans)
                 argv[n++] = "-orphans";
         argv[n] = NULL;
+        return n;
 }
 
 /* In the child; image_fd and socket_fd lie above SPAWN_SOCKET_FD. Returns the errno of what failed.
@@ -121,7 +120,7 @@ int daemon_spawn(const struct options *options, bool debug, int socket_fd, pid_t
 
         if (!self || socket_high < 0)
                 return error_errno(err, errno, "execute the shim");
-        if (seal_open(&image_fd, err) < 0)
+        if (seal_open(NULL, &image_fd, err) < 0)
                 return -1;
         if (pipe2(report, O_CLOEXEC) < 0)
                 return error_errno(err, errno, "make a pipe");
@@ -131,7 +130,7 @@ int daemon_spawn(const struct options *options, bool debug, int socket_fd, pid_t
          * first, so that nobody waits until the image's mount is taken down. */
         if (fd_move_up(&image_fd) < 0 || fd_move_up(&report_out) < 0)
                 return error_errno(err, errno, "execute the shim");
-        daemon_argv(options, debug, self, argv);
+        (void)daemon_argv(options, self, debug, argv);
         (void)setenv(MALLOC_ENV, MALLOC_TUNING, 0);
         pid = fork();
         if (pid < 0)

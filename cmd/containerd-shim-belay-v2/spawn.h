@@ -5,6 +5,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <sys/types.h>
 
 #include "pkg/base/error.h"
@@ -21,6 +22,11 @@ enum { SPAWN_SOCKET_FD = 3 };
  */
 int daemon_spawn(const struct options *options, bool debug, int socket_fd, pid_t *ret_pid,
                  struct error *err);
+
+/* The daemon's command line; the number of its words. */
+enum { DAEMON_ARGS_MAX = 10 };
+size_t daemon_argv(const struct options *options, const char *self, bool debug,
+                   const char *argv[static DAEMON_ARGS_MAX]);
 
 /* In the daemon: takes what daemon_spawn() added for it out of the environment, which hooks and
  * runtimes get from here. */

@@ -47,6 +47,12 @@ __attribute__((format(printf, 2, 3))) static void report(struct io_logger *logge
                 logger->events.on_report(text, logger->events.userdata);
 }
 
+static void changed(struct io_logger *logger)
+{
+        if (logger->events.on_change)
+                logger->events.on_change(logger->events.userdata);
+}
+
 /* ---- Ready ---- */
 
 static void on_ready_late(struct loop_deferred *deferred)
@@ -75,6 +81,7 @@ static void ready_close(struct io_logger *logger)
         logger->ready_fd = fd_close(logger->ready_fd);
         logger->status_fd = fd_close(logger->status_fd);
         loop_timer_clear(logger->ready_timer);
+        changed(logger);
 }
 
 /* The end of the pipe: it was not executed, or is ready, or has forgotten to say so. */
@@ -199,6 +206,7 @@ static void discard_on_io(struct loop_io *io, int fd, int what, void *userdata)
 void logger_discard(struct io_logger *logger)
 {
         logger->given_up = true;
+        changed(logger);
         for (int i = 0; i < IO_LOGGER_STREAMS; i++) {
                 struct loop_io *io;
 
@@ -223,6 +231,7 @@ static void give_up(struct io_logger *logger)
 int logger_set_timer(struct io_logger *logger, uint64_t delay_ns)
 {
         logger->timer_ns = clock_monotonic_ns() + delay_ns;
+        changed(logger);
         return loop_timer_set(logger->timer, delay_ns);
 }
 
@@ -249,6 +258,7 @@ static bool follow_orphan(struct io_logger *logger)
         if (!logger->watch)
                 return false;
         logger->pid = pid;
+        changed(logger);
         report(logger, "the logger has gone into the background as process %d", (int)pid);
         if (logger->stopping)
                 (void)kill(pid, SIGTERM);
@@ -313,6 +323,7 @@ static int logger_start(struct io_logger *logger, struct error *err)
                 return error_set(err, STATUS_RESOURCE_EXHAUSTED, "logging binary: no memory");
         }
         logger->pid = pid;
+        changed(logger);
         logger->started_ns = clock_monotonic_ns();
         return 0;
 }

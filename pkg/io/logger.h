@@ -42,6 +42,9 @@ struct io_logger_events {
 
         /* For the log: a death, a restart, the end of restarts. */
         void (*on_report)(const char *text, void *userdata);
+
+        /* io_logger_save() would say something else. */
+        void (*on_change)(void *userdata);
         void *userdata;
 };
 

@@ -141,6 +141,11 @@ void io_source_want(struct io_source *source, bool want)
                 (void)loop_timer_set(source->retry, 0);
 }
 
+int io_source_fd(const struct io_source *source)
+{
+        return source->fd;
+}
+
 bool io_source_has_ended(const struct io_source *source)
 {
         return source->fd < 0;

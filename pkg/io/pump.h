@@ -34,6 +34,9 @@ int io_source_new_take(struct io_source **ret, struct loop *loop, int fd,
                        const struct io_source_ops *ops, void *userdata, struct error *err);
 struct io_source *io_source_free(struct io_source *source);
 
+/* Borrowed; -1 after its end. */
+int io_source_fd(const struct io_source *source);
+
 /* Whether it reads. Callbacks run from the loop, never from inside. */
 void io_source_want(struct io_source *source, bool want);
 

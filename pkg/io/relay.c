@@ -65,7 +65,10 @@ struct io_relay {
         struct io_ring *ring;
         struct io_relay_lost lost;
         void (*fn)(void *userdata);
+        void (*change_fn)(void *userdata);
         void *userdata;
+        bool held;        /* something was pending the last time */
+        int input_before; /* and this was the input */
 };
 
 CLEANUP_DEFINE(struct io_relay, io_relay_free)
@@ -249,13 +252,25 @@ static void input_pump(struct io_relay *relay)
         (void)input_flush(relay);
 }
 
+static void relay_changed(struct io_relay *relay)
+{
+        if (relay->change_fn)
+                relay->change_fn(relay->userdata);
+}
+
 /* Watches what can go on now. */
 static void relay_update(struct io_relay *relay)
 {
         bool output_waits = !pending_is_empty(&relay->to_output);
         bool input_waits = !pending_is_empty(&relay->to_master);
+        bool holds = output_waits || input_waits || relay->input != relay->input_before;
         int want = 0;
         int r = 0;
+
+        if (holds || relay->held)
+                relay_changed(relay);
+        relay->held = output_waits || input_waits;
+        relay->input_before = relay->input;
 
         if (!output_waits)
                 want |= LOOP_READ;
@@ -282,6 +297,7 @@ static void relay_pump_output(struct io_relay *relay)
                 return;
         }
         relay_close(relay);
+        relay_changed(relay);
         relay->fn(relay->userdata);
 }
 
@@ -344,6 +360,7 @@ int io_relay_new_take(struct io_relay **ret, struct loop *loop, int master, int 
                                  "relay terminal: a descriptor cannot be watched");
         relay->master = master;
         relay->input = input;
+        relay->input_before = input;
         relay->output = output;
         *ret = TAKE_PTR(relay);
         return 0;
@@ -384,6 +401,11 @@ int io_relay_resize(struct io_relay *relay, uint16_t width, uint16_t height, str
 
 /* ---- Going on in another image ---- */
 
+void io_relay_on_change(struct io_relay *relay, void (*fn)(void *userdata))
+{
+        relay->change_fn = fn;
+}
+
 static ProtobufCBinaryData pending_save(const struct pending *p)
 {
         return (ProtobufCBinaryData){
@@ -404,6 +426,9 @@ void io_relay_save(const struct io_relay *relay, Belay__State__V1__Relay *ret)
         ret->hung_up = relay->hung_up;
         ret->line_begun = relay->line_begun;
         ret->tail = relay->tail;
+        ret->lost_bytes = relay->lost.bytes;
+        ret->lost_failures = relay->lost.n_failures;
+        ret->lost_errno = relay->lost.last_errno;
 }
 
 static int pending_restore(struct pending *p, const ProtobufCBinaryData *m)
@@ -443,6 +468,9 @@ int io_relay_restore(struct io_relay **ret, struct loop *loop, const Belay__Stat
         relay->hung_up = m->hung_up;
         relay->line_begun = m->line_begun;
         relay->tail = m->tail;
+        relay->lost.bytes = m->lost_bytes;
+        relay->lost.n_failures = m->lost_failures;
+        relay->lost.last_errno = m->lost_errno;
         if (pending_restore(&relay->to_output, &m->to_output) < 0 ||
             pending_restore(&relay->to_master, &m->to_master) < 0)
                 return error_set(err, STATUS_RESOURCE_EXHAUSTED, "terminal: no room for %zu bytes",

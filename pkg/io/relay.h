@@ -26,6 +26,10 @@ int io_relay_new_take(struct io_relay **ret, struct loop *loop, int master, int 
                       void (*fn)(void *userdata), void *userdata, struct error *err);
 struct io_relay *io_relay_free(struct io_relay *relay);
 
+/* fn, with the userdata of above, runs when io_relay_save() would say something else; from a
+ * callback of the loop. */
+void io_relay_on_change(struct io_relay *relay, void (*fn)(void *userdata));
+
 /* For another image of this process. What it holds is borrowed; a relay that has ended is none. */
 void io_relay_save(const struct io_relay *relay, Belay__State__V1__Relay *ret);
 int io_relay_restore(struct io_relay **ret, struct loop *loop, const Belay__State__V1__Relay *m,

@@ -64,6 +64,14 @@ static void logger_on_ready(const struct error *err, void *userdata)
                 fn(err, s->ready_userdata);
 }
 
+void stdio_on_change(void *userdata)
+{
+        struct io_stdio *s = userdata;
+
+        if (s->change_fn)
+                s->change_fn(s->change_userdata);
+}
+
 static void logger_on_end(void *userdata)
 {
         stdio_look_drained(userdata);
@@ -89,6 +97,7 @@ struct io_logger_config stdio_logger_config(struct io_stdio *s, const struct io_
                 .events = {.on_ready = logger_on_ready,
                            .on_end = logger_on_end,
                            .on_report = logger_on_report,
+                           .on_change = stdio_on_change,
                            .userdata = s},
         };
 }
@@ -246,6 +255,8 @@ struct io_stdio *stdio_alloc(const struct io_stdio_config *config, struct error 
         s->ready = true;
         s->report_fn = config->on_report;
         s->report_userdata = config->userdata;
+        s->change_fn = config->on_change;
+        s->change_userdata = config->userdata;
         for (int i = 0; i < STDIO_STREAMS; i++) {
                 s->child[i] = -1;
                 s->keep[i] = -1;
@@ -316,7 +327,21 @@ static bool late_has_come(struct io_stdio *s, int i)
                 return false;
         s->keep[i] = io_stream_open_keep(s->late[i]);
         s->late[i] = fd_close(s->late[i]);
+        stdio_on_change(s);
         return true;
+}
+
+bool io_stdio_readers_have_come(struct io_stdio *s)
+{
+        bool all_here = true;
+
+        for (int i = 0; i < STDIO_STREAMS; i++) {
+                if (s->late[i] < 0 || late_has_come(s, i))
+                        continue;
+                s->keep[i] = io_stream_open_keep(s->late[i]);
+                all_here = false;
+        }
+        return all_here;
 }
 
 /* The process has ended and has said all: from now on EOF is due to whoever reads. */
@@ -382,6 +407,7 @@ int io_stdio_attach_terminal_take(struct io_stdio *s, int master, struct error *
                 return -1;
         s->relay_input = -1;
         s->relay_output = -1;
+        io_relay_on_change(s->relay, stdio_on_change);
         if (!s->logger && io_ring_new(&s->ring, RELAY_RING, NULL) == 0)
                 io_relay_set_ring(s->relay, s->ring);
         if (s->has_size)

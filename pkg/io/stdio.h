@@ -61,6 +61,7 @@ struct io_stdio_config {
         const char *id; /* of the container or the exec, for a logging program */
         const char *runtime_namespace;
         void (*on_report)(const char *text, void *userdata); /* what a log should have; or NULL */
+        void (*on_change)(void *userdata); /* io_stdio_save() would say something else; or NULL */
         void *userdata;
 };
 
@@ -105,6 +106,10 @@ int io_stdio_attach_terminal_take(struct io_stdio *s, int master, struct error *
 
 /* A no-op without a terminal, as in the stock shim. */
 int io_stdio_resize(struct io_stdio *s, uint16_t width, uint16_t height, struct error *err);
+
+/* Whether every client has opened its output's FIFO by now. To be asked only as long as the process
+ * cannot have written anything. */
+bool io_stdio_readers_have_come(struct io_stdio *s);
 
 /* Lets go of the shim's own writing end of stdin. Idempotent, also before the process exists. With
  * a terminal: end of the relay's input when the last writer of the FIFO is gone. */

@@ -39,6 +39,8 @@ struct io_stdio {
         void *ready_userdata;
         void (*report_fn)(const char *text, void *userdata);
         void *report_userdata;
+        void (*change_fn)(void *userdata);
+        void *change_userdata;
         struct loop_deferred on_drained;
         void (*drained_fn)(void *userdata);
         void *drained_userdata;
@@ -49,6 +51,9 @@ struct io_stdio *stdio_alloc(const struct io_stdio_config *config, struct error 
 
 struct io_logger_config stdio_logger_config(struct io_stdio *s, const struct io_uri *uri,
                                             const struct io_stdio_config *config);
+
+/* Something has happened by itself that another image of the process must know of. */
+void stdio_on_change(void *userdata);
 
 /* The relay has ended. */
 void stdio_on_relay_end(void *userdata);

@@ -121,6 +121,7 @@ static int restore_relay(struct io_stdio *s, const Belay__State__V1__Stdio *m, s
                 return 0;
         if (io_relay_restore(&s->relay, s->loop, m->relay, stdio_on_relay_end, s, err) < 0)
                 return -1;
+        io_relay_on_change(s->relay, stdio_on_change);
         ring = io_stdio_ring(s);
         if (s->ring && ring == s->ring)
                 io_relay_set_ring(s->relay, ring);

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "pkg/base/cleanup.h"
+#include "pkg/base/clock.h"
 #include "pkg/base/str.h"
 
 #include "containerd/task/v2/task.pb-c.h"
@@ -23,10 +24,15 @@
 #include "shim/options.h"
 #include "shim/rpc/rpc.h"
 #include "shim/server_impl.h"
+#include "shim/state.h"
 
 CLEANUP_DEFINE(struct container, container_free)
 
 static const char pid_file[] = "init.pid";
+
+/* How long Create waits for clients that have not opened their FIFOs, and how often it looks. */
+#define READERS_NS      (100 * NSEC_PER_MSEC)
+#define READERS_LOOK_NS (2 * NSEC_PER_MSEC)
 
 /* ---- The end of a Create ---- */
 
@@ -95,8 +101,43 @@ static void create_succeeded(struct container *c)
         log_info("container created, pid %d", (int)c->init->pid);
         oom_start(c);
         exits_watch(c->init);
+        state_commit(server);
         lifetime_touch(server);
         server_advance_stop(server);
+}
+
+/*
+ * A client opens its FIFOs while Create is under way, and gives that up when it hears of the end of
+ * a process that was quick: then the output would be lost. So Create does not answer before they
+ * are open, within a bound. (The stock shim waits without one.)
+ */
+static void await_readers(struct container *c);
+
+static void on_readers_timer(struct loop_timer *timer, void *userdata)
+{
+        (void)timer;
+        await_readers(userdata);
+}
+
+static void await_readers(struct container *c)
+{
+        uint64_t now = clock_monotonic_ns();
+
+        if (c->readers_until_ns == 0)
+                c->readers_until_ns = now + READERS_NS;
+        if (io_stdio_readers_have_come(c->init->stdio) || now >= c->readers_until_ns ||
+            c->server->stopping) {
+                c->readers = loop_timer_free(c->readers);
+                c->n_jobs--;
+                create_succeeded(c);
+                return;
+        }
+        if (!c->readers)
+                c->readers = loop_timer_new(c->server->loop, on_readers_timer, c);
+        if (!c->readers || loop_timer_set(c->readers, READERS_LOOK_NS) < 0) {
+                c->n_jobs--;
+                create_succeeded(c);
+        }
 }
 
 static void on_created(const struct error *err, struct executor_container *impl,
@@ -112,10 +153,12 @@ static void on_created(const struct error *err, struct executor_container *impl,
                 return;
         }
         c->impl = impl;
-        if (process_attach_take(c->init, init, terminal_fd, &attach) < 0)
+        if (process_attach_take(c->init, init, terminal_fd, &attach) < 0) {
                 undo_create(c, &attach);
-        else
-                create_succeeded(c);
+                return;
+        }
+        c->n_jobs++;
+        await_readers(c);
 }
 
 /* ---- Its beginning ---- */
@@ -137,6 +180,8 @@ static int check(const struct shim_server *server,
                 return error_set(err, STATUS_ALREADY_EXISTS,
                                  "the shim has the container '%s': already exists",
                                  (server->creating ? server->creating : server->container)->id);
+        if (access(request->bundle, X_OK) < 0)
+                return error_errno(err, errno, "open bundle '%s'", request->bundle);
         return 0;
 }
 

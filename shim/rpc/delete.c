@@ -21,6 +21,7 @@
 #include "shim/pending.h"
 #include "shim/rpc/rpc.h"
 #include "shim/server_impl.h"
+#include "shim/state.h"
 
 static void reply(struct process *p)
 {
@@ -106,6 +107,7 @@ static void exec_gone(struct process *p)
         p->is_gone = true;
         list_remove(&p->node);
         c->n_execs--;
+        state_commit(c->server);
         reply(p);
         pending_fail(&p->waiters, STATUS_NOT_FOUND, "process was deleted before it was started");
         server_bury_process(c->server, p);
@@ -139,6 +141,7 @@ static void container_gone(struct container *c)
         }
         publisher_publish_take(server->publisher,
                                task_event_delete(c->id, p->pid, p->exit.status, &p->exit.at));
+        state_commit(server);
         reply(p);
         server_bury_container(server, c);
         lifetime_touch(server);

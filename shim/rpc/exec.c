@@ -14,6 +14,7 @@
 #include "shim/container.h"
 #include "shim/rpc/rpc.h"
 #include "shim/server_impl.h"
+#include "shim/state.h"
 
 static int check(const struct container *c, const char *exec_id, const ProtobufCBinaryData *spec,
                  const struct exec_options *options, struct error *err)
@@ -81,6 +82,7 @@ int rpc_exec_add(struct process **ret, struct container *c, const struct process
         p->options = options;
         options = (struct exec_options){NULL};
         publisher_publish_take(c->server->publisher, task_event_exec_added(c->id, p->exec_id));
+        state_commit(c->server);
         *ret = p;
         return 0;
 }

@@ -18,12 +18,14 @@
 #include "shim/pending.h"
 #include "shim/rpc/rpc.h"
 #include "shim/server_impl.h"
+#include "shim/state.h"
 
 /* The state has changed for good. */
 static void publish(struct container *c, struct task_event *event)
 {
         process_write_record(c->init);
         publisher_publish_take(c->server->publisher, event);
+        state_commit(c->server);
         service_reply_empty(TAKE_PTR(c->freeze));
 }
 
@@ -31,6 +33,7 @@ static void fail(struct container *c, const char *what, const struct error *err)
 {
         struct error why = *err;
 
+        state_commit(c->server);
         if (c->freeze_aborted)
                 (void)error_set(&why, STATUS_FAILED_PRECONDITION, "%s",
                                 c->server->stopping ? "the shim is ending"
@@ -38,7 +41,7 @@ static void fail(struct container *c, const char *what, const struct error *err)
         service_fail_job(TAKE_PTR(c->freeze), NULL, what, &why);
 }
 
-static void thaw(const struct container *c)
+void rpc_pause_thaw(const struct container *c)
 {
         const struct cgroup *cg = c->executor->ops->cgroup(c->impl);
         struct error err = ERROR_INIT;
@@ -53,9 +56,10 @@ static void let_go(struct container *c)
 {
         if (process_do(c->init, VERB_RESUME, NULL) != 0)
                 return;
-        thaw(c);
+        rpc_pause_thaw(c);
         process_must(c->init, VERB_RESUMED);
         process_write_record(c->init);
+        state_commit(c->server);
 }
 
 /* Of a Pause or a Resume that has come to its end. */
@@ -141,6 +145,7 @@ void rpc_pause(struct ttrpc_call *call, const ProtobufCMessage *message, void *u
                 return;
         }
         process_must(c->init, VERB_PAUSE);
+        state_commit(c->server);
         begin(c, call);
         if (c->executor->ops->pause(c->impl, on_paused, c, &c->freeze_job, &err) < 0)
                 on_paused(&err, c);

@@ -35,6 +35,7 @@ void rpc_unsupported(struct ttrpc_call *call, const ProtobufCMessage *message, v
 
 /* Of belay.v1.Belay; see proto/belay/v1/belay.proto. */
 void rpc_status(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata);
+void rpc_upgrade(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata);
 void rpc_logs(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata);
 
 void rpc_attach(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata);
@@ -67,6 +68,9 @@ void rpc_start_abort(struct process *process);
 /* The container has ended, or shall: a Pause under way is ended early, and what is paused goes on.
  */
 void rpc_pause_end(struct container *container);
+
+/* Lets all its processes go on, at once. */
+void rpc_pause_thaw(const struct container *container);
 
 /* The same when SIGKILL was sent to the init, which somebody else, or it itself, may have frozen.
  */

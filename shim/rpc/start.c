@@ -16,6 +16,7 @@
 #include "shim/pending.h"
 #include "shim/rpc/rpc.h"
 #include "shim/server_impl.h"
+#include "shim/state.h"
 
 static void reply(struct process *p)
 {
@@ -68,10 +69,12 @@ static void on_init_started(const struct error *err, void *userdata)
 
                 p->start_failed = !p->start_aborted;
                 process_must(p, VERB_START_FAILED);
+                state_commit(c->server);
                 service_fail_job(TAKE_PTR(p->start), p->exec_id, "OCI runtime start failed", &why);
         } else {
                 process_must(p, VERB_STARTED);
                 publisher_publish_take(c->server->publisher, task_event_start(c->id, p->pid));
+                state_commit(c->server);
                 reply(p);
         }
         exits_after_start(p);
@@ -115,6 +118,7 @@ static void exec_started(struct process *p)
         process_must(p, VERB_STARTED);
         publisher_publish_take(c->server->publisher,
                                task_event_exec_started(c->id, p->exec_id, p->pid));
+        state_commit(c->server);
         reply(p);
         exits_watch(p);
         /* The abort came too late: what the init left was killed without it. */
@@ -226,6 +230,7 @@ void rpc_start(struct ttrpc_call *call, const ProtobufCMessage *message, void *u
                 ttrpc_call_fail_error(call, &err);
                 return;
         }
+        state_commit(p->container->server);
         p->start = call;
         if (p->kind == PROCESS_INIT)
                 start_init(p);

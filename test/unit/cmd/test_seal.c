@@ -48,7 +48,7 @@ static int seal_and_end(bool unprivileged)
         if (unprivileged && (setgroups(0, NULL) < 0 || setresgid(NOBODY, NOBODY, NOBODY) < 0 ||
                              setresuid(NOBODY, NOBODY, NOBODY) < 0))
                 return 1;
-        if (seal_open(&image, &err) < 0)
+        if (seal_open(NULL, &image, &err) < 0)
                 return 1;
         pid = fork();
         if (pid != 0)

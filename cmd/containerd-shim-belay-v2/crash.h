@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A fatal signal does not end the shim: it executes its own binary again, with what the vault
+ * holds. A fault of its own does so at once, from the handler. A signal that somebody has sent is
+ * no reason to be in a hurry: it waits for the end of the present round.
+ *
+ * It gives up when that happens VAULT_REEXECS_MAX times within VAULT_REEXECS_SPAN_S: then the
+ * signal kills it as it would any program, and what is on disk is what `delete` goes by.
+ */
+#pragma once
+
+#include "pkg/base/error.h"
+#include "pkg/loop/loop.h"
+#include "pkg/state/vault.h"
+
+#include "cmd/containerd-shim-belay-v2/reexec.h"
+
+/* From now on; both outlive the process. For the process that calls it, not for its forks. */
+int crash_arm(struct reexec *reexec, struct vault *vault, struct loop *loop, struct error *err);
+void crash_disarm(void);

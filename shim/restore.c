@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Taking over: see state.h. What the message says is our own word of some milliseconds ago, of this
+ * version or of another one; so it is checked, but as one checks an argument and not an attack.
+ *
+ * What was under way at a crash is settled here: nobody waits for it any more, since its call has
+ * been answered with Unavailable.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "pkg/base/cleanup.h"
+#include "pkg/base/clock.h"
+#include "pkg/base/kept.h"
+#include "pkg/state/vault.h"
+
+#include "belay/state/v1/shim.pb-c.h"
+#include "shim/container.h"
+#include "shim/exec_stream.h"
+#include "shim/exits.h"
+#include "shim/log.h"
+#include "shim/oom.h"
+#include "shim/rpc/rpc.h"
+#include "shim/server_impl.h"
+#include "shim/state.h"
+
+typedef Belay__State__V1__Shim shim_message;
+
+static void shim_message_free(shim_message *m)
+{
+        belay__state__v1__shim__free_unpacked(m, NULL);
+}
+
+static void shim_message_free_p(shim_message **m)
+{
+        if (*m)
+                shim_message_free(*m);
+}
+
+static struct timespec time_of(int64_t ns)
+{
+        return (struct timespec){
+                .tv_sec = ns / (int64_t)NSEC_PER_SEC,
+                .tv_nsec = ns % (int64_t)NSEC_PER_SEC,
+        };
+}
+
+static int no_memory(struct error *err)
+{
+        return error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory");
+}
+
+/* ---- A process ---- */
+
+static int restore_exit(struct process_exit *exit, const Belay__State__V1__Exit *m,
+                        struct error *err)
+{
+        if (!m)
+                return 0;
+        if (m->reason >= _RECORD_REASON_MAX || m->oom_level >= _CGROUP_OOM_LEVEL_MAX)
+                return error_set(err, STATUS_INVALID_ARGUMENT, "an exit's reason %u, level %u",
+                                 m->reason, m->oom_level);
+        *exit = (struct process_exit){
+                .known = m->known,
+                .told = m->told,
+                .status = m->status,
+                .signal = m->signal,
+                .core_dumped = m->core_dumped,
+                .oom_killed = m->oom_killed,
+                .oom_level = (enum cgroup_oom_level)m->oom_level,
+                .oom_up = m->oom_up,
+                .reason = (enum record_reason)m->reason,
+                .at = time_of(m->at_ns),
+        };
+        return 0;
+}
+
+/* Of an exec that has not been started. */
+static int restore_request(struct process *p, const Belay__State__V1__Process *m, struct error *err)
+{
+        p->options.ignore_paused = m->ignore_paused;
+        p->options.own_child = m->own_child;
+        if (*m->cgroup) {
+                p->options.cgroup = strdup(m->cgroup);
+                if (!p->options.cgroup)
+                        return no_memory(err);
+        }
+        if (m->spec.len > 0) {
+                p->spec = malloc(m->spec.len + 1);
+                if (!p->spec)
+                        return no_memory(err);
+                memcpy(p->spec, m->spec.data, m->spec.len);
+                p->spec[m->spec.len] = '\0';
+                p->spec_len = m->spec.len;
+        }
+        if (!*m->passed)
+                return 0;
+        p->passed.map = strdup(m->passed);
+        if (!p->passed.map)
+                return no_memory(err);
+        p->passed.n_listen = m->passed_listen;
+        return kept_take(m->passed_pidfd, KEPT_ANY, "the process of passed descriptors",
+                         &p->passed.pidfd, err);
+}
+
+static int restore_stream(struct process *p, const Belay__State__V1__Process *m, struct error *err)
+{
+        int fds[EXEC_STREAM_OUTPUTS];
+
+        for (size_t i = 0; i < EXEC_STREAM_OUTPUTS; i++) {
+                fds[i] = -1;
+                if (i < m->n_stream_outputs && kept_take(m->stream_outputs[i], KEPT_PIPE,
+                                                         "output of a stream", &fds[i], err) < 0)
+                        return -1;
+        }
+        return exec_stream_resume(p, fds, err);
+}
+
+static int restore_process(struct container *c, const Belay__State__V1__Process *m,
+                           struct error *err)
+{
+        const struct process_request request = {
+                .exec_id = m->exec_id,
+                .stdin_path = m->stdin_path,
+                .stdout_path = m->stdout_path,
+                .stderr_path = m->stderr_path,
+                .terminal = m->terminal,
+                .carried = m->carried,
+        };
+        bool is_init = !*m->exec_id;
+        struct process *p = process_new(c, is_init ? PROCESS_INIT : PROCESS_EXEC, &request);
+
+        if (!p)
+                return no_memory(err);
+        if (is_init)
+                c->init = p;
+        if (m->state >= _PROCESS_STATE_MAX)
+                return error_set(err, STATUS_INVALID_ARGUMENT, "state %u", m->state);
+        p->state = (enum process_state)m->state;
+        p->stdin_closed = m->stdin_closed;
+        p->start_failed = m->start_failed;
+        p->width = (uint16_t)m->width;
+        p->height = (uint16_t)m->height;
+        p->pid = m->pid;
+        p->start_ticks = m->start_ticks;
+        p->started_at = time_of(m->started_at_ns);
+        p->drain_waited = m->drain_waited;
+        if (restore_exit(&p->exit, m->exit, err) < 0 || restore_request(p, m, err) < 0)
+                return -1;
+        if (m->stdio && process_restore_stdio(p, m->stdio, err) < 0)
+                return -1;
+        if (c->executor->ops->process_restore(c->impl, m, &p->impl, err) < 0)
+                return -1;
+        return m->n_stream_outputs > 0 ? restore_stream(p, m, err) : 0;
+}
+
+/* ---- What was under way ---- */
+
+/* Its Start had not been answered: what it had made was killed with its stage. */
+static void settle_exec(struct process *p)
+{
+        if (p->state == PROCESS_STARTING) {
+                p->container->n_live_execs++;
+                exits_exec_not_started(p);
+        }
+        if (p->state == PROCESS_DELETING)
+                p->state = PROCESS_STOPPED;
+}
+
+static void settle_init(struct process *p)
+{
+        struct container *c = p->container;
+
+        switch (p->state) {
+        case PROCESS_STARTING:
+                p->state =
+                        c->executor->ops->is_created(c->impl) ? PROCESS_CREATED : PROCESS_RUNNING;
+                if (p->state == PROCESS_RUNNING)
+                        publisher_publish_take(c->server->publisher,
+                                               task_event_start(c->id, p->pid));
+                break;
+        case PROCESS_PAUSING:
+                rpc_pause_thaw(c);
+                p->state = PROCESS_RUNNING;
+                break;
+        case PROCESS_RESUMING:
+                p->state = PROCESS_PAUSED;
+                break;
+        case PROCESS_DELETING:
+                p->state = PROCESS_STOPPED;
+                break;
+        case PROCESS_CREATED:
+        case PROCESS_RUNNING:
+        case PROCESS_PAUSED:
+        case PROCESS_DISCARDED:
+        case PROCESS_STOPPED:
+        case _PROCESS_STATE_MAX:
+                break;
+        }
+}
+
+static void go_on(struct process *p)
+{
+        if (p->impl && !p->exit.known) {
+                exits_watch(p);
+                if (p->kind == PROCESS_EXEC && p->state != PROCESS_CREATED)
+                        p->container->n_live_execs++;
+        }
+}
+
+/* ---- The container ---- */
+
+static int restore_container(struct shim_server *server, const Belay__State__V1__Container *m,
+                             struct error *err)
+{
+        struct container *c = container_new(server, m->id, m->bundle, err);
+
+        if (!c)
+                return -1;
+        server->container = c;
+        if (m->by_binary)
+                c->executor = server->binary_executor;
+        c->io_uid = m->io_uid;
+        c->io_gid = m->io_gid;
+        c->init_reaped = m->init_reaped;
+        c->is_unwanted = m->is_unwanted;
+        c->execs_wait_over = m->execs_wait_over;
+        if (c->executor->ops->container_restore(c->executor->impl, m, &c->impl, err) < 0)
+                return -1;
+        for (size_t i = 0; i < m->n_processes; i++) {
+                if (restore_process(c, m->processes[i], err) < 0)
+                        return error_prefix(err, "process '%s'", m->processes[i]->exec_id);
+        }
+        if (!c->init)
+                return error_set(err, STATUS_INVALID_ARGUMENT, "a container without an init");
+        return 0;
+}
+
+static void container_go_on(struct container *c, uint64_t oom_kills)
+{
+        if (!c->init->exit.told)
+                oom_resume(c, oom_kills);
+        settle_init(c->init);
+        go_on(c->init);
+        list_for_each_safe(p, &c->execs, struct process, node) {
+                settle_exec(p);
+                go_on(p);
+        }
+        exits_advance(c);
+}
+
+int state_restore(struct shim_server *server, struct error *err)
+{
+        _cleanup_(shim_message_free_p) shim_message *m = NULL;
+        const void *packed = NULL;
+        size_t len = 0;
+
+        if (vault_get(server->vault, VAULT_SHIM, &packed, &len, err) < 0)
+                return -1;
+        m = belay__state__v1__shim__unpack(NULL, len, packed);
+        if (!m)
+                return error_set(err, STATUS_DATA_LOSS, "the state is no message");
+        if (*m->bundle) {
+                free(server->bundle);
+                server->bundle = strdup(m->bundle);
+                if (!server->bundle)
+                        return no_memory(err);
+        }
+        if (strcmp(m->id, server->id) != 0 ||
+            strcmp(m->runtime_namespace, server->runtime_namespace) != 0)
+                return error_set(err, STATUS_INVALID_ARGUMENT, "the state is that of '%s/%s'",
+                                 m->runtime_namespace, m->id);
+        server->restoring = true;
+        server->had_container = m->had_container;
+        server->listen_fd = (int)m->listener - 1;
+        server->was_upgraded = m->upgrading;
+        server->upgrade.state = m->upgrading ? UPGRADE_DONE : UPGRADE_NONE;
+        if (m->container && restore_container(server, m->container, err) < 0)
+                return -1;
+        if (server->dry_run)
+                return 0;
+        publisher_resume(server->publisher, m->next_event_seq);
+        if (server->container)
+                container_go_on(server->container, m->container->oom_kills);
+        server->restoring = false;
+        state_commit(server);
+        lifetime_touch(server);
+        return 0;
+}

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Writing the state: see state.h. One message holds all of it, so that no two parts of it can
+ * disagree. It borrows what it can, and is packed from an arena that is gone afterwards.
+ */
+#include "shim/state.h"
+
+#include <stdint.h>
+
+#include "pkg/base/arena.h"
+#include "pkg/base/cleanup.h"
+#include "pkg/base/clock.h"
+#include "pkg/state/vault.h"
+
+#include "belay/state/v1/shim.pb-c.h"
+#include "shim/container.h"
+#include "shim/exec_stream.h"
+#include "shim/log.h"
+#include "shim/oom.h"
+#include "shim/server_impl.h"
+
+CLEANUP_DEFINE(struct arena, arena_free)
+
+/* The message and its packed form, with room for LIMIT_EXECS execs. */
+enum { STATE_BUDGET = 32 << 20 };
+
+static int no_memory(struct error *err)
+{
+        return error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory");
+}
+
+static Belay__State__V1__Exit *save_exit(const struct process_exit *exit, struct arena *arena)
+{
+        Belay__State__V1__Exit *m = arena_alloc(arena, sizeof(*m));
+
+        if (!m)
+                return NULL;
+        belay__state__v1__exit__init(m);
+        m->known = exit->known;
+        m->told = exit->told;
+        m->status = exit->status;
+        m->signal = exit->signal;
+        m->core_dumped = exit->core_dumped;
+        m->oom_killed = exit->oom_killed;
+        m->oom_level = (uint32_t)exit->oom_level;
+        m->oom_up = exit->oom_up;
+        m->reason = (uint32_t)exit->reason;
+        m->at_ns = (int64_t)clock_timespec_ns(&exit->at);
+        return m;
+}
+
+/* An exec's request, as long as it has not been started. */
+static void save_request(const struct process *p, Belay__State__V1__Process *m)
+{
+        if (p->spec) {
+                m->spec.data = (uint8_t *)p->spec;
+                m->spec.len = p->spec_len;
+        }
+        m->ignore_paused = p->options.ignore_paused;
+        m->own_child = p->options.own_child;
+        if (p->options.cgroup)
+                m->cgroup = p->options.cgroup;
+        if (!p->passed.map)
+                return;
+        m->passed = p->passed.map;
+        m->passed_pidfd = (uint32_t)(p->passed.pidfd + 1);
+        m->passed_listen = p->passed.n_listen;
+}
+
+static int save_stream(const struct exec_stream *s, struct arena *arena,
+                       Belay__State__V1__Process *m)
+{
+        int fds[EXEC_STREAM_OUTPUTS];
+
+        m->stream_outputs = arena_calloc(arena, EXEC_STREAM_OUTPUTS, sizeof(uint32_t));
+        if (!m->stream_outputs)
+                return -1;
+        exec_stream_save(s, fds);
+        for (int i = 0; i < EXEC_STREAM_OUTPUTS; i++)
+                m->stream_outputs[i] = (uint32_t)(fds[i] + 1);
+        m->n_stream_outputs = EXEC_STREAM_OUTPUTS;
+        return 0;
+}
+
+static int save_process(const struct process *p, struct arena *arena,
+                        Belay__State__V1__Process **ret, struct error *err)
+{
+        const struct executor_ops *ops = p->container->executor->ops;
+        Belay__State__V1__Process *m = arena_alloc(arena, sizeof(*m));
+
+        if (!m)
+                return no_memory(err);
+        belay__state__v1__process__init(m);
+        m->exec_id = p->exec_id;
+        m->state = (uint32_t)p->state;
+        m->stdin_closed = p->stdin_closed;
+        m->terminal = p->terminal;
+        m->carried = p->carried;
+        m->start_failed = p->start_failed;
+        m->width = p->width;
+        m->height = p->height;
+        m->stdin_path = p->stdin_path;
+        m->stdout_path = p->stdout_path;
+        m->stderr_path = p->stderr_path;
+        m->pid = p->pid;
+        m->start_ticks = p->start_ticks;
+        m->started_at_ns = (int64_t)clock_timespec_ns(&p->started_at);
+        m->drain_waited = p->drain_waited;
+        save_request(p, m);
+        m->exit = save_exit(&p->exit, arena);
+        if (!m->exit)
+                return no_memory(err);
+        if (p->stdio && io_stdio_save(p->stdio, arena, &m->stdio, err) < 0)
+                return error_prefix(err, "stdio of '%s'", p->exec_id);
+        if (p->impl && ops->process_save(p->impl, arena, m, err) < 0)
+                return error_prefix(err, "process %d", (int)p->pid);
+        if (p->stream && save_stream(p->stream, arena, m) < 0)
+                return no_memory(err);
+        *ret = m;
+        return 0;
+}
+
+static int save_container(const struct container *c, struct arena *arena,
+                          Belay__State__V1__Container **ret, struct error *err)
+{
+        Belay__State__V1__Container *m = arena_alloc(arena, sizeof(*m));
+        size_t n = 0;
+
+        if (!m)
+                return no_memory(err);
+        belay__state__v1__container__init(m);
+        m->id = c->id;
+        m->bundle = c->bundle;
+        m->by_binary = c->executor == c->server->binary_executor;
+        m->io_uid = c->io_uid;
+        m->io_gid = c->io_gid;
+        m->init_reaped = c->init_reaped;
+        m->is_unwanted = c->is_unwanted;
+        m->execs_wait_over = c->execs_wait_over;
+        m->oom_kills = oom_n_told(c);
+        m->processes = arena_calloc(arena, c->n_execs + 1, sizeof(Belay__State__V1__Process *));
+        if (!m->processes)
+                return no_memory(err);
+        if (save_process(c->init, arena, &m->processes[n++], err) < 0)
+                return -1;
+        list_for_each(p, &c->execs, struct process, node) {
+                if (save_process(p, arena, &m->processes[n++], err) < 0)
+                        return -1;
+        }
+        m->n_processes = n;
+        if (c->impl && c->executor->ops->container_save(c->impl, arena, m, err) < 0)
+                return error_prefix(err, "container '%s'", c->id);
+        *ret = m;
+        return 0;
+}
+
+static int save(const struct shim_server *server, struct arena *arena, struct error *err)
+{
+        Belay__State__V1__Shim m = BELAY__STATE__V1__SHIM__INIT;
+        uint8_t *packed;
+        size_t len;
+
+        m.id = server->id;
+        m.runtime_namespace = server->runtime_namespace;
+        m.bundle = server->bundle;
+        m.had_container = server->had_container;
+        m.next_event_seq = publisher_next_seq(server->publisher);
+        m.upgrading = server->upgrade.state == UPGRADE_EXECUTING;
+        m.listener = (uint32_t)(server->listen_fd + 1);
+        if (server->container && save_container(server->container, arena, &m.container, err) < 0)
+                return -1;
+        len = belay__state__v1__shim__get_packed_size(&m);
+        packed = arena_alloc(arena, len);
+        if (!packed)
+                return no_memory(err);
+        (void)belay__state__v1__shim__pack(&m, packed);
+        return vault_put(server->vault, VAULT_SHIM, packed, len, err);
+}
+
+void state_commit(struct shim_server *server)
+{
+        _cleanup_(arena_free_p) struct arena *arena = NULL;
+        struct error err = ERROR_INIT;
+        int r;
+
+        if (!server->vault || server->restoring)
+                return;
+        arena = arena_new(STATE_BUDGET);
+        r = arena ? save(server, arena, &err) : no_memory(&err);
+        if (r < 0 && !server->commit_failed)
+                log_error("keep the state: %s: it is that of before until this ends", err.msg);
+        server->commit_failed = r < 0;
+        reaper_settle(server->reaper);
+}
+
+void state_on_commit_late(struct loop_deferred *deferred)
+{
+        state_commit(container_of(deferred, struct shim_server, commit));
+}
+
+void state_commit_late(struct shim_server *server)
+{
+        if (server->vault && !server->restoring)
+                loop_defer(server->loop, &server->commit);
+}

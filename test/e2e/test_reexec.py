@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A shim that goes on as another image of its process: upgraded, or after a fatal signal. Its pid, its connections, its
+container and everything that waits go on."""
+import os
+import shutil
+import signal
+
+import pytest
+
+import host
+import protos
+import ttrpc
+
+FATAL = [signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT]
+
+
+def belay(c):
+    return c.shim.service(protos.BELAY)
+
+
+@pytest.fixture(autouse=True)
+def only_belay(stock):
+    if stock:
+        pytest.skip("the stock shim ends with its process image")
+
+
+def upgrade(c, path=""):
+    return belay(c).Upgrade(path=str(path))
+
+
+def crash(c, signo=signal.SIGSEGV):
+    """The log says when the next image has taken over."""
+    c.shim.read_log()
+    os.kill(c.shim.pid, signo)
+    host.wait_for(lambda: "image" in c.shim.read_log(), "the next image")
+
+
+@pytest.fixture(params=["upgrade", "crash"])
+def again(request):
+    """Makes the shim of a container go on as another image."""
+    return upgrade if request.param == "upgrade" else crash
+
+
+def test_everything_that_waits_goes_on(lab, again):
+    c = lab.container("sh", "-c", "read line; echo got $line; exit 7").pipes("stdin", "stdout").run()
+    e = c.exec("sh", "-c", "read line; exit 3").pipes("stdin").add()
+    e.start()
+    waits = [c.wait_later(), e.wait_later()]
+    pid = c.shim.pid
+    for _ in range(3):
+        again(c)
+    assert (c.status(), e.status()) == ("RUNNING", "RUNNING")
+    assert c.task.Connect().shim_pid == pid
+    e.stdin.write(b"x\n")
+    assert waits[1].result().exit_status == 3
+    assert e.delete().exit_status == 3
+    c.stdin.write(b"this\n")
+    assert waits[0].result().exit_status == 7
+    assert c.finish_output(7).out == "got this\n"
+    assert c.delete().exit_status == 7
+    lab.containerd.wait(c.id, "/tasks/delete")
+    assert lab.containerd.order(c.id) == ["create", "start", "exec-added/e0", "exec-started/e0", "exit/e0", "exit",
+                                          "delete"]
+    c.finish()
+
+
+def test_a_created_container_can_be_started_afterwards(lab, again):
+    c = lab.container("sh", "-c", "exit 5").create()
+    again(c)
+    assert c.status() == "CREATED"
+    c.start()
+    assert c.wait().status == 5
+    c.delete()
+    c.finish()
+
+
+def test_an_added_exec_can_be_started_afterwards(lab, again):
+    c = lab.container("sleep", "1000").run()
+    e = c.exec("sh", "-c", "exit 6").add()
+    again(c)
+    e.start()
+    assert e.wait().status == 6
+    assert c.exec("sh", "-c", "echo new; exit 4").run() == (4, "new\n", "")
+    c.finish()
+
+
+def test_an_exit_while_the_next_image_comes_is_told(lab, again):
+    c = lab.container("sleep", "1000").run()
+    execs = [c.exec("sh", "-c", f"read x; exit {n}").pipes("stdin").add() for n in range(1, 9)]
+    for e in execs:
+        e.start()
+    waits = [e.wait_later() for e in execs]
+    for e in execs:
+        e.stdin.write(b"\n")
+    again(c)
+    assert [w.result().exit_status for w in waits] == list(range(1, 9))
+    for e in execs:
+        e.delete()
+    c.finish()
+
+
+def test_a_stopped_container_keeps_its_status(lab, again):
+    c = lab.container("sh", "-c", "exit 9").run()
+    end = c.wait()
+    again(c)
+    assert c.wait() == end
+    assert c.delete().exit_status == 9
+    c.finish()
+
+
+def test_a_paused_container_stays_paused(lab, again):
+    c = lab.container("sleep", "1000").run()
+    c.task.Pause()
+    again(c)
+    assert c.status() == "PAUSED"
+    c.task.Resume()
+    assert c.status() == "RUNNING"
+    c.finish()
+
+
+def test_a_terminal_goes_on(lab, again):
+    c = lab.container("sh", "-c", "while read line; do echo got $line; done")
+    c.terminal = True
+    c.config["process"]["terminal"] = True
+    c.pipes("stdin", "stdout").run()
+    c.stdin.write(b"one\n")
+    c.stdout.read_until(b"got one")
+    again(c)
+    c.stdin.write(b"two\n")
+    c.stdout.read_until(b"got two")
+    c.task.ResizePty(width=100, height=30)
+    c.finish()
+
+
+def test_events_that_wait_for_containerd_go_on(lab, again):
+    c = lab.container("sleep", "1000").create()
+    lab.containerd.wait(c.id, "/tasks/create")
+    lab.containerd.stop()
+    c.start()
+    e = c.exec("true").add()
+    again(c)
+    e.start()
+    e.wait()
+    again(c)
+    lab.containerd.start()
+    lab.containerd.wait(c.id, "/tasks/exit")
+    assert lab.containerd.order(c.id) == ["create", "start", "exec-added/e0", "exec-started/e0", "exit/e0"]
+    c.finish()
+
+
+def test_nothing_leaks_by_it(lab, again):
+    c = lab.container("sleep", "1000").run()
+    host.wait_for(lambda: "anon_inode:inotify" in c.shim.holds(), "the watch for OOM kills")
+    before = c.shim.holds()
+    for _ in range(5):
+        again(c)
+    c.shim.wait_for_no_more_than(before)
+    c.finish()
+
+
+@pytest.mark.parametrize("signo", FATAL, ids=lambda s: s.name)
+def test_no_fatal_signal_ends_it(lab, signo):
+    c = lab.container("sleep", "1000").run()
+    wait = c.wait_later()
+    crash(c, signo)
+    assert c.status() == "RUNNING"
+    c.kill()
+    assert wait.result().exit_status == 137
+    c.delete()
+    c.finish()
+
+
+def test_a_shim_that_crashes_over_and_over_gives_up(lab):
+    c = lab.container("sleep", "1000").run()
+    for _ in range(5):
+        crash(c)
+    os.kill(c.shim.pid, signal.SIGSEGV)
+    host.wait_gone(c.shim.pid)
+    c.shim.disconnect()
+    assert c.shim.run_delete().exit_status == 137
+    c.task = None
+
+
+def test_a_binary_that_is_none_is_refused_with_the_reason(lab):
+    c = lab.container("sleep", "1000").run()
+    script = lab.new_path("binary")
+    script.write_text("#!/bin/sh\necho 'no shim at all'\nexit 1\n")
+    script.chmod(0o755)
+    with pytest.raises(ttrpc.Error) as error:
+        upgrade(c, script)
+    assert error.value.code == ttrpc.FAILED_PRECONDITION and "no shim at all" in str(error.value)
+    with pytest.raises(ttrpc.Error) as error:
+        upgrade(c, "/nowhere/belay")
+    assert "/nowhere/belay" in str(error.value)
+    assert c.status() == "RUNNING"
+    c.finish()
+
+
+def test_another_binary_takes_over(lab):
+    c = lab.container("sleep", "1000").run()
+    other = lab.new_path("containerd-shim-other-v2")
+    shutil.copy(lab.shim, other)
+    assert upgrade(c, other).version
+    with open(f"/proc/{c.shim.pid}/cmdline", "rb") as cmdline:
+        assert b"-state=" in cmdline.read()
+    assert c.status() == "RUNNING"
+    c.finish()
+
+
+def test_sighup_upgrades(lab):
+    c = lab.container("sleep", "1000").run()
+    crash(c, signal.SIGHUP)
+    assert c.status() == "RUNNING"
+    c.finish()
