@@ -176,6 +176,7 @@ static void set_times(struct shim_times *ret, const struct shim_times *given)
                 .attempt_ns = time_or(given->attempt_ns, SHIM_ATTEMPT_NS),
                 .backoff_min_ns = time_or(given->backoff_min_ns, SHIM_BACKOFF_MIN_NS),
                 .backoff_max_ns = time_or(given->backoff_max_ns, SHIM_BACKOFF_MAX_NS),
+                .readers_ns = time_or(given->readers_ns, SHIM_READERS_NS),
                 .upgrade_ns = time_or(given->upgrade_ns, SHIM_UPGRADE_NS),
         };
 }

@@ -36,6 +36,7 @@ struct shim_times {
         uint64_t attempt_ns; /* one attempt to hand an event to containerd */
         uint64_t backoff_min_ns;
         uint64_t backoff_max_ns;
+        uint64_t readers_ns; /* the most that Create waits for clients to open their FIFOs */
         uint64_t upgrade_ns; /* the most that an upgrade waits for a quiet moment */
 };
 
@@ -51,6 +52,7 @@ struct shim_times {
 #define SHIM_ATTEMPT_NS      (UINT64_C(5) * 1000000000)
 #define SHIM_BACKOFF_MIN_NS  (UINT64_C(100) * 1000000)
 #define SHIM_BACKOFF_MAX_NS  (UINT64_C(5) * 1000000000)
+#define SHIM_READERS_NS      (UINT64_C(100) * 1000000)
 #define SHIM_UPGRADE_NS      (UINT64_C(10) * 1000000000)
 
 /* What the owner of the process does for an upgrade; path is an absolute one, or NULL for the

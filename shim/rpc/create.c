@@ -30,8 +30,7 @@ CLEANUP_DEFINE(struct container, container_free)
 
 static const char pid_file[] = "init.pid";
 
-/* How long Create waits for clients that have not opened their FIFOs, and how often it looks. */
-#define READERS_NS      (100 * NSEC_PER_MSEC)
+/* How often Create looks whether clients have opened their FIFOs. */
 #define READERS_LOOK_NS (2 * NSEC_PER_MSEC)
 
 /* ---- The end of a Create ---- */
@@ -124,7 +123,7 @@ static void await_readers(struct container *c)
         uint64_t now = clock_monotonic_ns();
 
         if (c->readers_until_ns == 0)
-                c->readers_until_ns = now + READERS_NS;
+                c->readers_until_ns = now + c->server->times.readers_ns;
         if (io_stdio_readers_have_come(c->init->stdio) || now >= c->readers_until_ns ||
             c->server->stopping) {
                 c->readers = loop_timer_free(c->readers);

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "pkg/base/cleanup.h"
@@ -42,6 +43,46 @@ static void a_bad_create_is_refused_before_anything_is_touched(void **state)
         assert_int_equal(a.code, STATUS_UNKNOWN);
         assert_non_null(strstr(a.text, "/nonexistent/bundle"));
         assert_int_equal(h->fake.n_calls[FAKE_CREATE], 0);
+}
+
+/* A client whose FIFO is not open yet gives that up when it hears that the process has ended. */
+static void create_answers_when_the_clients_fifo_is_open(void **state)
+{
+        struct harness *h = *state;
+        struct reply *create;
+        char path[128];
+        int fd;
+
+        (void)snprintf(path, sizeof(path), "%s/out", h->dir);
+        assert_int_equal(mkfifo(path, 0600), 0);
+        h->stdout_path = path;
+        create = rpc_begin(h, "Create", NULL);
+        harness_settle(h);
+        assert_int_equal(h->fake.n_calls[FAKE_CREATE], 1);
+        assert_false(create->done);
+        fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+        assert_true(fd >= 0);
+        assert_int_equal(rpc_end(h, create).code, STATUS_OK);
+        close(fd);
+}
+
+static int setup_patient(void **state)
+{
+        const struct shim_times times = {.readers_ns = 20 * NSEC_PER_SEC};
+
+        *state = harness_new(&times);
+        return 0;
+}
+
+static void create_does_not_wait_for_ever_for_a_client(void **state)
+{
+        struct harness *h = *state;
+        char path[128];
+
+        (void)snprintf(path, sizeof(path), "%s/out", h->dir);
+        assert_int_equal(mkfifo(path, 0600), 0);
+        h->stdout_path = path;
+        assert_int_equal(rpc_end(h, rpc_begin(h, "Create", NULL)).code, STATUS_OK);
 }
 
 static void the_options_of_create_are_heeded(void **state)
@@ -205,6 +246,9 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 TEST(a_bad_create_is_refused_before_anything_is_touched),
+                cmocka_unit_test_setup_teardown(create_answers_when_the_clients_fifo_is_open,
+                                                setup_patient, harness_teardown),
+                TEST(create_does_not_wait_for_ever_for_a_client),
                 TEST(the_options_of_create_are_heeded),
                 TEST(a_create_that_fails_leaves_nothing_and_may_be_tried_again),
                 TEST(what_an_executor_does_not_find_is_not_the_task),
