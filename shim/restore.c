@@ -280,7 +280,7 @@ int state_restore(struct shim_server *server, struct error *err)
         if (server->dry_run)
                 return 0;
         publisher_resume(server->publisher, m->next_event_seq);
-        if (server->container)
+        if (m->container)
                 container_go_on(server->container, m->container->oom_kills);
         server->restoring = false;
         state_commit(server);

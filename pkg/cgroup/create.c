@@ -386,8 +386,9 @@ int cgroup_create_with(struct cgroup *cg, cgroup_announce_fn tell, void *userdat
         size_t n = cg->n_dirs;
         int r;
 
+        for (size_t i = 0; i < CGROUP_HIERARCHIES_MAX; i++)
+                above[i] = i < n ? above_open(cg->dirs[i].path) : -1;
         for (size_t i = 0; i < n; i++) {
-                above[i] = above_open(cg->dirs[i].path);
                 cg->dirs[i].created = false;
                 cg->dirs[i].n_parents = 0;
         }

@@ -64,17 +64,18 @@ CLEANUP_DEFINE(struct reaper, reaper_free)
 /* Makes room for one more kept exit; false when it has to be at the cost of the oldest. */
 static bool kept_make_room(struct reaper *reaper)
 {
+        size_t room = reaper->kept_room > 0 ? reaper->kept_room * 2 : KEPT_ROOM_INITIAL;
         struct kept_exit *grown;
 
         if (reaper->n_kept < reaper->kept_room)
                 return true;
         if (reaper->kept_room >= LIMIT_KEPT_EXITS)
                 return false;
-        grown = realloc(reaper->kept, reaper->kept_room * 2 * sizeof(*grown));
+        grown = realloc(reaper->kept, room * sizeof(*grown));
         if (!grown)
                 return false;
         reaper->kept = grown;
-        reaper->kept_room *= 2;
+        reaper->kept_room = room;
         return true;
 }
 

@@ -102,7 +102,7 @@ int ttrpc_conn_new_take(struct ttrpc_conn **ret, struct loop *loop, int fd, stru
 void ttrpc_conn_restore(struct ttrpc_conn *conn, struct ttrpc_kept *kept);
 
 /* All its calls were dispatched again: it goes on with what was read. */
-void ttrpc_conn_restored(struct ttrpc_conn *conn);
+void ttrpc_conn_restored(struct ttrpc_conn *ours);
 
 /* Closes at once and calls nobody; what is queued is dropped. Harmless when closed. */
 void ttrpc_conn_close(struct ttrpc_conn *conn);

@@ -82,7 +82,7 @@ struct ttrpc_call {
 extern const struct ttrpc_conn_ops ttrpc_server_conn_ops;
 
 /* dispatch.c: the same request once more, which is kept in that unit. */
-void ttrpc_dispatch_again(struct ttrpc_conn *conn, int unit);
+void ttrpc_dispatch_again(struct ttrpc_conn *ours, int unit);
 
 /* server.c: a socket that is listening, or a connection, of the process image before. */
 int ttrpc_server_listen_again_take(struct ttrpc_server *server, int fd, int kept,
