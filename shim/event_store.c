@@ -226,8 +226,7 @@ static struct task_event *event_of(const Belay__State__V1__Event *m)
         text = (char *)event->data + m->data.len;
         event->topic = memcpy(text, m->topic, topic_len);
         event->type_url = memcpy(text + topic_len, m->type_url, type_len);
-        event->at.tv_sec = m->at_ns / (int64_t)NSEC_PER_SEC;
-        event->at.tv_nsec = m->at_ns % (int64_t)NSEC_PER_SEC;
+        event->at = clock_ns_timespec((uint64_t)m->at_ns);
         event->seq = m->seq;
         return event;
 }

@@ -37,14 +37,6 @@ static void shim_message_free_p(shim_message **m)
                 shim_message_free(*m);
 }
 
-static struct timespec time_of(int64_t ns)
-{
-        return (struct timespec){
-                .tv_sec = ns / (int64_t)NSEC_PER_SEC,
-                .tv_nsec = ns % (int64_t)NSEC_PER_SEC,
-        };
-}
-
 static int no_memory(struct error *err)
 {
         return error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory");
@@ -70,7 +62,7 @@ static int restore_exit(struct process_exit *exit, const Belay__State__V1__Exit 
                 .oom_level = (enum cgroup_oom_level)m->oom_level,
                 .oom_up = m->oom_up,
                 .reason = (enum record_reason)m->reason,
-                .at = time_of(m->at_ns),
+                .at = clock_ns_timespec((uint64_t)m->at_ns),
         };
         return 0;
 }
@@ -143,7 +135,7 @@ static int restore_process(struct container *c, const Belay__State__V1__Process 
         p->height = (uint16_t)m->height;
         p->pid = m->pid;
         p->start_ticks = m->start_ticks;
-        p->started_at = time_of(m->started_at_ns);
+        p->started_at = clock_ns_timespec((uint64_t)m->started_at_ns);
         p->drain_waited = m->drain_waited;
         if (restore_exit(&p->exit, m->exit, err) < 0 || restore_request(p, m, err) < 0)
                 return -1;

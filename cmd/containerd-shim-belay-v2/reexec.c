@@ -84,7 +84,7 @@ void reexec_set_state(struct reexec *r, int state_fd)
         write_flag(r->state, sizeof(r->state), "-state=", state_fd);
 }
 
-static int number_of(const char *text)
+int reexec_parse_fd(const char *text)
 {
         int n = 0;
 
@@ -93,11 +93,6 @@ static int number_of(const char *text)
         for (; *text >= '0' && *text <= '9' && n < 1 << 24; text++)
                 n = n * 10 + (*text - '0');
         return *text ? -1 : n;
-}
-
-int reexec_parse_fd(const char *text)
-{
-        return number_of(text);
 }
 
 /* Calls fn for every open descriptor above stdio but `dir` itself. No allocation. */
@@ -112,7 +107,7 @@ static void for_each_fd(void (*fn)(int fd))
         while ((n = syscall(SYS_getdents64, dir, buf, sizeof(buf))) > 0) {
                 for (long at = 0; at < n;) {
                         const struct dirent_head *d = (const void *)(buf + at);
-                        int fd = number_of(d->name);
+                        int fd = reexec_parse_fd(d->name);
 
                         if (fd >= FIRST_FD && fd != dir)
                                 fn(fd);
