@@ -231,8 +231,9 @@ int verb_run(const struct args *args, int *ret_status, struct error *err)
         struct args own = *args;
 
         *ret_status = 0;
-        /* In the foreground belay itself is who waits for the container. */
-        own.orphans = !args->rootfs && args->detach;
+        /* Who wants the pid means to wait for it. Anyone else waits through the shim, to which no
+         * status of its own child is lost. */
+        own.orphans = !args->rootfs && args->detach && args->pid_file;
         if (store_create(args->root, args->id, &c.bundle, err) < 0 || loop_new(&c.loop, err) < 0)
                 return -1;
         if (run_in(&own, &c, ret_status, err) < 0) {

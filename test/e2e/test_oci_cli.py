@@ -184,6 +184,20 @@ def test_the_orphans_of_create_come_to_the_caller(oci):
     assert oci.state(c.id)["exit_status"] in (7, 255)  # 255: reaped before it was looked at, and Linux before 6.15
 
 
+def test_what_run_starts_is_the_shim_s_child_unless_the_caller_wants_its_pid(oci):
+    c = oci.container("sleep", "1000")
+    c.bundle.write()
+    oci.loose("run", "-d", "--bundle", c.bundle.path, c.id)
+    state = oci.state(c.id)
+    assert parent(state["pid"]) == str(state["shim_pid"])
+    oci("kill", c.id, "KILL")
+    oci("wait", c.id, status=137)
+    oci("delete", c.id)
+    pid_file = oci.lab.new_path("pid")
+    oci.loose("run", "-d", "--pid-file", pid_file, "--bundle", c.bundle.path, c.id)
+    assert parent(pid_file.read_text()) == parent(oci.state(c.id)["shim_pid"])
+
+
 def test_an_exec_that_belay_waits_for_is_the_shim_s_child(oci):
     """Else its status is a matter of luck before Linux 6.15, and of what the caller's subreaper does."""
     c = oci.container("sleep", "1000")
