@@ -3,8 +3,9 @@
  * Taking over: see state.h. What the message says is our own word of some milliseconds ago, of this
  * version or of another one; so it is checked, but as one checks an argument and not an attack.
  *
- * What was under way at a crash is settled here: nobody waits for it any more, since its call has
- * been answered with Unavailable.
+ * It is done in two halves. What may fail comes first and has no effect; what has one cannot fail.
+ * The second half settles what was under way at a crash: nobody waits for it any more, since its
+ * call has been answered with Unavailable.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -267,15 +268,19 @@ int state_restore(struct shim_server *server, struct error *err)
         server->listen_fd = (int)m->listener - 1;
         server->was_upgraded = m->upgrading;
         server->upgrade.state = m->upgrading ? UPGRADE_DONE : UPGRADE_NONE;
-        if (m->container && restore_container(server, m->container, err) < 0)
-                return -1;
-        if (server->dry_run)
-                return 0;
-        publisher_resume(server->publisher, m->next_event_seq);
-        if (m->container)
-                container_go_on(server->container, m->container->oom_kills);
+        server->rest = (struct state_rest){
+                .next_event_seq = m->next_event_seq,
+                .oom_kills = m->container ? m->container->oom_kills : 0,
+        };
+        return m->container ? restore_container(server, m->container, err) : 0;
+}
+
+void state_resume(struct shim_server *server)
+{
+        publisher_resume(server->publisher, server->rest.next_event_seq);
+        if (server->container)
+                container_go_on(server->container, server->rest.oom_kills);
         server->restoring = false;
         state_commit(server);
         lifetime_touch(server);
-        return 0;
 }

@@ -241,7 +241,6 @@ int shim_server_new(struct shim_server **ret, const struct shim_server_options *
         server->version = options->version;
         server->vault = options->vault;
         server->upgrade_ops = options->upgrade_ops;
-        server->dry_run = options->dry_run;
         server->listen_fd = -1;
         set_times(&server->times, &options->times);
         list_init(&server->dead_processes);
@@ -324,23 +323,23 @@ static const char *refuse_call(const struct ttrpc_restored_call *call, void *use
 
 int shim_server_restore(struct shim_server *server, struct error *err)
 {
-        const struct ttrpc_restore how = {.refuse = refuse_call, .userdata = server};
-        size_t n_dropped = 0;
-        size_t size;
-        void *kept = vault_region(server->vault, VAULT_CONNS, &size);
+        if (state_restore(server, err) < 0)
+                return -1;
+        return ttrpc_server_restore(server->ttrpc, err);
+}
 
-        if (ttrpc_kept_check(kept, size, err) < 0 || state_restore(server, err) < 0)
-                return -1;
-        if (server->dry_run)
-                return 0;
-        if (ttrpc_server_restore(server->ttrpc, &how, &n_dropped, err) < 0)
-                return -1;
+void shim_server_resume(struct shim_server *server)
+{
+        const struct ttrpc_restore how = {.refuse = refuse_call, .userdata = server};
+        size_t n_dropped;
+
+        state_resume(server);
+        n_dropped = ttrpc_server_resume(server->ttrpc, &how);
         server->upgrade.state = UPGRADE_NONE;
         if (n_dropped > 0)
                 log_warning("%zu connections could not be kept", n_dropped);
         state_commit(server);
         lifetime_touch(server);
-        return 0;
 }
 
 bool shim_server_was_upgraded(const struct shim_server *server)

@@ -83,7 +83,6 @@ struct shim_server_options {
         const char *version; /* of this binary; lives as long as the server */
         struct vault *vault; /* keeps what must outlive the process; it does, too. NULL: nothing */
         const struct shim_upgrade_ops *upgrade_ops; /* NULL: it cannot be upgraded */
-        bool dry_run; /* a restore is to have no effect: the server is only made and never run */
 
         /*
          * Runs once, before the server stops listening: the owner removes the sockets' names, while
@@ -124,9 +123,17 @@ int shim_server_adopt_consume(struct shim_server *server, int fd, struct error *
  */
 void shim_server_stop(struct shim_server *server, const char *why);
 
-/* Takes over what an earlier process of this shim has left in the vault: the container, and the
- * connections with their calls. The server is new; on failure it is to be freed. */
+/*
+ * Takes over what an earlier image of this process has left in the vault: the container, and the
+ * connections with their calls. The server is new. Until shim_server_resume() nothing has an effect
+ * outside of this image but that descriptors may be closed: neither the vault nor a file is written
+ * to, nothing is read, sent, signalled or reaped. So another image can be executed instead, whether
+ * this one has failed or not.
+ */
 int shim_server_restore(struct shim_server *server, struct error *err);
+
+/* From here on this image is the shim. It cannot fail any more. */
+void shim_server_resume(struct shim_server *server);
 
 /* What was restored had been left at a quiet moment; else at a crash, and whatever was under way
  * has left its traces. */

@@ -11,6 +11,7 @@
 #include "shim/publisher.h"
 #include "shim/server.h"
 #include "shim/service.h"
+#include "shim/state.h"
 #include "shim/upgrade.h"
 
 struct shim_server {
@@ -33,9 +34,9 @@ struct shim_server {
         enum ttrpc_kind belay_kinds[SERVICE_BELAY_METHODS_MAX];
         struct vault *vault;         /* NULL: nothing is kept for another process */
         int listen_fd;               /* the last one; it is the ttrpc server's. -1: none */
-        bool dry_run;                /* see server.h */
         bool was_upgraded;           /* see server.h */
-        bool restoring;              /* the vault's state is being taken over */
+        bool restoring;              /* the vault's state is being taken over: none is written */
+        struct state_rest rest;      /* between restore and resume */
         struct loop_deferred commit; /* of state_commit_late() */
         bool commit_failed;          /* the present failure is in the log */
         const char *version;

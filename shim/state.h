@@ -7,11 +7,18 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "pkg/base/error.h"
 #include "pkg/loop/loop.h"
 
 struct shim_server;
+
+/* What was read by state_restore() for state_resume(). */
+struct state_rest {
+        uint64_t next_event_seq;
+        uint64_t oom_kills;
+};
 
 /* Writes the present state. A failure is logged, and costs nothing as long as the process lives.
  * Without a vault it does nothing. */
@@ -22,7 +29,10 @@ void state_commit_late(struct shim_server *server);
 void state_on_commit_late(struct loop_deferred *deferred);
 
 /*
- * Makes what the vault's state tells of. The server is new. On failure it is to be freed; the
- * descriptors that were taken over until then are closed.
+ * Makes what the vault's state tells of, without an effect: see shim_server_restore(). The server
+ * is new. On failure some of the descriptors that were taken over may be closed.
  */
 int state_restore(struct shim_server *server, struct error *err);
+
+/* Lets it go on, settles what was under way, and writes the state as this image's. */
+void state_resume(struct shim_server *server);

@@ -126,8 +126,9 @@ static bool is_sent(const siginfo_t *info)
 
 static void execute(int signo)
 {
-        if (vault_count_reexec(armed.vault, clock_monotonic_ns()))
-                (void)reexec_now(armed.reexec, armed.reexec->image_fd, false);
+        if (reexec_is_on_trial(armed.reexec) ||
+            vault_count_reexec(armed.vault, clock_monotonic_ns()))
+                (void)reexec_again(armed.reexec);
         give_up(signo);
 }
 

@@ -4,30 +4,15 @@
  */
 #include "cmd/containerd-shim-belay-v2/reexec.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "pkg/base/fd.h"
-#include "pkg/base/str.h"
 
-#include "cmd/containerd-shim-belay-v2/spawn.h"
-
-enum { FIRST_FD = 3, DIRENT_BYTES = 4096 };
-
-/* What getdents64(2) fills in; glibc's readdir(3) allocates. */
-struct dirent_head {
-        uint64_t ino;
-        int64_t off;
-        unsigned short reclen;
-        unsigned char type;
-        char name[];
-};
+#include "cmd/containerd-shim-belay-v2/fds.h"
 
 static char **copy_environment(void)
 {
@@ -42,19 +27,44 @@ static char **copy_environment(void)
         return copy;
 }
 
+static int begin_trial(struct reexec *r, const struct options *options, struct error *err)
+{
+        r->before_fd = parse_fd(options->fallback);
+        if (r->before_fd < 0)
+                return error_set(err, STATUS_INVALID_ARGUMENT, "-fallback '%s' is no descriptor",
+                                 options->fallback);
+        return held_init(&r->held, err);
+}
+
 int reexec_init(struct reexec *r, const struct options *options, struct error *err)
 {
+        *r = (struct reexec){.before_fd = -1};
         r->n_args = daemon_argv(options, options->program, options->debug, r->argv);
         r->argv[r->n_args++] = r->state;
+        reexec_set_state(r, parse_fd(options->state));
         r->envp = copy_environment();
         r->image_fd = open("/proc/self/exe", O_PATH | O_CLOEXEC);
         if (!r->envp || r->image_fd < 0)
                 return error_errno(err, errno, "open the binary that runs");
-        return 0;
+        return *options->fallback ? begin_trial(r, options, err) : 0;
+}
+
+void reexec_passed(struct reexec *r)
+{
+        if (r->before_fd < 0)
+                return;
+        r->before_fd = -1; /* it is one of those that nobody claims */
+        held_deinit(&r->held);
+}
+
+bool reexec_is_on_trial(const struct reexec *r)
+{
+        return r->before_fd >= 0;
 }
 
 void reexec_deinit(struct reexec *r)
 {
+        held_deinit(&r->held);
         r->image_fd = fd_close(r->image_fd);
         free(r->envp);
         r->envp = NULL;
@@ -67,6 +77,8 @@ static void write_flag(char *ret, size_t size, const char *flag, int fd)
         size_t n = 0;
         size_t len = strlen(flag);
 
+        if (fd < 0)
+                return;
         do {
                 digits[n++] = (char)('0' + fd % 10);
                 fd /= 10;
@@ -84,88 +96,68 @@ void reexec_set_state(struct reexec *r, int state_fd)
         write_flag(r->state, sizeof(r->state), "-state=", state_fd);
 }
 
-int reexec_parse_fd(const char *text)
+static void keep_fd(int fd, void *userdata)
 {
-        int n = 0;
-
-        if (*text < '0' || *text > '9')
-                return -1;
-        for (; *text >= '0' && *text <= '9' && n < 1 << 24; text++)
-                n = n * 10 + (*text - '0');
-        return *text ? -1 : n;
-}
-
-/* Calls fn for every open descriptor above stdio but `dir` itself. No allocation. */
-static void for_each_fd(void (*fn)(int fd))
-{
-        _Alignas(struct dirent_head) char buf[DIRENT_BYTES];
-        int dir = open("/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        long n;
-
-        if (dir < 0)
-                return;
-        while ((n = syscall(SYS_getdents64, dir, buf, sizeof(buf))) > 0) {
-                for (long at = 0; at < n;) {
-                        const struct dirent_head *d = (const void *)(buf + at);
-                        int fd = reexec_parse_fd(d->name);
-
-                        if (fd >= FIRST_FD && fd != dir)
-                                fn(fd);
-                        at += d->reclen;
-                }
-        }
-        close(dir);
-}
-
-static void keep_fd(int fd)
-{
+        (void)userdata;
         (void)fcntl(fd, F_SETFD, 0);
 }
 
-static void unkeep_fd(int fd)
+static void unkeep_fd(int fd, void *userdata)
 {
+        (void)userdata;
         (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
 }
 
-static void close_unclaimed_fd(int fd)
+static void close_unclaimed_fd(int fd, void *userdata)
 {
         int flags = fcntl(fd, F_GETFD);
 
+        (void)userdata;
         if (flags >= 0 && !(flags & FD_CLOEXEC))
                 close(fd);
 }
 
-void reexec_keep_fds(void)
-{
-        for_each_fd(keep_fd);
-}
-
 void reexec_close_unclaimed(void)
 {
-        for_each_fd(close_unclaimed_fd);
+        for_each_fd(close_unclaimed_fd, NULL);
 }
 
-int reexec_now(struct reexec *r, int image_fd, bool fallback)
+/* Returns an errno. last: one more word, or NULL. */
+static int execute(struct reexec *r, int image_fd, const char *last)
 {
-        int saved;
-
-        reexec_keep_fds();
-        if (fallback)
-                write_flag(r->fallback, sizeof(r->fallback), "-fallback=", r->image_fd);
-        r->argv[r->n_args] = fallback ? r->fallback : NULL;
+        r->argv[r->n_args] = last;
         r->argv[r->n_args + 1] = NULL;
         execveat(image_fd, "", (char *const *)r->argv, r->envp, AT_EMPTY_PATH);
-        saved = errno;
-        for_each_fd(unkeep_fd);
-        return saved;
+        return errno;
+}
+
+static int execute_with_fds(struct reexec *r, int image_fd, const char *last)
+{
+        int errnum;
+
+        for_each_fd(keep_fd, NULL);
+        errnum = execute(r, image_fd, last);
+        for_each_fd(unkeep_fd, NULL);
+        return errnum;
+}
+
+int reexec_try(struct reexec *r, int image_fd)
+{
+        write_flag(r->fallback, sizeof(r->fallback), "-fallback=", r->image_fd);
+        return execute_with_fds(r, image_fd, r->fallback);
+}
+
+int reexec_again(struct reexec *r)
+{
+        if (r->before_fd < 0)
+                return execute_with_fds(r, r->image_fd, NULL);
+        /* What this image has made is CLOEXEC, and goes with it. */
+        held_put_back(&r->held);
+        return execute(r, r->before_fd, NULL);
 }
 
 int reexec_check(struct reexec *r, int image_fd, int state_copy_fd)
 {
         reexec_set_state(r, state_copy_fd);
-        reexec_keep_fds();
-        r->argv[r->n_args] = CHECK_STATE_ACTION;
-        r->argv[r->n_args + 1] = NULL;
-        execveat(image_fd, "", (char *const *)r->argv, r->envp, AT_EMPTY_PATH);
-        return errno;
+        return execute_with_fds(r, image_fd, CHECK_STATE_ACTION);
 }

@@ -18,6 +18,7 @@
 #include "pkg/base/cleanup.h"
 #include "pkg/base/clock.h"
 #include "pkg/base/fd.h"
+#include "pkg/base/str.h"
 
 #include "cmd/containerd-shim-belay-v2/seal.h"
 
@@ -47,16 +48,22 @@ void upgrader_deinit(struct upgrader *u)
         u->image_fd = fd_close(u->image_fd);
 }
 
-/* What the child has written, as the reason of a failure. */
-static void explain(struct upgrader *u, const struct reaper_exit *exit, struct error *err)
+/* A program that only ends with success is not one that could go on. */
+static void judge(struct upgrader *u, const struct reaper_exit *exit, struct error *err)
 {
         char text[REPORT_MAX + 1];
         ssize_t n = read(u->report_fd, text, REPORT_MAX);
+        bool succeeded = exit->code == CLD_EXITED && exit->status == EXIT_SUCCESS;
 
         text[n > 0 ? n : 0] = '\0';
         text[strcspn(text, "\n")] = '\0';
+        if (succeeded && str_has_prefix(text, CHECK_STATE_PASSED))
+                return;
         if (exit->code == CLD_EXITED && *text)
                 (void)error_set(err, STATUS_FAILED_PRECONDITION, "the binary says: %s", text);
+        else if (succeeded)
+                (void)error_set(err, STATUS_FAILED_PRECONDITION,
+                                "the binary did not say that it can take over: it is no shim");
         else
                 (void)error_set(err, STATUS_FAILED_PRECONDITION,
                                 "the binary cannot take over: %s %d when it was tried out",
@@ -69,10 +76,9 @@ static void on_check_exit(const struct reaper_exit *exit, void *userdata)
         struct error err = ERROR_INIT;
 
         u->watch = NULL;
-        if (exit->code != CLD_EXITED || exit->status != EXIT_SUCCESS) {
-                explain(u, exit, &err);
+        judge(u, exit, &err);
+        if (err.code)
                 u->image_fd = fd_close(u->image_fd);
-        }
         check_over(u);
         u->fn(err.code ? &err : NULL, u->userdata);
 }
@@ -145,7 +151,8 @@ void upgrader_execute(struct upgrader *u, struct error *err)
 {
         int errnum;
 
-        vault_set_reason(u->vault, "");
-        errnum = reexec_now(u->reexec, u->image_fd, true);
+        /* What holds unless the next image says otherwise. */
+        vault_set_reason(u->vault, "the binary has not taken over, and left no reason");
+        errnum = reexec_try(u->reexec, u->image_fd);
         (void)error_errno(err, errnum, "execute the binary");
 }

@@ -13,7 +13,13 @@
 
 #include "belay/state/v1/io.pb-c.h"
 
-CLEANUP_DEFINE(struct io_stdio, io_stdio_free)
+/* Of a restore that fails: another image will take the logger over. */
+static void abandon_p(struct io_stdio **s)
+{
+        if (*s)
+                (*s)->logger = io_logger_abandon((*s)->logger);
+        io_stdio_free(*s);
+}
 
 static int no_memory(struct error *err)
 {
@@ -131,7 +137,7 @@ static int restore_relay(struct io_stdio *s, const Belay__State__V1__Stdio *m, s
 int io_stdio_restore(struct io_stdio **ret, const struct io_stdio_config *config,
                      const Belay__State__V1__Stdio *m, struct error *err)
 {
-        _cleanup_(io_stdio_free_p) struct io_stdio *s = stdio_alloc(config, err);
+        _cleanup_(abandon_p) struct io_stdio *s = stdio_alloc(config, err);
 
         if (!s)
                 return -1;

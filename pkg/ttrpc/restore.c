@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A server takes up what the process image before has left. All of it is checked before any of it
- * is touched, so that an image that refuses it can be left for another one.
+ * A server takes up what the process image before has left. All of it is checked, and all memory is
+ * there, before any of it is touched: an image that refuses it can be left for another one.
  */
 #include <assert.h>
 #include <errno.h>
@@ -12,13 +12,6 @@
 #include "pkg/base/cleanup.h"
 #include "pkg/base/fd.h"
 #include "pkg/ttrpc/server.h"
-
-/* A call to be dispatched again. */
-struct again {
-        struct ttrpc_conn *conn;
-        uint64_t seq;
-        int unit;
-};
 
 static int socket_check(int fd, bool listening, struct error *err)
 {
@@ -97,30 +90,53 @@ static size_t restore_conns(struct ttrpc_server *server)
         return n_dropped;
 }
 
-static size_t conn_calls(struct ttrpc_conn *conn, struct again *ret)
+static size_t area_calls(const struct keep_area *area)
+{
+        size_t n = 0;
+
+        for (int i = 0; i < KEEP_UNITS; i++)
+                n += atomic_load(&area->calls[i]) != KEEP_CALL_FREE;
+        return n;
+}
+
+/* Room for all calls, so that nothing can fail later. */
+static int reserve_calls(struct ttrpc_server *server, struct error *err)
+{
+        const struct ttrpc_keep *keep = server->keep;
+        size_t n = 0;
+
+        for (size_t i = 0; i < keep->head->n_areas; i++) {
+                if (kept_fd(&keep->head->conns[i]) >= 0)
+                        n += area_calls(&keep->areas[i]);
+        }
+        free(server->again);
+        server->again = calloc(n + 1, sizeof(*server->again));
+        return server->again ? 0
+                             : error_set(err, STATUS_RESOURCE_EXHAUSTED, "ttrpc server: no memory");
+}
+
+static size_t conn_calls(struct ttrpc_conn *conn, struct ttrpc_again *ret)
 {
         size_t n = 0;
 
         for (int i = 0; i < KEEP_UNITS; i++) {
                 if (ttrpc_kept_call_state(conn->kept, i) == KEEP_CALL_FREE)
                         continue;
-                if (ret)
-                        ret[n] = (struct again){conn, ttrpc_kept_call(conn->kept, i)->seq, i};
-                n++;
+                ret[n++] = (struct ttrpc_again){conn, ttrpc_kept_call(conn->kept, i)->seq, i};
         }
         return n;
 }
 
 static int again_compare(const void *a, const void *b)
 {
-        const struct again *x = a;
-        const struct again *y = b;
+        const struct ttrpc_again *x = a;
+        const struct ttrpc_again *y = b;
 
         return x->seq < y->seq ? -1 : x->seq > y->seq;
 }
 
 /* Handlers may free the server, but no connection goes while they are on the stack. */
-static void dispatch_all(struct ttrpc_server *server, const struct again *calls, size_t n)
+static void dispatch_all(struct ttrpc_server *server, const struct ttrpc_again *calls, size_t n)
 {
         for (size_t i = 0; i < n && !server->freed; i++) {
                 struct ttrpc_conn *conn = calls[i].conn;
@@ -138,42 +154,33 @@ static void dispatch_all(struct ttrpc_server *server, const struct again *calls,
         }
 }
 
-static int dispatch_again(struct ttrpc_server *server, struct error *err)
+int ttrpc_server_restore(struct ttrpc_server *server, struct error *err)
 {
-        _cleanup_free_ struct again *calls = NULL;
+        assert(server->keep && server->n_conns == 0 && list_is_empty(&server->listeners));
+        if (ttrpc_keep_check(server->keep, err) < 0 || sockets_check(server->keep, err) < 0 ||
+            reserve_calls(server, err) < 0)
+                return -1;
+        return restore_listeners(server, err);
+}
+
+size_t ttrpc_server_resume(struct ttrpc_server *server, const struct ttrpc_restore *how)
+{
+        _cleanup_(ttrpc_server_unref_p) struct ttrpc_server *ref = ttrpc_server_ref(server);
+        _cleanup_free_ struct ttrpc_again *calls = TAKE_PTR(server->again);
+        size_t n_dropped = restore_conns(server);
         size_t n = 0;
 
-        list_for_each(conn, &server->conns, struct ttrpc_conn, node)
-                n += conn->kept ? conn_calls(conn, NULL) : 0;
-        calls = calloc(n + 1, sizeof(*calls));
-        if (!calls)
-                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "ttrpc server: no memory");
-        n = 0;
+        assert(calls);
+        ttrpc_server_conns_changed(server);
+        if (ref->freed)
+                return n_dropped;
         list_for_each(conn, &server->conns, struct ttrpc_conn, node)
                 n += conn->kept ? conn_calls(conn, calls + n) : 0;
         qsort(calls, n, sizeof(*calls), again_compare);
-        dispatch_all(server, calls, n);
-        return 0;
-}
-
-int ttrpc_server_restore(struct ttrpc_server *server, const struct ttrpc_restore *how,
-                         size_t *ret_n_dropped, struct error *err)
-{
-        _cleanup_(ttrpc_server_unref_p) struct ttrpc_server *ref = ttrpc_server_ref(server);
-        int r;
-
-        assert(server->keep && server->n_conns == 0 && list_is_empty(&server->listeners));
-        if (ttrpc_keep_check(server->keep, err) < 0 || sockets_check(server->keep, err) < 0 ||
-            restore_listeners(server, err) < 0)
-                return -1;
-        *ret_n_dropped = restore_conns(server);
-        ttrpc_server_conns_changed(server);
-        if (ref->freed)
-                return 0;
         ref->restore = how;
-        r = dispatch_again(ref, err);
+        dispatch_all(ref, calls, n);
         ref->restore = NULL;
-        return r;
+        return n_dropped;
 }
 
 int ttrpc_kept_check(void *keep, size_t keep_size, struct error *err)

@@ -59,6 +59,7 @@ struct ttrpc_server *ttrpc_server_unref(struct ttrpc_server *server)
         }
         ttrpc_pool_unref(server->pool);
         ttrpc_keep_unref(server->keep);
+        free(server->again);
         free(server);
         return NULL;
 }

@@ -24,6 +24,13 @@ struct ttrpc_service {
         void *userdata;
 };
 
+/* A call to be dispatched again. */
+struct ttrpc_again {
+        struct ttrpc_conn *conn;
+        uint64_t seq;
+        int unit;
+};
+
 struct ttrpc_server {
         unsigned n_refs; /* the owner's, and one for each callback on the stack */
         struct loop *loop;
@@ -32,6 +39,7 @@ struct ttrpc_server {
         gid_t gid;
         struct ttrpc_pool *pool;
         struct ttrpc_keep *keep;             /* NULL: nothing is kept */
+        struct ttrpc_again *again;           /* between restore and resume: room for the calls */
         const struct ttrpc_restore *restore; /* while calls are dispatched again */
         struct list services;
         struct list listeners;

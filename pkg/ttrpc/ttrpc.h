@@ -105,8 +105,8 @@ bool ttrpc_server_has_queued(const struct ttrpc_server *server);
  * A server with options.keep can be left at any instruction by an execve(2), also by that of a
  * handler of SIGSEGV. The descriptors that ttrpc_kept_fds() lists must survive it, with their
  * numbers, and so must the memory. The next image makes a server with the same memory, registers
- * its services, and calls ttrpc_server_restore(): no byte of a request is lost or taken twice, no
- * byte of an answer is sent twice.
+ * its services, and calls ttrpc_server_restore() and then ttrpc_server_resume(): no byte of a
+ * request is lost or taken twice, no byte of an answer is sent twice.
  *
  * A connection has 1 MiB to be kept in. One that needs more (a frame above 48 KiB that is half
  * read, 256 KiB queued to a slow reader, 2048 open calls) cannot be restored until that is over: it
@@ -135,14 +135,20 @@ struct ttrpc_restore {
 };
 
 /*
- * Takes over what is in options.keep, listeners and connections, and then dispatches all calls that
- * had not been answered, in the order in which they came, before it returns. Calls whose handler
- * had not been entered are dispatched without asking. When it fails, because the memory is damaged
- * or a descriptor is not what it was, nothing was touched: another image may try. Then the server
- * must not be freed before that one is executed. ret_n_dropped: connections that were closed.
+ * The first half: looks at all that is in options.keep, takes the listeners over, and gets hold of
+ * what the second half needs. Nothing is read, sent or written into the memory: whether it fails,
+ * because that is damaged or a descriptor is not what it was, or succeeds, another image may still
+ * be executed and try. Until then the server must not be freed.
  */
-int ttrpc_server_restore(struct ttrpc_server *server, const struct ttrpc_restore *how,
-                         size_t *ret_n_dropped, struct error *err);
+int ttrpc_server_restore(struct ttrpc_server *server, struct error *err);
+
+/*
+ * The second half, from which there is no way back: takes the connections over, and dispatches all
+ * calls that had not been answered, in the order in which they came, before it returns. Calls whose
+ * handler had not been entered are dispatched without asking. Returns the number of connections
+ * that had to be closed.
+ */
+size_t ttrpc_server_resume(struct ttrpc_server *server, const struct ttrpc_restore *how);
 
 /* Whether a server could be restored from a copy of such memory, descriptors aside. */
 int ttrpc_kept_check(void *keep, size_t keep_size, struct error *err);

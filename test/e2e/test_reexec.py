@@ -196,6 +196,15 @@ def test_a_binary_that_is_none_is_refused_with_the_reason(lab):
     c.finish()
 
 
+def test_a_program_that_ends_with_success_is_no_shim(lab):
+    c = lab.container("sleep", "1000").run()
+    with pytest.raises(ttrpc.Error) as error:
+        upgrade(c, "/bin/true")
+    assert error.value.code == ttrpc.FAILED_PRECONDITION and "it is no shim" in str(error.value)
+    assert c.status() == "RUNNING"
+    c.finish()
+
+
 def test_another_binary_takes_over(lab):
     c = lab.container("sleep", "1000").run()
     other = lab.new_path("containerd-shim-other-v2")

@@ -49,15 +49,16 @@ static void serve(void *memory, size_t size)
         const struct ttrpc_restore how = {.refuse = refuse};
         struct ttrpc_server *server = NULL;
         struct loop *loop = NULL;
-        size_t n_dropped = 0;
 
         if (loop_new(&loop, NULL) < 0)
                 abort();
         if (ttrpc_server_new(&server, loop, &options, NULL) == 0 &&
             ttrpc_server_register(server, &test__ttrpc__echo__descriptor, handlers, NULL, NULL) ==
                     0 &&
-            ttrpc_server_restore(server, &how, &n_dropped, NULL) == 0)
+            ttrpc_server_restore(server, NULL) == 0) {
+                (void)ttrpc_server_resume(server, &how);
                 loop_settle(loop);
+        }
         ttrpc_server_free(server);
         loop_free(loop);
 }

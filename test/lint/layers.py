@@ -38,7 +38,7 @@ EXTRA = {
         'and so for a container that a runtime binary has made',
     ('cmd/containerd-shim-belay-v2/info.c', 'pkg/runc/runc.h'):
         '-info prints that of a runtime binary when the options name one',
-    ('cmd/containerd-shim-belay-v2/serve.c', 'pkg/engine/engine.h'):
+    ('cmd/containerd-shim-belay-v2/daemon.h', 'pkg/engine/engine.h'):
         'the daemon makes the engine and hands it to the service, which does not know which it is',
 }
 

@@ -215,7 +215,6 @@ static int serve(struct image *image, struct loop *loop, int listener, struct er
                 .keep_size = TTRPC_KEEP_BYTES(IMAGE_CONNS),
         };
         const struct ttrpc_restore how = {.refuse = refuse, .userdata = image};
-        size_t n_dropped = 0;
 
         if (ttrpc_server_new(&image->server, loop, &options, err) < 0 ||
             ttrpc_server_register(image->server, &test__ttrpc__echo__descriptor, echo_handlers,
@@ -225,9 +224,9 @@ static int serve(struct image *image, struct loop *loop, int listener, struct er
                 return -1;
         if (image->control->n_images++ == 0)
                 return ttrpc_server_listen_take(image->server, listener, err);
-        if (ttrpc_server_restore(image->server, &how, &n_dropped, err) < 0)
+        if (ttrpc_server_restore(image->server, err) < 0)
                 return -1;
-        image->control->n_dropped += n_dropped;
+        image->control->n_dropped += ttrpc_server_resume(image->server, &how);
         return 0;
 }
 

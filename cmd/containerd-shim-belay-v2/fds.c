@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * See fds.h.
+ */
+#include "cmd/containerd-shim-belay-v2/fds.h"
+
+#include <fcntl.h>
+#include <stdint.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+enum { DIRENT_BYTES = 4096 };
+
+/* What getdents64(2) fills in. */
+struct dirent_head {
+        uint64_t ino;
+        int64_t off;
+        unsigned short reclen;
+        unsigned char type;
+        char name[];
+};
+
+int parse_fd(const char *text)
+{
+        int n = 0;
+
+        if (*text < '0' || *text > '9')
+                return -1;
+        for (; *text >= '0' && *text <= '9' && n < 1 << 24; text++)
+                n = n * 10 + (*text - '0');
+        return *text ? -1 : n;
+}
+
+void for_each_fd(void (*fn)(int fd, void *userdata), void *userdata)
+{
+        _Alignas(struct dirent_head) char buf[DIRENT_BYTES];
+        int dir = open("/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        long n;
+
+        if (dir < 0)
+                return;
+        while ((n = syscall(SYS_getdents64, dir, buf, sizeof(buf))) > 0) {
+                for (long at = 0; at < n;) {
+                        const struct dirent_head *d = (const void *)(buf + at);
+                        int fd = parse_fd(d->name);
+
+                        if (fd >= FIRST_FD && fd != dir)
+                                fn(fd, userdata);
+                        at += d->reclen;
+                }
+        }
+        close(dir);
+}
