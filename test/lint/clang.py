@@ -26,7 +26,8 @@ WITH_ARGUMENT = ('-o', '-MF', '-MQ', '-MT')  # options that make a file: they an
 def command(entry):
     """The database's command, as one that only looks."""
     words = iter(entry.get('arguments') or shlex.split(entry['command']))
-    next(words)
+    if os.path.basename(next(words)) == 'ccache':
+        next(words)
     kept = []
     for word in words:
         if word in WITH_ARGUMENT:
