@@ -27,10 +27,9 @@ enum {
 };
 
 static const char *const reason_names[_RECORD_REASON_MAX] = {
-        [RECORD_EXITED] = "exited",
-        [RECORD_SIGNAL] = "signal",
-        [RECORD_OOM_KILLED] = "oom_killed",
-        [RECORD_RUNTIME_ERROR] = "runtime_error",
+        [RECORD_EXITED] = "exited",         [RECORD_SIGNAL] = "signal",
+        [RECORD_OOM_KILLED] = "oom_killed", [RECORD_RUNTIME_ERROR] = "runtime_error",
+        [RECORD_UNKNOWN] = "unknown",
 };
 
 const char *record_reason_name(enum record_reason reason)

@@ -25,6 +25,7 @@ enum record_reason {
         RECORD_SIGNAL,        /* killed by a signal */
         RECORD_OOM_KILLED,    /* SIGKILL, and the cgroup counted an OOM kill */
         RECORD_RUNTIME_ERROR, /* its program was never executed */
+        RECORD_UNKNOWN,       /* its shim was killed, and the kernel could not tell */
         _RECORD_REASON_MAX
 };
 
@@ -52,7 +53,7 @@ struct shim_record {
         bool drained;     /* if so: all of it has reached its place */
 };
 
-/* "exited", "signal", "oom_killed", "runtime_error". */
+/* "exited", "signal", "oom_killed", "runtime_error", "unknown". */
 const char *record_reason_name(enum record_reason reason);
 
 /* Writes the record of its process below the bundle's descriptor. */

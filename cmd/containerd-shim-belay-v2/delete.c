@@ -3,12 +3,14 @@
  * The delete action. containerd runs it when the connection to a shim has dropped, and again behind
  * every ordinary removal, while the shim may still be on its way out: it must be idempotent and
  * quick. Its answer is how the container ended: from the record on disk if the shim has lived to
- * write one, otherwise SIGKILL, now, by our hand.
+ * write one, else from the kernel if that can still tell; otherwise 137, and the record says
+ * that this is not known.
  */
 #include <containerd/task/v2/task.pb-c.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <google/protobuf/timestamp.pb-c.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -103,30 +105,93 @@ static void warn(const struct error *err)
 }
 
 /*
- * SIGKILL for the init of the record, which then is let out of the freezer: v1's holds the signal
- * back, and a runtime's forced delete would wait for the end in vain. The start time is looked at
- * when the pidfd is open, so the pid cannot be reused in between.
+ * The pidfd of the init that the record names, as long as that has not been reaped; else -1. The
+ * start time is looked at when the pidfd is open, so the pid cannot be reused in between.
  */
-static void kill_paused(const struct shim_record *record)
+static int open_init(const struct shim_record *record)
 {
-        struct runc_facts facts = {0};
         _cleanup_close_ int pidfd = -1;
 
         if (record->exited || record->pid <= 0)
-                return;
+                return -1;
         pidfd = pidfd_open(record->pid, 0);
         if (pidfd < 0 || process_start_ticks(record->pid) != record->start_ticks)
+                return -1;
+        return TAKE_FD(pidfd);
+}
+
+static bool has_ended(int pidfd)
+{
+        struct pollfd p = {.fd = pidfd, .events = POLLIN};
+
+        return poll(&p, 1, 0) > 0;
+}
+
+/*
+ * SIGKILL for init, which then is let out of the freezer: v1's holds the signal back, and a
+ * runtime's forced delete would wait for the end in vain.
+ */
+static void kill_paused(pid_t pid, int pidfd)
+{
+        struct runc_facts facts = {0};
+
+        if (pidfd < 0 || has_ended(pidfd))
                 return;
-        runc_facts_read(&facts, record->pid);
+        runc_facts_read(&facts, pid);
         (void)pidfd_send_signal(pidfd, SIGKILL, NULL, 0);
         runc_facts_thaw(&facts);
         runc_facts_deinit(&facts);
+}
+
+/* How init has ended, of which the shim has left no word: by what the kernel says. */
+static void fill_exit(struct shim_record *record, int pidfd)
+{
+        struct reaper_exit exit = {.pid = record->pid};
+
+        record->exited = true;
+        record->exited_at = clock_realtime();
+        if (pidfd < 0 || !engine_read_exit(record->pid, pidfd, &exit)) {
+                record->exit_status = STATUS_KILLED;
+                record->signal = SIGKILL;
+                record->reason = RECORD_UNKNOWN;
+        } else if (exit.code == CLD_EXITED) {
+                record->exit_status = (uint32_t)exit.status;
+                record->reason = RECORD_EXITED;
+        } else {
+                record->exit_status = (uint32_t)(128 + exit.status);
+                record->signal = exit.status;
+                record->core_dumped = exit.code == CLD_DUMPED;
+                record->reason = RECORD_SIGNAL;
+        }
+}
+
+/*
+ * The record, whole. It is read again, behind the kill: a shim that is still alive may have written
+ * an end into it by now. If nobody has, and the process is gone, the end is written here, for
+ * whoever asks next. False when there is none: the shim died before it had made a process.
+ */
+static bool settle_record(int bundle_fd, int pidfd, struct shim_record *record)
+{
+        struct error err = ERROR_INIT;
+
+        if (shim_record_read(bundle_fd, NULL, record, &err) < 0) {
+                if (err.code == STATUS_DATA_LOSS)
+                        warn(&err);
+                return false;
+        }
+        if (record->exited || (pidfd >= 0 && !has_ended(pidfd)))
+                return true;
+        fill_exit(record, pidfd);
+        if (shim_record_write(bundle_fd, record, &err) < 0)
+                warn(&err);
+        return true;
 }
 
 int action_delete(const struct options *options, struct error *err)
 {
         _cleanup_free_ char *bundle = NULL;
         _cleanup_close_ int bundle_fd = -1;
+        _cleanup_close_ int pidfd = -1;
         struct shim_record record = {0};
         struct error warning = ERROR_INIT;
         pid_t pid = 0;
@@ -145,15 +210,13 @@ int action_delete(const struct options *options, struct error *err)
         if (bundle_fd < 0)
                 return error_errno(err, errno, "open bundle '%s'", bundle);
         if (shim_record_read(bundle_fd, NULL, &record, NULL) == 0)
-                kill_paused(&record);
+                pidfd = open_init(&record);
+        kill_paused(record.pid, pidfd);
         if (runc_cleanup(bundle, options->runtime_namespace, options->id, &warning) < 0)
                 warn(&warning);
         if (engine_cleanup(bundle, options->id, &pid, &killed, &warning) < 0)
                 warn(&warning);
-        /* Read behind the kill: a shim that is still alive may have recorded it by now. */
-        known = shim_record_read(bundle_fd, NULL, &record, &warning) == 0;
-        if (!known && warning.code == STATUS_DATA_LOSS)
-                warn(&warning);
+        known = settle_record(bundle_fd, pidfd, &record);
         if (known && pid == 0)
                 pid = record.pid;
         remove_socket(bundle_fd, options);

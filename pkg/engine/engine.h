@@ -270,5 +270,12 @@ int engine_rootfs_unmount(struct engine *engine, const char *bundle, engine_done
 int engine_cleanup(const char *state_dir, const char *id, pid_t *ret_pid, bool *ret_killed,
                    struct error *err);
 
+/*
+ * How a process has ended that is not our child; its pidfd was opened while it was there, and is
+ * readable by now. From /proc while it is a zombie, or from the pidfd (PIDFD_GET_INFO, Linux 6.15).
+ * False when the kernel cannot tell: *ret is CLD_EXITED with ENGINE_STATUS_UNKNOWN then.
+ */
+bool engine_read_exit(pid_t pid, int pidfd, struct reaper_exit *ret);
+
 /* The OCI features document of the runtime-spec (features.md), as JSON on the heap. */
 int engine_features(char **ret_json, struct error *err);

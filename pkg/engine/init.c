@@ -39,13 +39,13 @@ static void say(const struct init *init, enum message_type type)
                 _exit(EXIT_FAILURE);
 }
 
-/* EOF: whoever would open the gate is gone. */
+/* EOF: whoever would open the gate is gone, which is the end that PR_SET_PDEATHSIG brings, too. */
 static void wait_go(const struct init *init)
 {
         struct message msg;
 
         if (message_read(init->args->gate, &msg) <= 0 || msg.type != MESSAGE_GO)
-                _exit(EXIT_FAILURE);
+                _exit(128 + SIGKILL);
 }
 
 /* An orphan's parent is the stage, which ends before init starts; the gate's EOF tells of the

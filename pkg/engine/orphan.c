@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * See orphan.h. A zombie shows its status in the last field of /proc/PID/stat (proc(5), exit_code);
- * when it has been reaped, the pidfd keeps it (Linux 6.15). Whoever reaps it may do so at any time,
- * so the first is believed only if the process is still there afterwards: the pid may be another's.
+ * How a process has ended that is not our child. A zombie shows its status in the last field of
+ * /proc/PID/stat (proc(5), exit_code); when it has been reaped, the pidfd keeps it (Linux 6.15).
+ * Whoever reaps it may do so at any time, so the first is believed only if the process is still
+ * there afterwards: the pid may be another's.
  */
-#include "pkg/engine/orphan.h"
-
 #include <fcntl.h>
 #include <signal.h>
 #include <stdint.h>
@@ -67,12 +66,11 @@ static bool status_of_reaped(int pidfd, int *ret)
         return true;
 }
 
-void orphan_read_exit(pid_t pid, int pidfd, struct reaper_exit *ret)
+bool engine_read_exit(pid_t pid, int pidfd, struct reaper_exit *ret)
 {
         int status = ENGINE_STATUS_UNKNOWN << 8;
+        bool known = status_of_zombie(pid, pidfd, &status) || status_of_reaped(pidfd, &status);
 
-        if (!status_of_zombie(pid, pidfd, &status))
-                (void)status_of_reaped(pidfd, &status);
         ret->pid = pid;
         ret->at = clock_realtime();
         if (WIFSIGNALED(status)) {
@@ -82,4 +80,5 @@ void orphan_read_exit(pid_t pid, int pidfd, struct reaper_exit *ret)
                 ret->code = CLD_EXITED;
                 ret->status = WEXITSTATUS(status);
         }
+        return known;
 }

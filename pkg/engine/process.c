@@ -12,7 +12,6 @@
 
 #include "pkg/base/cleanup.h"
 #include "pkg/engine/internal.h"
-#include "pkg/engine/orphan.h"
 
 static bool is_due(const struct engine_process *p)
 {
@@ -62,7 +61,7 @@ static void on_orphan_end(struct loop_io *io, int fd, int what, void *userdata)
 
         (void)io;
         (void)what;
-        orphan_read_exit(p->pid, fd, &exit);
+        (void)engine_read_exit(p->pid, fd, &exit);
         p->orphan = loop_io_free(p->orphan);
         on_reaped(&exit, p);
 }
@@ -113,7 +112,7 @@ struct engine_process *process_restore(struct engine *engine, pid_t pid, int pid
         } else if (!orphan && reaper_find(engine->reaper, pid) == REAPER_STRANGER) {
                 /* It was reaped, and nothing tells how it has ended but, perhaps, its pidfd. */
                 p->has_exited = true;
-                orphan_read_exit(pid, pidfd, &p->exit);
+                (void)engine_read_exit(pid, pidfd, &p->exit);
         } else if (watch_process(engine, p, pid, pidfd, orphan) < 0) {
                 return NULL;
         }

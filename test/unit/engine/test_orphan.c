@@ -2,6 +2,7 @@
  *
  * How a process has ended that is somebody else's to reap. Here the test is that somebody.
  */
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -13,7 +14,6 @@
 
 #include "pkg/base/fd.h"
 #include "pkg/engine/engine.h"
-#include "pkg/engine/orphan.h"
 
 #include "test/unit/unit.h"
 
@@ -54,7 +54,7 @@ static void a_zombie_shows_its_exit_status(void **state)
         pid_t pid = make_zombie(42, 0, &pidfd);
 
         (void)state;
-        orphan_read_exit(pid, pidfd, &exit);
+        assert_true(engine_read_exit(pid, pidfd, &exit));
         assert_int_equal(exit.pid, pid);
         assert_int_equal(exit.code, CLD_EXITED);
         assert_int_equal(exit.status, 42);
@@ -70,7 +70,7 @@ static void a_zombie_shows_its_signal(void **state)
         pid_t pid = make_zombie(0, SIGKILL, &pidfd);
 
         (void)state;
-        orphan_read_exit(pid, pidfd, &exit);
+        assert_true(engine_read_exit(pid, pidfd, &exit));
         assert_int_equal(exit.code, CLD_KILLED);
         assert_int_equal(exit.status, SIGKILL);
         reap(pid);
@@ -83,13 +83,14 @@ static void what_has_been_reaped_is_told_by_the_pidfd_or_unknown(void **state)
         struct reaper_exit exit = {0};
         int pidfd;
         pid_t pid = make_zombie(7, 0, &pidfd);
+        bool known;
 
         (void)state;
         reap(pid);
-        orphan_read_exit(pid, pidfd, &exit);
+        known = engine_read_exit(pid, pidfd, &exit);
         assert_int_equal(exit.pid, pid);
         assert_int_equal(exit.code, CLD_EXITED);
-        assert_true(exit.status == 7 || exit.status == ENGINE_STATUS_UNKNOWN);
+        assert_int_equal(exit.status, known ? 7 : ENGINE_STATUS_UNKNOWN);
         fd_close(pidfd);
 }
 
@@ -99,12 +100,41 @@ static void a_process_that_lives_under_the_pid_is_not_believed(void **state)
         struct reaper_exit exit = {0};
         int pidfd;
         pid_t pid = make_zombie(9, 0, &pidfd);
+        bool known;
 
         (void)state;
         reap(pid);
-        orphan_read_exit(getpid(), pidfd, &exit);
+        known = engine_read_exit(getpid(), pidfd, &exit);
         assert_int_equal(exit.code, CLD_EXITED);
-        assert_true(exit.status == 9 || exit.status == ENGINE_STATUS_UNKNOWN);
+        assert_int_equal(exit.status, known ? 9 : ENGINE_STATUS_UNKNOWN);
+        fd_close(pidfd);
+}
+
+/* What is no pidfd stands for a kernel that does not know the question. */
+static void a_kernel_that_cannot_be_asked_is_no_status(void **state)
+{
+        struct reaper_exit exit = {0};
+        int pidfd;
+        pid_t pid = make_zombie(7, 0, &pidfd);
+        int other = open("/dev/null", O_RDONLY | O_CLOEXEC);
+
+        (void)state;
+        reap(pid);
+        assert_false(engine_read_exit(pid, other, &exit));
+        assert_int_equal(exit.code, CLD_EXITED);
+        assert_int_equal(exit.status, ENGINE_STATUS_UNKNOWN);
+        fd_close(other);
+        fd_close(pidfd);
+}
+
+static void a_process_that_is_there_has_not_ended(void **state)
+{
+        struct reaper_exit exit = {0};
+        int pidfd = pidfd_open(getpid(), 0);
+
+        (void)state;
+        assert_true(pidfd >= 0);
+        assert_false(engine_read_exit(getpid(), pidfd, &exit));
         fd_close(pidfd);
 }
 
@@ -115,6 +145,8 @@ int main(void)
                 cmocka_unit_test(a_zombie_shows_its_signal),
                 cmocka_unit_test(what_has_been_reaped_is_told_by_the_pidfd_or_unknown),
                 cmocka_unit_test(a_process_that_lives_under_the_pid_is_not_believed),
+                cmocka_unit_test(a_kernel_that_cannot_be_asked_is_no_status),
+                cmocka_unit_test(a_process_that_is_there_has_not_ended),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
