@@ -30,8 +30,9 @@ static void use_helper(struct world *w, const char *answer)
                       "#!/bin/sh\nPATH=/usr/bin:/bin\nread verb unit\n"
                       "{ echo \"$verb $unit\"; cat; } >>%s/requests\n"
                       "[ ! -e %s/refuse ] || { echo error refused; exit 1; }\n"
+                      "[ ! -p %s/hook ] || { echo >%s/hook; exec sleep 1000; }\n"
                       "[ \"$verb\" = start ] || { echo ok; exit; }\n%s\n",
-                      w->box.dir, w->box.dir, answer);
+                      w->box.dir, w->box.dir, w->box.dir, w->box.dir, answer);
         assert_int_equal(fclose(f), 0);
         assert_int_equal(chmod(w->helper, 0755), 0);
         engine_set_systemd_helper(w->engine, w->helper);
@@ -226,6 +227,77 @@ static void limits_that_systemd_refuses_are_set_back(void **state)
         world_delete(w);
 }
 
+static void on_updated(const struct error *err, void *userdata)
+{
+        struct world *w = userdata;
+
+        w->updated.has_come = true;
+        w->updated.err = err ? *err : ERROR_INIT;
+        loop_quit(w->loop);
+}
+
+/* Of v1's freezer, which alone is used to stop a container meanwhile; false: it is not there. */
+static bool freezer_state(const struct world *w, char state[16])
+{
+        _cleanup_free_ char *path = str_printf("/sys/fs/cgroup/freezer%s/freezer.state", w->scope);
+        _cleanup_free_ char *text = NULL;
+
+        if (access(path, F_OK) < 0)
+                return false;
+        assert_int_equal(file_read(AT_FDCWD, path, 64, &text, NULL), 0);
+        (void)snprintf(state, 16, "%.*s", (int)strcspn(text, "\n"), text);
+        return true;
+}
+
+/* systemd does not answer while the container is stopped, and the update is killed there. */
+static void kill_an_update_of_devices(struct world *w, const char *state_after)
+{
+        static const char json[] = "{\"devices\":[{\"allow\":false,\"access\":\"rwm\"},"
+                                   "{\"allow\":true,\"type\":\"c\",\"major\":10,"
+                                   "\"minor\":200,\"access\":\"rwm\"}]}";
+        _cleanup_free_ char *fifo = str_printf("%s/hook", w->box.dir);
+        struct engine_job *job = NULL;
+        struct error err = ERROR_INIT;
+        char frozen[16];
+
+        world_make_hook_fifo(w);
+        assert_int_equal(engine_update(w->container, json, strlen(json), on_updated, w, &job, &err),
+                         0);
+        world_await(w, &w->hook_runs);
+        if (freezer_state(w, frozen))
+                assert_string_equal(frozen, "FROZEN");
+        engine_job_abort(job);
+        world_await(w, &w->updated.has_come);
+        assert_int_equal(w->updated.err.code, STATUS_CANCELED);
+        if (freezer_state(w, frozen))
+                assert_string_equal(frozen, state_after);
+        assert_int_equal(unlink(fifo), 0);
+}
+
+static void an_update_that_is_killed_leaves_no_stopped_container(void **state)
+{
+        struct world *w = *state;
+
+        use_working_helper(w);
+        world_create(w, NULL);
+        kill_an_update_of_devices(w, "THAWED");
+        world_start(w);
+        world_await(w, &w->init_exit.has_come);
+        world_delete(w);
+}
+
+static void an_update_that_is_killed_leaves_a_paused_container_paused(void **state)
+{
+        struct world *w = *state;
+        struct error err = ERROR_INIT;
+
+        use_working_helper(w);
+        world_create(w, NULL);
+        assert_int_equal(cgroup_freeze(engine_cgroup(w->container), 2000, &err), 0);
+        kill_an_update_of_devices(w, "FROZEN");
+        world_delete(w);
+}
+
 int main(void)
 {
 #define CASE(fn) cmocka_unit_test_setup_teardown(fn, world_set_up, world_tear_down)
@@ -241,6 +313,8 @@ int main(void)
                 CASE(without_the_helper_the_error_says_what_is_missing),
                 CASE(an_update_goes_to_systemd_too),
                 CASE(limits_that_systemd_refuses_are_set_back),
+                CASE(an_update_that_is_killed_leaves_no_stopped_container),
+                CASE(an_update_that_is_killed_leaves_a_paused_container_paused),
         };
 
         if (!world_possible())
