@@ -2,6 +2,8 @@
 """Stats: what it says beside what the cgroup's files say, read by the test itself."""
 import json
 import pathlib
+import subprocess
+import sys
 
 import pytest
 
@@ -178,3 +180,59 @@ def test_hugepages_are_limited_and_counted(lab):
         c.task.Update(resources=protos.any_pb2.Any(value=json.dumps(
             {"hugepageLimits": [{"pageSize": "2MB", "limit": 8 * MIB}]}).encode()))
         assert path.read_text().strip() == str(8 * MIB)
+
+
+# A verbs context, the one thing that costs a handle: the call GET_CONTEXT of the kernel's ABI, by a process that
+# joins the cgroup whose cgroup.procs is given. That cgroup may not open the device.
+VERBS_CONTEXT = """
+import ctypes, os, struct, sys
+answer = ctypes.create_string_buffer(8)
+fd = os.open(sys.argv[2], os.O_RDWR)
+with open(sys.argv[1], "w") as procs:
+    procs.write(str(os.getpid()))
+try:
+    os.write(fd, struct.pack("=IHHQ", 0, 4, 2, ctypes.addressof(answer)))
+    print("open", flush=True)
+except OSError as e:
+    print(e.strerror, flush=True)
+sys.stdin.read()
+"""
+
+
+def rdma_device():
+    """(its name, its device node); the limits are of verbs devices. `rdma link add` makes one of any network device."""
+    for path in pathlib.Path("/sys/class/infiniband_verbs").glob("uverbs*"):
+        return (path / "ibdev").read_text().strip(), f"/dev/infiniband/{path.name}"
+    pytest.skip("no RDMA device here")
+
+
+def rdma_limit(c, name):
+    return next(line.split() for line in in_file(c, "rdma", "rdma.max").splitlines() if line.split()[0] == name)
+
+
+def rdma_entries(entries):
+    return {e.device: (e.hca_handles, e.hca_objects) for e in entries}
+
+
+def test_rdma_is_limited_and_counted(lab):
+    name, node = rdma_device()
+    c = lab.container("sleep", "100")
+    c.config["linux"]["resources"]["rdma"] = {name: {"hcaHandles": 1, "hcaObjects": 2000}}
+    c.run()
+    assert rdma_limit(c, name) == [name, "hca_handle=1", "hca_object=2000"]
+    procs = host.cgroup_file(c.pid(), "rdma", "cgroup.procs")
+
+    def verbs_context():
+        return subprocess.Popen([sys.executable, "-c", VERBS_CONTEXT, procs, node], text=True, stdin=subprocess.PIPE,
+                                stdout=subprocess.PIPE)
+
+    with verbs_context() as first, verbs_context() as second:
+        said = sorted([first.stdout.readline().strip(), second.stdout.readline().strip()])
+        assert said == ["Resource temporarily unavailable", "open"]
+        assert rdma_entries(stats(c).rdma.current)[name][0] == 1
+        assert rdma_entries(stats(c).rdma.limit)[name] == (1, 2000)
+        first.communicate()
+        second.communicate()
+    if not c.lab.stock and not c.lab.runc_binary:  # runc's update leaves it alone
+        c.task.Update(resources=protos.any_pb2.Any(value=json.dumps({"rdma": {name: {"hcaHandles": 7}}}).encode()))
+        assert rdma_limit(c, name) == [name, "hca_handle=7", "hca_object=2000"]

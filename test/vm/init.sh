@@ -11,8 +11,8 @@ fail() {
 
 mount -t proc proc /proc
 mount -t devtmpfs devtmpfs /dev
-for module in virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci virtio_blk; do
-        insmod /modules/$module.ko || fail "module $module"
+for module in /modules/*; do
+        insmod "$module" || fail "module $module"
 done
 init=$(sed -n 's/.*belay\.init=\([^ ]*\).*/\1/p' /proc/cmdline)
 mkdir -p /new

@@ -14,7 +14,9 @@ HERE = pathlib.Path(__file__).resolve().parent
 TOP = HERE.parents[1]
 BIN = pathlib.Path(os.environ.get("BELAY_BIN_DIR", TOP / "out/bin"))
 VM = pathlib.Path(os.environ.get("BELAY_VM_DIR", TOP / "out/vm"))
-DISK_MODULES = "virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci virtio_blk".split()
+# In the order of loading; a kernel may have some of them built in.
+DISK_MODULES = ("virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci virtio_blk "
+                "crc16 crc32c_generic mbcache jbd2 ext4").split()
 RESULTS_SIZE = 32 << 20
 TREE = ("test/e2e", "test/vm", "test/bench", "proto")  # what the guest gets of the source tree
 
@@ -83,8 +85,9 @@ class Debian:
         add_busybox(root / "bin", "sh mount umount mkdir insmod sed sleep cp tar switch_root poweroff".split())
         for name in ("proc", "dev", "modules"):
             (root / name).mkdir()
-        for name in DISK_MODULES:
-            shutil.copy(next(VM.glob(f"lib/modules/*/kernel/drivers/*/{name}.ko")), root / "modules")
+        for i, name in enumerate(DISK_MODULES):
+            for path in VM.glob(f"lib/modules/*/kernel/**/{name}.ko"):
+                shutil.copy(path, root / f"modules/{i:02}-{name}.ko")
         shutil.copy(HERE / "init.sh", root / "init")
         pack_initramfs(root, self.work / "initramfs")
 
