@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The relay of a terminal: pty master -> output, input -> pty master. It never blocks, holds at
- * most one small buffer for each direction and only while something is pending, and it stops
+ * most one buffer for each direction and only while something is pending, and it stops
  * reading where it cannot write, so a slow reader slows the process down and nobody else.
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "pkg/base/error.h"
@@ -27,16 +28,19 @@ int io_relay_new_take(struct io_relay **ret, struct loop *loop, int master, int 
 struct io_relay *io_relay_free(struct io_relay *relay);
 
 /* fn, with the userdata of above, runs when io_relay_save() would say something else; from a
- * callback of the loop. */
+ * callback of the loop. What is on its way is no part of that: it is in memory that goes along. */
 void io_relay_on_change(struct io_relay *relay, void (*fn)(void *userdata));
 
-/* For another image of this process. What it holds is borrowed; a relay that has ended is none. */
+/* For another image of this process. fn does not run for a relay that had ended by then, be it
+ * since it was saved. */
 void io_relay_save(const struct io_relay *relay, Belay__State__V1__Relay *ret);
 int io_relay_restore(struct io_relay **ret, struct loop *loop, const Belay__State__V1__Relay *m,
                      void (*fn)(void *userdata), void *userdata, struct error *err);
 
 /* What is read of the terminal is written there, too; borrowed, and must outlive the relay. */
 void io_relay_set_ring(struct io_relay *relay, struct io_ring *ring);
+
+bool io_relay_has_ended(const struct io_relay *relay);
 
 /* No more input; what the process has written so far is still relayed, and then it is over. */
 void io_relay_process_exited(struct io_relay *relay);

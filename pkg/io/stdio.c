@@ -368,7 +368,7 @@ static void late_on_timer(struct loop_timer *timer, void *userdata)
 /* From the end of the round, so that fn may free s. */
 static void stdio_look_drained(struct io_stdio *s)
 {
-        bool is_relaying = s->relay && !s->relay_ended;
+        bool is_relaying = s->relay && !io_relay_has_ended(s->relay);
 
         if (s->drained || !s->exited || is_relaying ||
             (s->logger && !io_logger_has_ended(s->logger)))
@@ -381,7 +381,6 @@ void stdio_on_relay_end(void *userdata)
 {
         struct io_stdio *s = userdata;
 
-        s->relay_ended = true;
         stdio_look_late(s);
         stdio_look_drained(s);
 }

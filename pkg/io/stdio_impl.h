@@ -31,7 +31,6 @@ struct io_stdio {
         int relay_input; /* until the relay takes them */
         int relay_output;
         struct io_relay *relay;
-        bool relay_ended;
         char *console; /* the socket that gets the terminal; NULL: we relay */
         struct io_logger *logger;
         struct io_ring *ring; /* of the relay, without a logger */

@@ -62,8 +62,7 @@ int io_stdio_save(const struct io_stdio *s, struct arena *arena, Belay__State__V
         m->height = s->height;
         m->relay_input = kept_number(s->relay_input);
         m->relay_output = kept_number(s->relay_output);
-        m->relay_ended = s->relay_ended;
-        if (s->relay && !s->relay_ended) {
+        if (s->relay) {
                 m->relay = arena_alloc(arena, sizeof(*m->relay));
                 if (!m->relay)
                         return no_memory(err);
@@ -122,7 +121,6 @@ static int restore_relay(struct io_stdio *s, const Belay__State__V1__Stdio *m, s
 
         if (m->ring && io_ring_restore(&s->ring, m->ring, err) < 0)
                 return -1;
-        s->relay_ended = m->relay_ended;
         if (!m->relay)
                 return 0;
         if (io_relay_restore(&s->relay, s->loop, m->relay, stdio_on_relay_end, s, err) < 0)
@@ -155,7 +153,9 @@ int io_stdio_restore(struct io_stdio **ret, const struct io_stdio_config *config
             kept_take(m->relay_output, KEPT_ANY, "terminal's output", &s->relay_output, err) < 0 ||
             restore_target(s, config, m, err) < 0 || restore_relay(s, m, err) < 0)
                 return -1;
-        if (s->exited && !s->relay)
+        if (s->relay && io_relay_has_ended(s->relay))
+                stdio_on_relay_end(s);
+        else if (s->exited && !s->relay)
                 stdio_look_late(s);
         *ret = TAKE_PTR(s);
         return 0;
