@@ -235,13 +235,23 @@ static void drop(struct run *run, size_t n_output)
         atomic_fetch_add(&run->writer->counters->bytes_dropped, n_output);
 }
 
+/* What the pipe takes now; then there may be room for a mark, and less is waiting. */
+static int send_queue(struct run *run)
+{
+        int r = log_queue_flush(&run->queue);
+
+        mark_dropped(run);
+        atomic_store(&run->writer->counters->bytes_waiting, run->queue.len);
+        return r;
+}
+
 /* Until there is room in the pipe, or the flusher is gone; then writes. */
 static int push_queue(struct run *run)
 {
         struct pollfd p = {.fd = run->queue.fd, .events = POLLOUT};
 
         (void)wait_for(run, &p, 1, -1);
-        return log_queue_flush(&run->queue);
+        return send_queue(run);
 }
 
 /* With LOG_POLICY_SPILL nothing is lost: what finds no room makes the container wait. */
@@ -256,9 +266,8 @@ static int wait_for_room(struct run *run, const char *entries, size_t len)
 
 static void emit_to_queue(struct run *run, const char *entries, size_t len, size_t n_output)
 {
-        int r = log_queue_flush(&run->queue);
+        int r = send_queue(run);
 
-        mark_dropped(run);
         if (!log_queue_put(&run->queue, entries, len) &&
             (run->writer->config.policy == LOG_POLICY_DROP ||
              wait_for_room(run, entries, len) < 0)) {
@@ -266,10 +275,9 @@ static void emit_to_queue(struct run *run, const char *entries, size_t len, size
                 return;
         }
         if (r == 0)
-                r = log_queue_flush(&run->queue);
+                r = send_queue(run);
         if (r < 0)
                 run->failure = r;
-        atomic_store(&run->writer->counters->bytes_waiting, run->queue.len);
         atomic_fetch_add(&run->writer->counters->bytes, n_output);
 }
 
@@ -337,10 +345,8 @@ static bool collect(struct run *run)
                 if (p[i].revents && !take_input(run, i))
                         run->input[i] = fd_close(run->input[i]);
         }
-        if (n > 0 && p[2].revents) {
-                run->failure = log_queue_flush(&run->queue);
-                mark_dropped(run);
-        }
+        if (n > 0 && p[2].revents)
+                run->failure = send_queue(run);
         return true;
 }
 
@@ -366,10 +372,8 @@ static void end_flusher(struct run *run)
         struct pollfd p = {.fd = run->flusher_fd, .events = POLLIN};
         int status = 0;
 
-        while (run->failure == 0 && (run->queue.len > 0 || owes_mark(run))) {
-                mark_dropped(run);
+        while (run->failure == 0 && (run->queue.len > 0 || owes_mark(run)))
                 run->failure = push_queue(run);
-        }
         fd_close(run->queue.fd);
         atomic_store(&run->writer->counters->bytes_waiting, 0);
         while (wait_for(run, &p, 1, -1) < 1)

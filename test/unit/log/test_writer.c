@@ -299,6 +299,25 @@ static void with_spill_it_goes_on_up_to_the_bound_and_nothing_is_lost(void **sta
         assert_int_equal(atomic_load(&f->writer.counters->bytes_waiting), 0);
 }
 
+/* Status is asked when a burst is over, and nothing else makes the writer count again. */
+static void what_waits_is_counted_down_when_the_disk_has_taken_it(void **state)
+{
+        struct fixture *f = *state;
+
+        f->writer.config.policy = LOG_POLICY_SPILL;
+        f->writer.config.spill_max = 3 << 20;
+        f->file_limit = 10000;
+        start(f);
+        (void)fill(f->out, 32 << 20);
+        assert_true(atomic_load(&f->writer.counters->bytes_waiting) > 1 << 20);
+        assert_int_equal(kill(-f->pid, SIGUSR1), 0);
+        for (int i = 0; atomic_load(&f->writer.counters->bytes_waiting) > 0; i++) {
+                assert_true(i < 1000);
+                (void)poll(NULL, 0, 10);
+        }
+        assert_int_equal(finish(f), 0);
+}
+
 static void sigterm_ends_it_after_what_was_written_by_then(void **state)
 {
         struct fixture *f = *state;
@@ -349,6 +368,7 @@ int main(void)
                 T(with_drop_the_container_goes_on_and_the_loss_is_counted),
                 T(a_loss_is_marked_also_when_nothing_follows),
                 T(with_spill_it_goes_on_up_to_the_bound_and_nothing_is_lost),
+                T(what_waits_is_counted_down_when_the_disk_has_taken_it),
                 T(sigterm_ends_it_after_what_was_written_by_then),
                 T(sigterm_ends_it_with_a_full_disk_too),
                 T(a_path_that_cannot_be_is_an_error_at_once),
