@@ -24,6 +24,8 @@ if [ $$ = 1 ]; then
         hostname belay-vm
 fi
 modprobe -a overlay veth dummy 2>/dev/null
+# v1 has no weights of block devices without it; v2 then has io.bfq.weight in the place of io.weight.
+[ ! -d /sys/fs/cgroup/blkio ] || modprobe bfq 2>/dev/null
 # A kernel that has it gets an RDMA device.
 modprobe rdma_rxe 2>/dev/null && rdma link add rxe0 type rxe netdev lo
 
