@@ -172,8 +172,7 @@ static void settle_init(struct process *p)
                         publisher_publish_take(c->server->publisher,
                                                task_event_start(c->id, p->pid));
                 break;
-        case PROCESS_PAUSING:
-                rpc_pause_thaw(c);
+        case PROCESS_PAUSING: /* shim_server_let_go() thaws it when nobody can freeze it again */
                 p->state = PROCESS_RUNNING;
                 break;
         case PROCESS_RESUMING:
@@ -283,4 +282,12 @@ void state_resume(struct shim_server *server)
         server->restoring = false;
         state_commit(server);
         lifetime_touch(server);
+}
+
+void shim_server_let_go(struct shim_server *server)
+{
+        struct container *c = server->container;
+
+        if (c && (c->init->state == PROCESS_CREATED || c->init->state == PROCESS_RUNNING))
+                rpc_pause_thaw(c);
 }

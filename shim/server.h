@@ -143,6 +143,12 @@ bool shim_server_has_container(const struct shim_server *server);
 /* True if all processes of the container are its own children: what else there is, is not its. */
 bool shim_server_owns_children(const struct shim_server *server);
 
+/*
+ * After a crash, when the stages of the image before are dead. One of them may have stopped the
+ * container, for a Pause or for the moment of an Update: unless it is paused, it is thawed.
+ */
+void shim_server_let_go(struct shim_server *server);
+
 /* The listening socket, borrowed; -1: none. */
 int shim_server_listener(const struct shim_server *server);
 

@@ -6,12 +6,15 @@
  * and finds all as it was. Behind that point nothing fails.
  */
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <sys/stat.h>
 
 #include "pkg/base/cleanup.h"
+#include "pkg/base/clock.h"
 
 #include "cmd/containerd-shim-belay-v2/daemon.h"
 #include "shim/log.h"
@@ -28,6 +31,19 @@ static bool is_own_image(pid_t pid)
                own.st_dev == other.st_dev && own.st_ino == other.st_ino;
 }
 
+/* How long all that is killed may take to end. What is in a frozen cgroup of v1 takes longer. */
+enum { LEFTOVERS_END_MS = 200 };
+
+static void await_end(pid_t pid, uint64_t deadline_ns)
+{
+        _cleanup_close_ int fd = pidfd_open(pid, 0);
+        struct pollfd p = {.fd = fd, .events = POLLIN};
+        uint64_t now = clock_monotonic_ns();
+
+        if (fd >= 0 && now < deadline_ns)
+                (void)poll(&p, 1, (int)((deadline_ns - now) / NSEC_PER_MSEC) + 1);
+}
+
 /*
  * After a crash: what a job had made that nobody waits for any more. A stage, or a process on its
  * way to execve(2), runs our own image. Where the container's processes cannot become ours as
@@ -35,15 +51,21 @@ static bool is_own_image(pid_t pid)
  */
 static void kill_leftovers(const struct daemon *d)
 {
+        uint64_t deadline_ns = clock_monotonic_ns() + LEFTOVERS_END_MS * NSEC_PER_MSEC;
         _cleanup_free_ pid_t *pids = NULL;
         size_t n = 0;
+        size_t n_killed = 0;
 
         if (reaper_strangers(d->reaper, &pids, &n) < 0)
                 return;
         for (size_t i = 0; i < n; i++) {
-                if (is_own_image(pids[i]) || shim_server_owns_children(d->server))
-                        (void)kill(pids[i], SIGKILL);
+                if (!is_own_image(pids[i]) && !shim_server_owns_children(d->server))
+                        continue;
+                (void)kill(pids[i], SIGKILL);
+                pids[n_killed++] = pids[i];
         }
+        for (size_t i = 0; i < n_killed; i++)
+                await_end(pids[i], deadline_ns);
 }
 
 static void clean_up_after_crash(struct daemon *d)
@@ -53,6 +75,7 @@ static void clean_up_after_crash(struct daemon *d)
         pid_t pid;
 
         kill_leftovers(d);
+        shim_server_let_go(d->server);
         if (!shim_server_has_container(d->server) &&
             engine_cleanup(d->bundle ? d->bundle : ".", d->options->id, &pid, &killed, &err) < 0)
                 log_error("clean up after the crash: %s", err.msg);

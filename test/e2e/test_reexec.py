@@ -118,6 +118,17 @@ def test_a_paused_container_stays_paused(lab, again):
     c.finish()
 
 
+def test_what_was_stopped_for_an_update_goes_on_after_a_crash(lab):
+    """The update's stage is killed with what it had to do: here that is stood in for by the file that it writes."""
+    c = lab.container("sleep", "1000").run()
+    freezer = host.freezer_file(c.pid())
+    freezer.write_text("FROZEN" if freezer.name == "freezer.state" else "1")
+    crash(c)
+    assert c.status() == "RUNNING"
+    host.wait_for(lambda: host.read(freezer).decode().strip() in ("THAWED", "0"), "it is let go")
+    c.finish()
+
+
 def test_a_terminal_goes_on(lab, again):
     c = lab.container("sh", "-c", "while read line; do echo got $line; done")
     c.terminal = True
