@@ -95,7 +95,7 @@ def main():
         results["runtime-tools"] = run_runtime_tools.run(opts.suites / "bin/runtime-tools", names, opts.results, only)
     if not opts.suite or "crun" in opts.suite:
         results["crun"] = run_crun_tests.run(opts.suites / "crun", opts.suites / "bin/crun/init", names, opts.results,
-                                             only)
+                                             only, expected.get("crun", {}))
     (opts.results / "results.json").write_text(json.dumps(results, indent=1, sort_keys=True))
     text = table(results, list(names), expected)
     (opts.results / "table.md").write_text(text)
