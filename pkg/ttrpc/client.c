@@ -79,8 +79,13 @@ int ttrpc_pending_send_consume(struct ttrpc_pending *pending, struct ttrpc_clien
         pending->client = client;
         pending->ops = ops;
         pending->stream.id = client->next_id;
+        pending->stream.unit = KEEP_NONE;
         client->next_id += 2;
+        if (client->conn->kept)
+                ttrpc_kept_ask(client->conn->kept, pending->stream.id, pending->tag, out->len);
         ttrpc_conn_send_consume(client->conn, out);
+        if (client->conn->kept)
+                ttrpc_kept_asked(client->conn->kept, pending->stream.id);
         ttrpc_streams_add(&client->conn->streams, &pending->stream);
         return 0;
 }
@@ -187,6 +192,22 @@ static const struct ttrpc_conn_ops client_conn_ops = {
 
 /* ---- Life ---- */
 
+/* What was read in the image before comes when its calls are pending again. */
+static void client_on_restored(struct loop_deferred *deferred)
+{
+        struct ttrpc_client *client = container_of(deferred, struct ttrpc_client, restored);
+
+        ttrpc_conn_restored(client->conn);
+}
+
+static void client_on_idle(void *userdata)
+{
+        struct ttrpc_client *client = userdata;
+
+        if (client->conn->kept)
+                ttrpc_kept_trim(client->conn->kept);
+}
+
 int ttrpc_client_new_take(struct ttrpc_client **ret, struct loop *loop, int fd, struct error *err)
 {
         _cleanup_(ttrpc_client_unref_p) struct ttrpc_client *client = calloc(1, sizeof(*client));
@@ -196,9 +217,11 @@ int ttrpc_client_new_take(struct ttrpc_client **ret, struct loop *loop, int fd, 
         client->n_refs = 1;
         client->loop = loop;
         client->next_id = 1;
+        loop_deferred_init(&client->restored, client_on_restored);
         client->pool = ttrpc_pool_new(loop);
         if (!client->pool)
                 return error_set(err, STATUS_RESOURCE_EXHAUSTED, "ttrpc client: no memory");
+        ttrpc_pool_on_idle(client->pool, client_on_idle, client);
         if (ttrpc_conn_new_take(&client->conn, loop, fd, client->pool, &client_conn_ops, client,
                                 err) < 0)
                 return -1;
@@ -242,6 +265,7 @@ struct ttrpc_client *ttrpc_client_free(struct ttrpc_client *client)
         assert(!client->freed);
         client->freed = true;
         client->closed = true;
+        loop_deferred_cancel(&client->restored);
         ttrpc_conn_close(client->conn);
         client_fail_pending(client, STATUS_CANCELED, "ttrpc: client closed");
         ttrpc_pool_close(client->pool);
@@ -346,12 +370,25 @@ static const struct ttrpc_pending_ops unary_ops = {
         .fail = unary_fail,
 };
 
-static int unary_start_timer(struct unary *unary, struct loop *loop, uint64_t timeout_ns,
-                             struct error *err)
+static int unary_new(struct unary **ret, struct loop *loop,
+                     const ProtobufCMethodDescriptor *descriptor,
+                     const struct ttrpc_call_options *options, ttrpc_response_fn fn, void *userdata,
+                     struct error *err)
 {
-        unary->timer = loop_timer_new(loop, unary_on_timer, unary);
-        if (!unary->timer || loop_timer_set(unary->timer, timeout_ns) < 0)
+        _cleanup_(unary_free_p) struct unary *unary = calloc(1, sizeof(*unary));
+
+        if (!unary)
                 return error_set(err, STATUS_RESOURCE_EXHAUSTED, "ttrpc call: no memory");
+        unary->output = descriptor->output;
+        unary->fn = fn;
+        unary->userdata = userdata;
+        unary->pending.tag = options ? options->tag : 0;
+        if (options && options->timeout_ns > 0) {
+                unary->timer = loop_timer_new(loop, unary_on_timer, unary);
+                if (!unary->timer || loop_timer_set(unary->timer, options->timeout_ns) < 0)
+                        return error_set(err, STATUS_RESOURCE_EXHAUSTED, "ttrpc call: no memory");
+        }
+        *ret = TAKE_PTR(unary);
         return 0;
 }
 
@@ -367,14 +404,7 @@ int ttrpc_client_call(struct ttrpc_client *client, const ProtobufCServiceDescrip
         assert(method < service->n_methods && request->descriptor == descriptor->input);
         if (ttrpc_client_check(client, descriptor, err) < 0)
                 return -1;
-        unary = calloc(1, sizeof(*unary));
-        if (!unary)
-                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "ttrpc call: no memory");
-        unary->output = descriptor->output;
-        unary->fn = fn;
-        unary->userdata = userdata;
-        if (options && options->timeout_ns > 0 &&
-            unary_start_timer(unary, client->loop, options->timeout_ns, err) < 0)
+        if (unary_new(&unary, client->loop, descriptor, options, fn, userdata, err) < 0)
                 return -1;
         if (ttrpc_out_request(&out, client->next_id, 0, service->name, descriptor->name, request,
                               options, err) < 0)
@@ -382,5 +412,24 @@ int ttrpc_client_call(struct ttrpc_client *client, const ProtobufCServiceDescrip
         if (ttrpc_pending_send_consume(&unary->pending, client, &unary_ops, out, err) < 0)
                 return -1;
         (void)TAKE_PTR(unary);
+        return 0;
+}
+
+int ttrpc_client_resume(struct ttrpc_client *client, const ProtobufCServiceDescriptor *service,
+                        unsigned method, const struct ttrpc_call_options *options,
+                        ttrpc_response_fn fn, void *userdata, struct error *err)
+{
+        struct unary *unary = NULL;
+
+        if (client->last_tag == 0 || client->last_tag != options->tag)
+                return error_set(err, STATUS_NOT_FOUND, "ttrpc client: no such call");
+        if (unary_new(&unary, client->loop, &service->methods[method], options, fn, userdata, err) <
+            0)
+                return -1;
+        unary->pending.client = client;
+        unary->pending.ops = &unary_ops;
+        unary->pending.stream.id = client->conn->last_id;
+        unary->pending.stream.unit = KEEP_NONE;
+        ttrpc_streams_add(&client->conn->streams, &unary->pending.stream);
         return 0;
 }

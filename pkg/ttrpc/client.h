@@ -19,6 +19,8 @@ struct ttrpc_client {
         struct ttrpc_pool *pool;
         struct ttrpc_conn *conn;
         uint32_t next_id;
+        uint64_t last_tag; /* of a client that was restored: its last request's */
+        struct loop_deferred restored;
         const ProtobufCMessageDescriptor *checked; /* the last output type that was found sound */
         bool closed;                               /* lost, or being freed */
         bool freed;
@@ -34,6 +36,7 @@ struct ttrpc_pending {
         struct ttrpc_stream stream;
         struct ttrpc_client *client;
         const struct ttrpc_pending_ops *ops;
+        uint64_t tag; /* where the client is kept */
 };
 
 struct ttrpc_pending_ops {

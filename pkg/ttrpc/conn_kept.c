@@ -44,6 +44,12 @@ static void take_frame(struct ttrpc_conn *conn, const uint8_t *data, size_t len)
                 take_data(conn, data, len);
                 return;
         }
+        /* An answer that is heard again is one to no request that is pending. */
+        if (conn->frame.type == TTRPC_FRAME_RESPONSE) {
+                ttrpc_conn_frame_done(conn, data + TTRPC_HEADER_SIZE);
+                ttrpc_kept_in_take(conn->kept, len);
+                return;
+        }
         if (conn->frame.type == TTRPC_FRAME_REQUEST)
                 conn->taken = ttrpc_kept_call_add(conn->kept, data, len);
         ttrpc_kept_in_take(conn->kept, len);

@@ -529,6 +529,37 @@ void ttrpc_kept_out_add(struct ttrpc_kept *kept, const uint8_t *data, size_t len
         ttrpc_keep_step();
 }
 
+void ttrpc_kept_ask(struct ttrpc_kept *kept, uint32_t id, uint64_t tag, size_t len)
+{
+        struct keep_area *area = kept->area;
+
+        PUBLISH(&area->tags[id / 2 % 2], tag);
+        PUBLISH(&area->asking, pair(id, pair_end(LOOK(&area->out)) + (uint32_t)len));
+        ttrpc_keep_step();
+}
+
+void ttrpc_kept_asked(struct ttrpc_kept *kept, uint32_t id)
+{
+        PUBLISH(&kept->area->last_id, id);
+        ttrpc_keep_step();
+        PUBLISH(&kept->area->asking, 0);
+        ttrpc_keep_step();
+}
+
+uint64_t ttrpc_kept_last_tag(struct ttrpc_kept *kept)
+{
+        struct keep_area *area = kept->area;
+        uint64_t asking = LOOK(&area->asking);
+        uint32_t last_id;
+
+        /* It was queued, and not yet noted as such. */
+        if (pair_first(asking) != 0 && pair_end(asking) == pair_end(LOOK(&area->out)))
+                PUBLISH(&area->last_id, pair_first(asking));
+        PUBLISH(&area->asking, 0);
+        last_id = LOOK(&area->last_id);
+        return last_id > 0 ? LOOK(&area->tags[last_id / 2 % 2]) : 0;
+}
+
 void ttrpc_kept_out_sent(struct ttrpc_kept *kept, size_t n, bool empty)
 {
         struct keep_area *area = kept->area;

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What a server must not forget when its process image is replaced: memory that the server's owner
- * gives and that outlives the image. It is right at every instruction that can fault: each change
- * is prepared first and then made by one atomic store. Only the syscalls that move bytes are
- * followed by a store that cannot be one with them, and between the two nothing can fault.
+ * What a server must not forget when its process image is replaced, or a client of one connection:
+ * memory that its owner gives and that outlives the image. It is right at every instruction that
+ * can fault: each change is prepared first and then made by one atomic store. Only the syscalls
+ * that move bytes are followed by a store that cannot be one with them, and between the two nothing
+ * can fault.
  *
  * The memory is one page with the descriptors, then an area for each connection: what was read and
  * not yet taken, the request frames of calls without an answer, what was queued and not yet sent.
@@ -68,6 +69,11 @@ struct keep_area {
         _Atomic uint64_t answering; /* a call's unit + 1, and the end of `out` with its answer */
         _Atomic uint8_t calls[KEEP_UNITS]; /* keep_call_state, at a call's first unit */
 
+        /* Of a client. last_id is that of the request that was queued last. */
+        _Atomic uint64_t asking;  /* a request's id, and the end of `out` with it */
+        _Atomic uint64_t tags[2]; /* of the last two requests */
+        _Atomic uint64_t inode;   /* the socket's */
+
         _Alignas(4096) uint8_t units[KEEP_UNITS][KEEP_UNIT];
         uint8_t in_bytes[KEEP_IN];
         uint8_t out_bytes[KEEP_OUT];
@@ -131,6 +137,15 @@ void ttrpc_kept_half_close(struct ttrpc_kept *kept);
 
 /* Of a call on a valid id. */
 void ttrpc_kept_last_id(struct ttrpc_kept *kept, uint32_t id);
+
+/* Around the queueing of a client's request of so many bytes: afterwards, and at no instruction
+ * before all of it is queued, it is the last one. */
+void ttrpc_kept_ask(struct ttrpc_kept *kept, uint32_t id, uint64_t tag, size_t len);
+void ttrpc_kept_asked(struct ttrpc_kept *kept, uint32_t id);
+
+/* The tag of the request that was queued last, or 0. To be called once in a new image before
+ * anything is queued. */
+uint64_t ttrpc_kept_last_tag(struct ttrpc_kept *kept);
 
 /* Whether all of it is in the area. */
 bool ttrpc_area_is_whole(const struct keep_area *area);

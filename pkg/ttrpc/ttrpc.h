@@ -269,6 +269,7 @@ typedef void (*ttrpc_response_fn)(const struct error *err, const ProtobufCMessag
 
 struct ttrpc_call_options {
         uint64_t timeout_ns; /* sent to the peer and enforced here; 0: none */
+        uint64_t tag;        /* for ttrpc_client_resume(); never 0 there */
         const struct ttrpc_metadata *metadata;
         size_t n_metadata;
 };
@@ -282,6 +283,33 @@ int ttrpc_client_call(struct ttrpc_client *client, const ProtobufCServiceDescrip
                       unsigned method, const ProtobufCMessage *request,
                       const struct ttrpc_call_options *options, ttrpc_response_fn fn,
                       void *userdata, struct error *err);
+
+/*
+ * ---- A client that outlives this image of the process ----
+ *
+ * Of its unary calls the last one goes on; whoever wants that has one under way at a time. memory
+ * is the caller's, TTRPC_KEEP_BYTES(1) of it that the next image finds again, zeroed when it is
+ * new, and one client's at a time. A message above some 100 KiB is not kept, and its connection
+ * neither.
+ */
+
+/* From now on it is kept: to be called before the first call. A failure leaves it as it was. */
+int ttrpc_client_keep(struct ttrpc_client *client, void *memory, size_t size, struct error *err);
+
+/* The client of the image before, whose descriptor becomes CLOEXEC; NULL if there was none, or none
+ * that is whole. What it had read comes from the loop, so there is time to resume. */
+int ttrpc_client_restore(struct ttrpc_client **ret, struct loop *loop, void *memory, size_t size,
+                         struct error *err);
+
+/* Waits for the last call's answer, if that call had the tag of the options and was queued, or it
+ * has not been sent: NOT_FOUND. An answer that was heard before is not heard again: that is for the
+ * caller to know. */
+int ttrpc_client_resume(struct ttrpc_client *client, const ProtobufCServiceDescriptor *service,
+                        unsigned method, const struct ttrpc_call_options *options,
+                        ttrpc_response_fn fn, void *userdata, struct error *err);
+
+/* Whether it would be restored as it is now. */
+bool ttrpc_client_is_kept(const struct ttrpc_client *client);
 
 /* ---- Streams, on the client's side ---- */
 
