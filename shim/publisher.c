@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The publisher: see publisher.h. The head of the queue is sent, and sent again after a pause when
- * that failed, on a new connection if the old one is gone or did not answer. Only what containerd
- * calls invalid is given up, since it would call it invalid for ever and hold up all that follows.
+ * that failed, on a new connection if the old one is gone or has not answered for very long. Only
+ * what containerd calls invalid is given up, since it would call it invalid for ever and hold up
+ * all that follows.
+ *
+ * As long as a connection lives nothing is sent twice on it: it goes along into another image of
+ * the process, with the number of the event that is on its way.
  */
 #include "shim/publisher.h"
 
@@ -26,6 +30,8 @@ struct publisher {
         struct loop *loop;
         char *address;
         char *runtime_namespace;
+        void *keep; /* NULL: the connection does not outlive this process image */
+        size_t keep_size;
         uint64_t attempt_ns;
         uint64_t backoff_min_ns;
         uint64_t backoff_max_ns;
@@ -83,6 +89,8 @@ int publisher_new(struct publisher **ret, const struct publisher_options *option
         if (!p)
                 return error_set(err, STATUS_RESOURCE_EXHAUSTED, "create publisher: no memory");
         p->loop = options->loop;
+        p->keep = options->keep;
+        p->keep_size = options->keep_size;
         p->attempt_ns = options->attempt_ns;
         p->backoff_min_ns = options->backoff_min_ns;
         p->backoff_max_ns = options->backoff_max_ns;
@@ -190,8 +198,8 @@ static void on_response(const struct error *err, const ProtobufCMessage *respons
                 p->n_lost++;
                 publisher_accepted(p);
         } else {
-                /* A containerd that did not answer in time may be a hung one, or another one by
-                 * now: the next attempt has a connection of its own. */
+                /* A containerd that did not answer in time is a hung one: the next attempt has a
+                 * connection of its own. */
                 p->client_is_bad = true;
                 publisher_back_off(p, err);
         }
@@ -206,8 +214,11 @@ static void on_close(struct ttrpc_client *client, const struct error *err, void 
                 p->client = ttrpc_client_free(p->client);
 }
 
-static int publisher_forward(struct publisher *p, const struct task_event *event, struct error *err)
+/* Calls, or waits for the answer to what the process image before has called: the head either way.
+ */
+static int publisher_forward(struct publisher *p, bool resume, struct error *err)
 {
+        const struct task_event *event = list_first(&p->queue, struct task_event, node);
         Containerd__Services__Events__Ttrpc__V1__ForwardRequest request =
                 CONTAINERD__SERVICES__EVENTS__TTRPC__V1__FORWARD_REQUEST__INIT;
         Containerd__Types__Envelope envelope = CONTAINERD__TYPES__ENVELOPE__INIT;
@@ -219,10 +230,15 @@ static int publisher_forward(struct publisher *p, const struct task_event *event
         };
         const struct ttrpc_call_options options = {
                 .timeout_ns = p->attempt_ns,
+                .tag = event->seq,
                 .metadata = &metadata,
                 .n_metadata = 1,
         };
 
+        if (resume)
+                return ttrpc_client_resume(
+                        p->client, &containerd__services__events__ttrpc__v1__events__descriptor,
+                        METHOD_FORWARD, &options, on_response, p, err);
         at.seconds = event->at.tv_sec;
         at.nanos = (int32_t)event->at.tv_nsec;
         any.type_url = (char *)event->type_url;
@@ -238,6 +254,19 @@ static int publisher_forward(struct publisher *p, const struct task_event *event
                                  METHOD_FORWARD, &request.base, &options, on_response, p, err);
 }
 
+static int publisher_connect(struct publisher *p, struct error *err)
+{
+        struct error kept = ERROR_INIT;
+
+        if (ttrpc_client_connect(&p->client, p->loop, p->address, err) < 0)
+                return -1;
+        ttrpc_client_on_close(p->client, on_close, p);
+        if (p->keep && ttrpc_client_keep(p->client, p->keep, p->keep_size, &kept) < 0)
+                log_warning("connection to containerd: %s; it would not outlive this process image",
+                            kept.msg);
+        return 0;
+}
+
 /* Sends the head of the queue, unless it is under way. */
 static void publisher_send(struct publisher *p)
 {
@@ -251,14 +280,11 @@ static void publisher_send(struct publisher *p)
                 p->client_is_bad = false;
                 ttrpc_client_free(TAKE_PTR(p->client));
         }
-        if (!p->client) {
-                if (ttrpc_client_connect(&p->client, p->loop, p->address, &err) < 0) {
-                        publisher_back_off(p, &err);
-                        return;
-                }
-                ttrpc_client_on_close(p->client, on_close, p);
+        if (!p->client && publisher_connect(p, &err) < 0) {
+                publisher_back_off(p, &err);
+                return;
         }
-        if (publisher_forward(p, head, &err) < 0) {
+        if (publisher_forward(p, false, &err) < 0) {
                 p->client_is_bad = true;
                 publisher_back_off(p, &err);
                 return;
@@ -305,6 +331,20 @@ static void on_loaded(struct task_event *event, void *userdata)
         p->n_queued++;
 }
 
+/* The connection of the process image before, and the answer to the event that it had sent. If that
+ * was accepted it is not the head any more. */
+static void publisher_resume_client(struct publisher *p)
+{
+        struct error err = ERROR_INIT;
+
+        if (p->keep && ttrpc_client_restore(&p->client, p->loop, p->keep, p->keep_size, &err) < 0)
+                log_warning("connection to containerd: %s", err.msg);
+        if (!p->client)
+                return;
+        ttrpc_client_on_close(p->client, on_close, p);
+        p->in_flight = !list_is_empty(&p->queue) && publisher_forward(p, true, &err) == 0;
+}
+
 void publisher_resume(struct publisher *p, uint64_t until_seq)
 {
         struct error err = ERROR_INIT;
@@ -315,13 +355,14 @@ void publisher_resume(struct publisher *p, uint64_t until_seq)
                 log_error("%s", err.msg);
                 p->n_lost++;
         }
+        publisher_resume_client(p);
         if (p->n_queued > 0)
                 loop_defer(p->loop, &p->send);
 }
 
 bool publisher_is_quiet(const struct publisher *p)
 {
-        return !p->in_flight;
+        return !p->in_flight || ttrpc_client_is_kept(p->client);
 }
 
 void publisher_hold(struct publisher *p, bool hold)

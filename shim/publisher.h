@@ -23,6 +23,8 @@ struct publisher_options {
         const char *address;           /* "" or NULL: events are dropped */
         const char *runtime_namespace; /* goes with every event */
         int dir_fd;                    /* of the bundle, for event_store.h; borrowed. -1: none */
+        void *keep;                    /* TTRPC_KEEP_BYTES(1) that outlive the process image, for */
+        size_t keep_size;              /* what is on its way to containerd; NULL: nothing is kept */
         uint64_t attempt_ns;           /* one attempt */
         uint64_t backoff_min_ns;       /* before the second attempt; doubled up to backoff_max_ns */
         uint64_t backoff_max_ns;
@@ -34,7 +36,8 @@ int publisher_new(struct publisher **ret, const struct publisher_options *option
 
 /* Takes over what an earlier process of this shim has left in the bundle; before anything is
  * published. What cannot be read is counted as lost, and the log says so. until_seq: as in
- * event_store_load(). */
+ * event_store_load(). An event that was on its way is not sent again if the connection goes on: its
+ * answer is waited for. */
 void publisher_resume(struct publisher *publisher, uint64_t until_seq);
 
 /* What is still queued stays in the bundle; the log says how much. */
@@ -43,7 +46,8 @@ struct publisher *publisher_free(struct publisher *publisher);
 /* Queues an event, which it owns from now on. NULL (no memory for the event) counts as lost. */
 void publisher_publish_take(struct publisher *publisher, struct task_event *event);
 
-/* True when no event is on its way: whether containerd has it would not be known any more. */
+/* False when an event is on its way of which another image would not know whether containerd has
+ * it. */
 bool publisher_is_quiet(const struct publisher *publisher);
 
 /* Holds back what is not on its way, or lets it go on. */

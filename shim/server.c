@@ -200,6 +200,8 @@ static int make_parts(struct shim_server *server, const struct shim_server_optio
 
         if (server->vault)
                 ttrpc.keep = vault_region(server->vault, VAULT_CONNS, &ttrpc.keep_size);
+        if (server->vault)
+                publisher.keep = vault_region(server->vault, VAULT_EVENTS, &publisher.keep_size);
         server->runtime_namespace = strdup(options->runtime_namespace);
         server->id = strdup(options->id);
         server->bundle = strdup(options->bundle);

@@ -49,11 +49,13 @@ struct shim_times {
 #define SHIM_STOP_LOGGER_NS  (UINT64_C(13) * 1000000000)
 #define SHIM_ATTACH_DRAIN_NS (UINT64_C(2) * 1000000000)
 #define SHIM_EXECS_NS        (UINT64_C(10) * 1000000000)
-#define SHIM_ATTEMPT_NS      (UINT64_C(5) * 1000000000)
-#define SHIM_BACKOFF_MIN_NS  (UINT64_C(100) * 1000000)
-#define SHIM_BACKOFF_MAX_NS  (UINT64_C(5) * 1000000000)
-#define SHIM_READERS_NS      (UINT64_C(100) * 1000000)
-#define SHIM_UPGRADE_NS      (UINT64_C(10) * 1000000000)
+/* One that keeps its connection and does not answer is stopped, not gone: what it was sent it will
+ * handle when it goes on, and what it was sent twice, twice. */
+#define SHIM_ATTEMPT_NS     (UINT64_C(3600) * 1000000000)
+#define SHIM_BACKOFF_MIN_NS (UINT64_C(100) * 1000000)
+#define SHIM_BACKOFF_MAX_NS (UINT64_C(5) * 1000000000)
+#define SHIM_READERS_NS     (UINT64_C(100) * 1000000)
+#define SHIM_UPGRADE_NS     (UINT64_C(10) * 1000000000)
 
 /* What the owner of the process does for an upgrade; path is an absolute one, or NULL for the
  * binary that the shim was started from. */

@@ -37,7 +37,7 @@ static const char magic[8] = {'b', 'e', 'l', 'a', 'y', 'v', 'l', 't'};
 static const size_t region_sizes[REGIONS] = {
         [VAULT_CONNS] = (256 << 20) + PAGE, /* TTRPC_KEEP_BYTES */
         [VAULT_EXITS] = 4 << 20,
-        [2] = 4 << 20,
+        [VAULT_EVENTS] = 4 << 20, /* TTRPC_KEEP_BYTES(1) and more */
         [3] = 4 << 20,
 };
 

@@ -27,6 +27,7 @@ enum vault_record {
 enum vault_region {
         VAULT_CONNS = 0,
         VAULT_EXITS = 1,
+        VAULT_EVENTS = 2, /* the connection that events go over */
         _VAULT_REGION_MAX,
 };
 

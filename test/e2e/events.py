@@ -52,6 +52,8 @@ class Containerd:
         self.received = []
         self.changed = threading.Condition()
         self.answer = None  # an Error to be raised instead of taking the event
+        self.answering = threading.Event()  # cleared: what was received is not answered
+        self.answering.set()
         self.server = None
         self.start()
 
@@ -60,6 +62,7 @@ class Containerd:
         self.server = ttrpc.Server(self.path, {(service, "Forward"): self._forward})
 
     def stop(self):
+        self.answering.set()
         if self.server:
             self.server.close()
             self.server = None
@@ -71,6 +74,7 @@ class Containerd:
         with self.changed:
             self.received.append(event)
             self.changed.notify_all()
+        self.answering.wait()
         return b""
 
     def of(self, container_id, topic=None):

@@ -347,9 +347,10 @@ class Server:
         """Drops everything, but no call that has been handled and not answered yet (its peer would send it
         again); the path is free to be bound again."""
         with self.answering:
-            self._drop()
+            self.drop()
 
-    def _drop(self):
+    def drop(self):
+        """Drops everything, and what is being answered, too."""
         self.listener.shutdown(socket.SHUT_RDWR)
         self.listener.close()
         self.thread.join()
