@@ -7,6 +7,7 @@
  * The second half settles what was under way at a crash: nobody waits for it any more, since its
  * call has been answered with Unavailable.
  */
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,6 +27,15 @@
 #include "shim/state.h"
 
 typedef Belay__State__V1__Shim shim_message;
+
+/* Names in the message are for those who read it; what is restored goes by the numbers. */
+static_assert((int)BELAY__STATE__V1__PROCESS_STATE__PROCESS_STATE_DELETING == (int)PROCESS_DELETING,
+              "the states of the message");
+static_assert((int)BELAY__STATE__V1__EXIT_REASON__EXIT_REASON_RUNTIME_ERROR ==
+                      (int)RECORD_RUNTIME_ERROR,
+              "the reasons of the message");
+static_assert((int)BELAY__STATE__V1__OOM_LEVEL__OOM_LEVEL_HOST == (int)CGROUP_OOM_HOST,
+              "the levels of the message");
 
 static void shim_message_free(shim_message *m)
 {
@@ -50,9 +60,10 @@ static int restore_exit(struct process_exit *exit, const Belay__State__V1__Exit 
 {
         if (!m)
                 return 0;
-        if (m->reason >= _RECORD_REASON_MAX || m->oom_level >= _CGROUP_OOM_LEVEL_MAX)
+        if ((unsigned)m->reason >= _RECORD_REASON_MAX ||
+            (unsigned)m->oom_level >= _CGROUP_OOM_LEVEL_MAX)
                 return error_set(err, STATUS_INVALID_ARGUMENT, "an exit's reason %u, level %u",
-                                 m->reason, m->oom_level);
+                                 (unsigned)m->reason, (unsigned)m->oom_level);
         *exit = (struct process_exit){
                 .known = m->known,
                 .told = m->told,
@@ -127,8 +138,8 @@ static int restore_process(struct container *c, const Belay__State__V1__Process 
                 return no_memory(err);
         if (is_init)
                 c->init = p;
-        if (m->state >= _PROCESS_STATE_MAX)
-                return error_set(err, STATUS_INVALID_ARGUMENT, "state %u", m->state);
+        if ((unsigned)m->state >= _PROCESS_STATE_MAX)
+                return error_set(err, STATUS_INVALID_ARGUMENT, "state %u", (unsigned)m->state);
         p->state = (enum process_state)m->state;
         p->stdin_closed = m->stdin_closed;
         p->start_failed = m->start_failed;
@@ -267,6 +278,8 @@ int state_restore(struct shim_server *server, struct error *err)
         server->listen_fd = (int)m->listener - 1;
         server->was_upgraded = m->upgrading;
         server->upgrade.state = m->upgrading ? UPGRADE_DONE : UPGRADE_NONE;
+        free(server->previous);
+        server->previous = strdup(m->version);
         server->rest = (struct state_rest){
                 .next_event_seq = m->next_event_seq,
                 .oom_kills = m->container ? m->container->oom_kills : 0,

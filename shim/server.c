@@ -282,6 +282,7 @@ struct shim_server *shim_server_free(struct shim_server *server)
         publisher_free(server->publisher);
         loop_timer_free(server->lifetime);
         loop_timer_free(server->stop_timer);
+        free(server->previous);
         free(server->runtime_namespace);
         free(server->id);
         free(server->bundle);

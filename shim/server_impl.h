@@ -40,6 +40,7 @@ struct shim_server {
         struct loop_deferred commit; /* of state_commit_late() */
         bool commit_failed;          /* the present failure is in the log */
         const char *version;
+        char *previous; /* that of the image before; NULL: there was none */
         const struct shim_upgrade_ops *upgrade_ops;
         struct upgrade upgrade;
         size_t n_logs; /* readers of logs, each a process */

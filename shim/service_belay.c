@@ -20,6 +20,7 @@ static const struct {
         {"ExecStream", TTRPC_BIDI_STREAM, rpc_exec_stream},
         {"Status", TTRPC_UNARY, rpc_status},
         {"Upgrade", TTRPC_UNARY, rpc_upgrade},
+        {"Inspect", TTRPC_UNARY, rpc_inspect},
 };
 
 int service_belay_register(struct shim_server *server, struct error *err)

@@ -167,6 +167,8 @@ static int save(const struct shim_server *server, struct arena *arena, struct er
         m.next_event_seq = publisher_next_seq(server->publisher);
         m.upgrading = server->upgrade.state == UPGRADE_EXECUTING;
         m.listener = (uint32_t)(server->listen_fd + 1);
+        if (server->version)
+                m.version = (char *)server->version;
         if (server->container && save_container(server->container, arena, &m.container, err) < 0)
                 return -1;
         len = belay__state__v1__shim__get_packed_size(&m);

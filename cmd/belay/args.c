@@ -115,6 +115,12 @@ static const struct flag flags[N_FLAGS] = {
         [ARG_TIMESTAMPS] = FLAG_BOOL("timestamps", 't', timestamps, "a time before each line"),
         [ARG_STDOUT] = FLAG_BOOL("stdout", 0, only_stdout, "only what went to standard output"),
         [ARG_STDERR] = FLAG_BOOL("stderr", 0, only_stderr, "only what went to standard error"),
+        [ARG_UPGRADE_ALL] = FLAG_BOOL("all", 'a', upgrade_all, "every container below --root"),
+        [ARG_CONTAINERD] =
+                FLAG_STRING("containerd", 0, containerd, "DIR",
+                            "every belay shim of the containerd with this state directory"),
+        [ARG_BINARY] = FLAG_STRING("binary", 0, binary, "PATH",
+                                   "go on as this one, not the one it was started from"),
         [ARG_ROOT] = FLAG_STRING("root", 0, root, "DIR",
                                  "where belay keeps its containers [" BELAY_ROOT_DEFAULT "]"),
         [ARG_JSON] = FLAG_BOOL("json", 0, json, "print JSON"),

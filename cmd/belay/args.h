@@ -64,6 +64,9 @@ enum arg_flag {
         ARG_TIMESTAMPS,
         ARG_STDOUT,
         ARG_STDERR,
+        ARG_UPGRADE_ALL,
+        ARG_CONTAINERD,
+        ARG_BINARY,
         /* Of all verbs: */
         ARG_ROOT,
         ARG_JSON,
@@ -135,6 +138,8 @@ struct args {
         const char *tail;
         const char *since;
         const char *until;
+        const char *containerd;
+        const char *binary;
         const char *log;
         const char *log_format; /* "text" */
         const char *cgroup_manager;
@@ -153,6 +158,7 @@ struct args {
         bool terminal;
         bool all;
         bool force;
+        bool upgrade_all;
         bool interactive;
         bool no_stdin;
         bool close_stdin;

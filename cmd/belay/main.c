@@ -270,6 +270,32 @@ static const struct verb verbs[] = {
                 .run = verb_stats,
         },
         {
+                .name = "inspect",
+                .synopsis = "ID",
+                .summary = "Print all that a shim keeps for the next image of its process",
+                .details = "JSON for people: processes, their streams and ends, connections, and "
+                           "why the present image\nruns. What is 0, false or empty is left out. "
+                           "Numbers of descriptors are one higher than they\nare. What an exec "
+                           "is to be (its environment), and bytes of output, are not shown.",
+                .takes_id = true,
+                .failure = EXIT_FAILURE,
+                .run = verb_inspect,
+        },
+        {
+                .name = "upgrade",
+                .synopsis = "[OPTION...] [ID...]",
+                .summary = "Let shims go on as another binary, under their containers",
+                .details = "Container, connections and calls go on; the binary is tried out first. "
+                           "Printed are the versions\nbefore and after, or why not; then the old "
+                           "binary goes on, and the exit status is 1. Those that\n--all and "
+                           "--containerd find without a shim of belay's are passed over.",
+                .flags = ARG_BIT(ARG_UPGRADE_ALL) | ARG_BIT(ARG_CONTAINERD) | ARG_BIT(ARG_BINARY),
+                .words_max = INT_MAX,
+                .failure = EXIT_FAILURE,
+                .check = verb_upgrade_check,
+                .run = verb_upgrade,
+        },
+        {
                 .name = "spec",
                 .synopsis = "[OPTION...]",
                 .summary = "Write a config.json to begin with",

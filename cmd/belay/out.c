@@ -178,6 +178,50 @@ void out_id(const char *key, const char *id, bool json)
         print(object);
 }
 
+static void upgrades_json(const struct out_upgrade *rows, size_t n)
+{
+        static const char *const results[] = {
+                [OUT_UPGRADED] = "upgraded",
+                [OUT_FAILED] = "failed",
+                [OUT_SKIPPED] = "skipped",
+        };
+        struct json_object *array = json_object_new_array();
+
+        for (size_t i = 0; i < n; i++) {
+                struct json_object *row = json_object_new_object();
+
+                add_string(row, "id", rows[i].id);
+                add_string(row, "namespace", rows[i].runtime_namespace);
+                add_string(row, "result", results[rows[i].result]);
+                if (rows[i].result == OUT_UPGRADED) {
+                        add_string(row, "previous", rows[i].previous);
+                        add_string(row, "version", rows[i].version);
+                } else {
+                        add_string(row, "reason", rows[i].why.msg);
+                }
+                json_object_array_add(array, row);
+        }
+        print(array);
+}
+
+void out_upgrades(const struct out_upgrade *rows, size_t n, bool json)
+{
+        if (json) {
+                upgrades_json(rows, n);
+                return;
+        }
+        for (size_t i = 0; i < n; i++) {
+                const struct out_upgrade *row = &rows[i];
+
+                if (row->result == OUT_UPGRADED)
+                        printf("%s: %s -> %s\n", row->id, row->previous, row->version);
+                else
+                        printf("%s: %s: %s\n", row->id,
+                               row->result == OUT_FAILED ? "not upgraded" : "passed over",
+                               row->why.msg);
+        }
+}
+
 void out_log_error(const char *path, const char *format, const char *msg)
 {
         _cleanup_close_ int fd =

@@ -33,6 +33,23 @@ struct out_row {
 };
 void out_list(const struct out_row *rows, size_t n, bool json);
 
+/* What has become of one upgrade. */
+enum out_result {
+        OUT_UPGRADED,
+        OUT_FAILED,
+        OUT_SKIPPED, /* it was not meant */
+};
+
+struct out_upgrade {
+        char *id;
+        char *runtime_namespace;
+        enum out_result result;
+        char *previous; /* versions; NULL unless it was upgraded */
+        char *version;
+        struct error why; /* unless it was upgraded */
+};
+void out_upgrades(const struct out_upgrade *rows, size_t n, bool json);
+
 /* A line of level error to the end of the log that the command line names; a log that cannot be
  * written is passed over, since the error itself is told elsewhere, too. format: "json" or text. */
 void out_log_error(const char *path, const char *format, const char *msg);

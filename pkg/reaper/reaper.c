@@ -364,6 +364,11 @@ void reaper_restored(struct reaper *reaper)
         reaper_unexpect(reaper);
 }
 
+bool reaper_next_note(const struct reaper *reaper, size_t *i, struct reaper_exit *ret)
+{
+        return notes_next(&reaper->notes, i, ret);
+}
+
 void reaper_settle(struct reaper *reaper)
 {
         notes_remove_delivered(&reaper->notes);

@@ -79,6 +79,9 @@ void reaper_poll(struct reaper *reaper);
 int reaper_set_notes(struct reaper *reaper, void *notes, size_t size, struct error *err);
 void reaper_restored(struct reaper *reaper);
 
+/* The exits that are noted, one after the other: *i begins at 0. False when there are no more. */
+bool reaper_next_note(const struct reaper *reaper, size_t *i, struct reaper_exit *ret);
+
 /* All exits that were delivered so far are in a state of the caller's that outlives this image: the
  * notes of them go. */
 void reaper_settle(struct reaper *reaper);

@@ -99,16 +99,28 @@ static size_t area_calls(const struct keep_area *area)
         return n;
 }
 
+void ttrpc_server_count_kept(const struct ttrpc_server *server, size_t *ret_n_conns,
+                             size_t *ret_n_calls)
+{
+        const struct ttrpc_keep *keep = server->keep;
+
+        *ret_n_conns = 0;
+        *ret_n_calls = 0;
+        for (size_t i = 0; keep && i < keep->head->n_areas; i++) {
+                if (kept_fd(&keep->head->conns[i]) < 0)
+                        continue;
+                (*ret_n_conns)++;
+                *ret_n_calls += area_calls(&keep->areas[i]);
+        }
+}
+
 /* Room for all calls, so that nothing can fail later. */
 static int reserve_calls(struct ttrpc_server *server, struct error *err)
 {
-        const struct ttrpc_keep *keep = server->keep;
+        size_t n_conns = 0;
         size_t n = 0;
 
-        for (size_t i = 0; i < keep->head->n_areas; i++) {
-                if (kept_fd(&keep->head->conns[i]) >= 0)
-                        n += area_calls(&keep->areas[i]);
-        }
+        ttrpc_server_count_kept(server, &n_conns, &n);
         free(server->again);
         server->again = calloc(n + 1, sizeof(*server->again));
         return server->again ? 0

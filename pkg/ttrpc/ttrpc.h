@@ -153,6 +153,10 @@ size_t ttrpc_server_resume(struct ttrpc_server *server, const struct ttrpc_resto
 /* Whether a server could be restored from a copy of such memory, descriptors aside. */
 int ttrpc_kept_check(void *keep, size_t keep_size, struct error *err);
 
+/* What of a server is in its memory: connections, and calls that have no answer yet. */
+void ttrpc_server_count_kept(const struct ttrpc_server *server, size_t *ret_n_conns,
+                             size_t *ret_n_calls);
+
 /*
  * The descriptors that must survive: at most n of them; returns how many there are. May be called
  * from a signal handler at any time, also with memory in which no server was made yet.

@@ -35,6 +35,7 @@ void rpc_unsupported(struct ttrpc_call *call, const ProtobufCMessage *message, v
 
 /* Of belay.v1.Belay; see proto/belay/v1/belay.proto. */
 void rpc_status(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata);
+void rpc_inspect(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata);
 void rpc_upgrade(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata);
 void rpc_logs(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata);
 

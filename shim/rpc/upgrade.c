@@ -22,6 +22,8 @@ static void reply(struct shim_server *server, struct ttrpc_call *call)
                 return;
         }
         response.version = (char *)server->version;
+        if (server->previous)
+                response.previous = server->previous;
         ttrpc_call_reply(call, &response.base);
 }
 

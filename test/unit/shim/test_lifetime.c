@@ -243,46 +243,6 @@ static void a_server_may_be_freed_with_everything_pending(void **state)
                 assert_int_equal(rpc_end(h, waits[i]).code, STATUS_UNAVAILABLE);
 }
 
-static void the_dump_names_everything_between_its_markers(void **state)
-{
-        static const char *const wanted[] = {
-                "=== BEGIN state dump ===",
-                "\\\"shim\\\":\\\"c1\\\"",
-                "\\\"container\\\":\\\"c1\\\"",
-                "\\\"process\\\":\\\"init\\\",\\\"state\\\":\\\"running\\\"",
-                "\\\"waits\\\":1",
-                "\\\"process\\\":\\\"exec\\\",\\\"state\\\":\\\"created\\\"",
-                "=== END state dump ===",
-        };
-        struct harness *h = *state;
-        static char text[16384];
-        const char *p = text;
-        struct reply *wait;
-        int fds[2];
-        ssize_t n;
-
-        harness_run(h);
-        assert_int_equal(rpc_exec_do(h, "e1").code, 0);
-        wait = rpc_begin(h, "Wait", NULL);
-        harness_settle(h);
-        assert_int_equal(pipe2(fds, O_CLOEXEC | O_NONBLOCK), 0);
-        log_open(fds[1], LOG_INFO, "c1", "testing", NULL);
-        shim_server_dump(h->server);
-        log_open(-1, LOG_INFO, NULL, NULL, NULL);
-        n = read(fds[0], text, sizeof(text) - 1);
-        assert_true(n > 0);
-        text[n] = '\0';
-        for (size_t i = 0; i < UNIT_COUNT(wanted); i++) {
-                p = strstr(p, wanted[i]);
-                if (!p)
-                        fail_msg("no %s in %s", wanted[i], text);
-        }
-        (void)close(fds[0]);
-        (void)close(fds[1]);
-        fake_exit(h->fake.init, CLD_EXITED, 0);
-        assert_int_equal(rpc_end(h, wait).code, 0);
-}
-
 #define SHORT(name) cmocka_unit_test_setup_teardown(name, short_setup, harness_teardown)
 #define TEST(name)  cmocka_unit_test_setup_teardown(name, harness_setup, harness_teardown)
 
@@ -303,7 +263,6 @@ int main(void)
                 SHORT(a_stop_with_a_stuck_job_says_that_the_shim_is_busy),
                 TEST(connections_that_come_and_go_do_not_keep_a_stop_up),
                 TEST(a_server_may_be_freed_with_everything_pending),
-                TEST(the_dump_names_everything_between_its_markers),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
