@@ -71,6 +71,13 @@ def wait_for(condition, what, timeout=10):
         time.sleep(0.005)
 
 
+def has_no_reader(fd):
+    """Of a writing end of a FIFO."""
+    poll = select.poll()
+    poll.register(fd, 0)
+    return any(events & select.POLLERR for _, events in poll.poll(0))
+
+
 def readable(fd, timeout):
     return bool(select.select([fd], [], [], timeout)[0])
 

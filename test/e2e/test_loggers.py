@@ -70,15 +70,18 @@ def test_a_large_binary_arrives_whole(lab):
     assert hashlib.sha256(err[:size]).hexdigest() == err[size:].split()[0].decode()
 
 
-def test_a_terminal_goes_through_it(lab):
+@pytest.mark.parametrize("scheme", ["binary", "binary-v2"], ids=["v1", "v2"])
+def test_a_terminal_goes_through_it(lab, scheme):
     """R63"""
-    logger = Logger(lab, READY + COPY)
+    logger = Logger(lab, READY + COPY, scheme)
     c = lab.container("sh", "-c", "echo hello; [ -t 1 ] && echo terminal")
     c.terminal = c.config["process"]["terminal"] = True
     c.create(stdout=logger.uri)
     c.start()
     c.wait()
     c.delete()
+    if lab.stock:  # it lets go of the pipe, and does not wait
+        host.wait_for(lambda: logger.read("out").count(b"\n") == 2, "all of it")
     assert logger.read("out") == b"hello\r\nterminal\r\n"
 
 
@@ -183,7 +186,24 @@ def test_a_background_child_that_holds_stdout_does_not_hang_delete(lab):
     assert logger.read("out") == b"first\nlast\n"
 
 
+@pytest.mark.parametrize("scheme", ["binary", "binary-v2"], ids=["v1", "v2"])
+def test_one_that_goes_on_is_told_to_end_and_has_time_to_flush(lab, scheme):
+    """R61: its pipes have ended, and it goes on: SIGTERM comes, and what it does then is waited for."""
+    logger = Logger(lab, """trap 'busybox usleep 700000; echo flushed >>"$2.out"; exit 0' TERM; """ + READY
+                    + 'cat <&3 >>"$2.out"; while :; do busybox usleep 20000; done', scheme)
+    c = lab.container("sleep", "100").run()
+    e = c.exec("echo", "said").add(**logger.stdio())
+    e.start()
+    e.wait()
+    host.wait_for(lambda: os.path.exists(logger.base + ".out") and logger.read("out") == b"said\n", "it has read")
+    e.rpc().start.Delete(exec_id=e.exec_id, timeout_nano=2 * 10**9).result(10)
+    host.wait_for(lambda: logger.read("out") == b"said\nflushed\n", "it has flushed")
+    for pid in logger.pids():
+        host.wait_gone(pid)
+
+
 def test_the_shim_holds_nothing_of_it_after_delete(lab):
+    """R60, R64"""
     logger = Logger(lab, READY + COPY)
     c = lab.container("sleep", "100").run()
     before = len(c.shim.fds())

@@ -94,7 +94,7 @@ def test_a_grandchild_keeps_the_stream_open(lab):
 
 
 def test_a_reader_may_go_and_come_back(lab):
-    """The container gets no SIGPIPE, and what it writes meanwhile is there for the next reader."""
+    """R53: the container gets no SIGPIPE, and what it writes meanwhile is there for the next reader."""
     c = lab.container("sh", "-c", "echo one; read x; echo two; read x; echo three").pipes(
         "stdin", "stdout", "stderr").run()
     assert c.stdout.read_until(b"one\n") == b"one\n"
@@ -135,6 +135,7 @@ def pending_input(c):
 
 
 def test_a_client_that_dies_costs_the_container_nothing(lab):
+    """R53"""
     c = lab.container("sh", "-c", "trap 'echo caught; exit 1' PIPE; read x; for i in 1 2 3; do echo $i; done; exit 0")
     c.pipes("stdin", "stdout", "stderr").run()
     c.stdin.open()
@@ -233,6 +234,24 @@ def test_a_client_that_never_opens_stdin_blocks_nothing(lab):
     assert c.wait().status == 3
 
 
+@pytest.mark.parametrize("terminal", [False, True], ids=["pipes", "terminal"])
+def test_nobody_reads_stdin_when_its_process_has_ended(lab, terminal):
+    """R58: the client's next write says so, and does not fill a FIFO that somebody forgot to close."""
+    if lab.stock:
+        pytest.skip("1.6 keeps it open")
+    c = lab.container("sleep", "100").run()
+    e = c.exec("true").pipes("stdin", "stdout", *([] if terminal else ["stderr"]))
+    e.terminal = e.spec["terminal"] = terminal
+    e.add()
+    e.stdin.open_early()  # our own reading end: let go of it
+    e.start()
+    writer = os.open(e.stdin.path, os.O_WRONLY | os.O_NONBLOCK)
+    e.stdin.close()
+    e.wait()
+    host.wait_for(lambda: host.has_no_reader(writer), "the reading end is closed")
+    os.close(writer)
+
+
 def test_large_input_arrives_complete(lab):
     c = lab.container("sha256sum").pipes("stdin", "stdout", "stderr").run()
     data = os.urandom(1 << 20)
@@ -243,7 +262,7 @@ def test_large_input_arrives_complete(lab):
 
 
 def test_the_process_may_reopen_its_streams(lab):
-    """R59 in part: scripts write to /dev/stderr."""
+    """R59: scripts write to /dev/stderr."""
     r = lab.sh("echo a > /dev/stdout; echo b > /dev/stderr; echo c > /proc/self/fd/1")
     assert (r.out, r.err) == ("a\nc\n", "b\n")
 

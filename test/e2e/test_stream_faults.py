@@ -48,7 +48,7 @@ def delete_within(p, seconds):
 
 @pytest.mark.parametrize("kind", ["init", "exec"])
 @pytest.mark.parametrize("name", ["fifo", "terminal"])
-def test_a_reader_that_is_killed_in_a_line_has_a_successor_that_goes_on_with_it(lab, own, name, kind):
+def test_a_reader_that_is_killed_in_a_line_has_a_successor_that_goes_on_with_it(lab, name, kind):
     p = process_that_runs(lab, kind, "stty -opost; seq 1 100000" if name == "terminal" else "seq 1 100000")
     with baseline(p.container):
         PATHS[name](lab).begin(p)

@@ -107,6 +107,65 @@ static void the_options_of_create_are_heeded(void **state)
         assert_non_null(strstr(a.text, "/bin/sh"));
 }
 
+static void make_fifo(char path[static 128], const struct harness *h, const char *name)
+{
+        (void)snprintf(path, 128, "%s/%s", h->dir, name);
+        assert_int_equal(mkfifo(path, 0600), 0);
+}
+
+static void assert_owner(const char *path, uid_t uid, gid_t gid)
+{
+        struct stat st;
+
+        assert_int_equal(stat(path, &st), 0);
+        assert_int_equal(st.st_uid, uid);
+        assert_int_equal(st.st_gid, gid);
+}
+
+/* R59 */
+static void io_uid_and_io_gid_own_the_streams_of_init_and_execs(void **state)
+{
+        struct harness *h = *state;
+        Containerd__Task__V2__CreateTaskRequest m = CONTAINERD__TASK__V2__CREATE_TASK_REQUEST__INIT;
+        Containerd__Runc__V1__Options o = CONTAINERD__RUNC__V1__OPTIONS__INIT;
+        Google__Protobuf__Any any = GOOGLE__PROTOBUF__ANY__INIT;
+        uint8_t data[64];
+        char in[128];
+        char out[128];
+        char err[128];
+        char of_exec[128];
+
+        if (geteuid() != 0)
+                skip();
+        make_fifo(in, h, "in");
+        make_fifo(out, h, "out");
+        make_fifo(err, h, "err");
+        make_fifo(of_exec, h, "of_exec");
+        o.io_uid = 1000;
+        o.io_gid = 1001;
+        any.type_url = (char *)"containerd.runc.v1.Options";
+        any.value.data = data;
+        any.value.len = containerd__runc__v1__options__pack(&o, data);
+        m.id = (char *)"c1";
+        m.bundle = h->dir;
+        m.stdin = in;
+        m.stdout = out;
+        m.stderr = err;
+        m.options = &any;
+        assert_int_equal(
+                rpc_end(h, call_begin(h, h->client, &containerd__task__v2__task__descriptor,
+                                      "Create", &m.base, 0))
+                        .code,
+                STATUS_OK);
+        assert_owner(in, 1000, 1001);
+        assert_owner(out, 1000, 1001);
+        assert_owner(err, 1000, 1001);
+        assert_int_equal(rpc_do(h, "Start", NULL).code, STATUS_OK);
+        h->stdout_path = of_exec;
+        harness_exec(h, "e1");
+        assert_owner(of_exec, 1000, 1001);
+}
+
 static void assert_no_container(struct harness *h)
 {
         char path[128];
@@ -250,6 +309,7 @@ int main(void)
                                                 setup_patient, harness_teardown),
                 TEST(create_does_not_wait_for_ever_for_a_client),
                 TEST(the_options_of_create_are_heeded),
+                TEST(io_uid_and_io_gid_own_the_streams_of_init_and_execs),
                 TEST(a_create_that_fails_leaves_nothing_and_may_be_tried_again),
                 TEST(what_an_executor_does_not_find_is_not_the_task),
                 TEST(a_terminal_that_cannot_be_used_undoes_create),
