@@ -27,6 +27,7 @@ def pytest_addoption(parser):
                      "the stock shim and out/bin/belay, belay's engine under a shim that is not ours")
     parser.addoption("--containerd-dir", default="/usr/bin",
                      help="folder with the containerd and ctr to test with")
+    parser.addoption("--restarts", type=int, default=4, help="how often test_reattach.py restarts containerd")
 
 
 def pytest_configure(config):
