@@ -17,6 +17,7 @@
 #include "shim/log.h"
 #include "shim/message_json.h"
 #include "shim/server_impl.h"
+#include "shim/state.h"
 #include "shim/upgrade.h"
 
 CLEANUP_DEFINE(struct arena, arena_free)
@@ -133,19 +134,13 @@ static int read_state(const struct shim_server *server, Belay__State__V1__Shim *
                       struct error *err)
 {
         struct error why = ERROR_INIT;
-        const void *packed = NULL;
-        size_t len = 0;
 
         *ret = NULL;
-        if (vault_get(server->vault, VAULT_SHIM, &packed, &len, &why) < 0) {
-                if (why.code == STATUS_NOT_FOUND)
-                        return 0;
-                if (err)
-                        *err = why;
-                return -1;
-        }
-        *ret = belay__state__v1__shim__unpack(NULL, len, packed);
-        return *ret ? 0 : error_set(err, STATUS_DATA_LOSS, "the state is no message");
+        if (state_read(server->vault, ret, &why) == 0 || why.code == STATUS_NOT_FOUND)
+                return 0;
+        if (err)
+                *err = why;
+        return -1;
 }
 
 static int fill(const struct shim_server *server, struct arena *arena, char *reason,
@@ -156,6 +151,7 @@ static int fill(const struct shim_server *server, struct arena *arena, char *rea
 
         m->version = (char *)server->version;
         m->generation = vault_generation(server->vault);
+        m->vault_minor = vault_minor(server->vault);
         m->reason = reason;
         ttrpc_server_count_kept(server->ttrpc, &n_conns, &n_calls);
         m->connections = (uint32_t)n_conns;

@@ -252,17 +252,23 @@ static void container_go_on(struct container *c, uint64_t oom_kills)
         exits_advance(c);
 }
 
-int state_restore(struct shim_server *server, struct error *err)
+int state_read(const struct vault *vault, shim_message **ret, struct error *err)
 {
-        _cleanup_(shim_message_free_p) shim_message *m = NULL;
         const void *packed = NULL;
         size_t len = 0;
 
-        if (vault_get(server->vault, VAULT_SHIM, &packed, &len, err) < 0)
+        if (vault_get(vault, VAULT_SHIM, &packed, &len, err) < 0)
                 return -1;
-        m = belay__state__v1__shim__unpack(NULL, len, packed);
-        if (!m)
-                return error_set(err, STATUS_DATA_LOSS, "the state is no message");
+        *ret = belay__state__v1__shim__unpack(NULL, len, packed);
+        return *ret ? 0 : error_set(err, STATUS_DATA_LOSS, "the state is no message");
+}
+
+int state_restore(struct shim_server *server, struct error *err)
+{
+        _cleanup_(shim_message_free_p) shim_message *m = NULL;
+
+        if (state_read(server->vault, &m, err) < 0)
+                return -1;
         if (*m->bundle) {
                 free(server->bundle);
                 server->bundle = strdup(m->bundle);

@@ -12,7 +12,9 @@
 #include "pkg/base/error.h"
 #include "pkg/loop/loop.h"
 
+struct Belay__State__V1__Shim;
 struct shim_server;
+struct vault;
 
 /* What was read by state_restore() for state_resume(). */
 struct state_rest {
@@ -27,6 +29,9 @@ void state_commit(struct shim_server *server);
 /* The same at the end of the round, for what happens by itself. */
 void state_commit_late(struct shim_server *server);
 void state_on_commit_late(struct loop_deferred *deferred);
+
+/* The state as it is in the vault; the caller's to free. NOT_FOUND: none was written. */
+int state_read(const struct vault *vault, struct Belay__State__V1__Shim **ret, struct error *err);
 
 /*
  * Makes what the vault's state tells of, without an effect: see shim_server_restore(). The server

@@ -34,7 +34,7 @@ enum { N_SIGNALS = sizeof(fatal_signals) / sizeof(fatal_signals[0]) };
 /* A signal handler has no other way to its arguments. */
 static struct {
         struct reexec *reexec;
-        struct vault *vault;
+        struct vault *const *vault; /* what it points to is NULL until there is one */
         struct loop_io *io;
         void *stack;
         pid_t pid;
@@ -106,6 +106,12 @@ static void add_backtrace(struct text *t)
         }
 }
 
+static void set_reason(const struct text *t)
+{
+        if (*armed.vault)
+                vault_set_reason(*armed.vault, t->buf);
+}
+
 static void leave_core(int signo)
 {
         if (_Fork() == 0) {
@@ -124,10 +130,16 @@ static bool is_sent(const siginfo_t *info)
         return info->si_code <= 0;
 }
 
+/* What a trial brings back was no reason to give up before. */
+static bool may_execute(void)
+{
+        return reexec_is_on_trial(armed.reexec) ||
+               (*armed.vault && vault_count_reexec(*armed.vault, clock_monotonic_ns()));
+}
+
 static void execute(int signo)
 {
-        if (reexec_is_on_trial(armed.reexec) ||
-            vault_count_reexec(armed.vault, clock_monotonic_ns()))
+        if (may_execute())
                 (void)reexec_again(armed.reexec);
         give_up(signo);
 }
@@ -142,10 +154,10 @@ static void on_fatal(int signo, siginfo_t *info, void *context)
                 give_up(signo);
                 return;
         }
-        if (armed.depth == 0 && is_sent(info)) {
+        if (armed.depth == 0 && armed.event_fd >= 0 && is_sent(info)) {
                 add(&text, name_of(signo));
                 add(&text, " was sent to the shim");
-                vault_set_reason(armed.vault, text.buf);
+                set_reason(&text);
                 (void)!write(armed.event_fd, &(uint64_t){(uint64_t)signo}, sizeof(uint64_t));
                 errno = saved;
                 return;
@@ -156,9 +168,9 @@ static void on_fatal(int signo, siginfo_t *info, void *context)
                 add(&text, name_of(signo));
                 add(&text, " at address 0x");
                 add_hex(&text, (uintptr_t)info->si_addr);
-                vault_set_reason(armed.vault, text.buf);
+                set_reason(&text);
                 add_backtrace(&text);
-                vault_set_reason(armed.vault, text.buf);
+                set_reason(&text);
                 leave_core(signo);
                 break;
         case 1:
@@ -201,7 +213,7 @@ static int set_handlers(struct error *err)
         return 0;
 }
 
-int crash_arm(struct reexec *reexec, struct vault *vault, struct loop *loop, struct error *err)
+int crash_arm(struct reexec *reexec, struct vault *const *vault, struct error *err)
 {
         stack_t stack = {.ss_size = STACK_BYTES};
         void *frames[1];
@@ -216,14 +228,19 @@ int crash_arm(struct reexec *reexec, struct vault *vault, struct loop *loop, str
         stack.ss_sp = armed.stack;
         if (sigaltstack(&stack, NULL) < 0)
                 return error_errno(err, errno, "set a stack for crashes");
+        (void)backtrace(frames, 1); /* the first call may allocate */
+        return set_handlers(err);
+}
+
+int crash_watch(struct loop *loop, struct error *err)
+{
         armed.event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
         if (armed.event_fd < 0)
                 return error_errno(err, errno, "make an eventfd");
         armed.io = loop_io_new(loop, armed.event_fd, LOOP_PRIORITY_RELAY, on_sent, NULL);
         if (!armed.io || loop_io_want(armed.io, LOOP_READ) < 0)
                 return error_set(err, STATUS_RESOURCE_EXHAUSTED, "watch for crashes: no memory");
-        (void)backtrace(frames, 1); /* the first call may allocate */
-        return set_handlers(err);
+        return 0;
 }
 
 void crash_disarm(void)

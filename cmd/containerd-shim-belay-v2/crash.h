@@ -15,6 +15,10 @@
 
 #include "cmd/containerd-shim-belay-v2/reexec.h"
 
-/* From now on; both outlive the process. For the process that calls it, not for its forks. */
-int crash_arm(struct reexec *reexec, struct vault *vault, struct loop *loop, struct error *err);
+/* From now on; both outlive the process. For the process that calls it, not for its forks. The
+ * vault may come later: until then a signal ends the process, unless this image is on trial. */
+int crash_arm(struct reexec *reexec, struct vault *const *vault, struct error *err);
+
+/* From now on a signal that was sent waits for the end of the round; before, for nothing. */
+int crash_watch(struct loop *loop, struct error *err);
 void crash_disarm(void);

@@ -32,6 +32,15 @@ void daemon_init(struct daemon *d, const struct options *options)
         upgrader_init(&d->upgrader);
 }
 
+int daemon_arm(struct daemon *d, struct error *err)
+{
+        if (reexec_init(&d->reexec, d->options, err) < 0 ||
+            crash_arm(&d->reexec, &d->vault, err) < 0 || reexec_prepare(&d->reexec, err) < 0)
+                return -1;
+        daemon_clean_environment();
+        return 0;
+}
+
 /* ---- Opening ---- */
 
 static int open_bundle(struct daemon *d, struct error *err)
@@ -60,7 +69,7 @@ static int open_vault(struct daemon *d, struct error *err)
 
 int daemon_open(struct daemon *d, struct error *err)
 {
-        if (reexec_init(&d->reexec, d->options, err) < 0 || open_vault(d, err) < 0)
+        if (open_vault(d, err) < 0)
                 return -1;
         reexec_set_state(&d->reexec, vault_fd(d->vault));
         if (open_bundle(d, err) < 0)
@@ -68,7 +77,7 @@ int daemon_open(struct daemon *d, struct error *err)
         return loop_new(&d->loop, err);
 }
 
-/* ---- Signals, crashes, upgrades ---- */
+/* ---- Signals and upgrades ---- */
 
 static void on_signal(int signo, void *userdata)
 {
@@ -82,7 +91,7 @@ static void on_signal(int signo, void *userdata)
                 shim_server_stop(d->server, signo == SIGINT ? "SIGINT" : "SIGTERM");
 }
 
-static int watch_signals(struct daemon *d, struct error *err)
+int daemon_watch(struct daemon *d, struct error *err)
 {
         const struct {
                 int signo;
@@ -99,15 +108,7 @@ static int watch_signals(struct daemon *d, struct error *err)
                                     signals[i].ret, err) < 0)
                         return -1;
         }
-        return 0;
-}
-
-int daemon_arm(struct daemon *d, struct error *err)
-{
-        daemon_clean_environment();
-        if (crash_arm(&d->reexec, d->vault, d->loop, err) < 0)
-                return -1;
-        return watch_signals(d, err);
+        return crash_watch(d->loop, err);
 }
 
 static int check_binary(const char *path, void (*fn)(const struct error *err, void *userdata),

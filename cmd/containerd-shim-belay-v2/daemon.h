@@ -51,14 +51,17 @@ struct daemon {
 /* First, also when nothing else succeeds. options live as long as the daemon. */
 void daemon_init(struct daemon *d, const struct options *options);
 
-/* What has to be there for what may come: the vault, a new one or that of the image before. */
-int daemon_open(struct daemon *d, struct error *err);
-
-/* Prepares for it: signals, an upgrade, a crash. */
+/* Prepares for what may come: a crash, and for an image on trial any failure. */
 int daemon_arm(struct daemon *d, struct error *err);
+
+/* The vault, a new one or that of the image before, and the loop. */
+int daemon_open(struct daemon *d, struct error *err);
 
 /* Everything but what it serves. */
 int daemon_make(struct daemon *d, struct error *err);
+
+/* Signals, from now on. */
+int daemon_watch(struct daemon *d, struct error *err);
 
 void daemon_deinit(struct daemon *d);
 

@@ -14,7 +14,8 @@
 
 #include "cmd/containerd-shim-belay-v2/fds.h"
 
-static char **copy_environment(void)
+/* A copy of the list: the words stay. */
+static int copy_environment(char ***ret, struct error *err)
 {
         size_t n = 0;
         char **copy;
@@ -22,31 +23,37 @@ static char **copy_environment(void)
         while (environ[n])
                 n++;
         copy = calloc(n + 1, sizeof(*copy));
-        for (size_t i = 0; copy && i < n; i++)
+        if (!copy)
+                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "keep the environment: no memory");
+        for (size_t i = 0; i < n; i++)
                 copy[i] = environ[i];
-        return copy;
-}
-
-static int begin_trial(struct reexec *r, const struct options *options, struct error *err)
-{
-        r->before_fd = parse_fd(options->fallback);
-        if (r->before_fd < 0)
-                return error_set(err, STATUS_INVALID_ARGUMENT, "-fallback '%s' is no descriptor",
-                                 options->fallback);
-        return held_init(&r->held, err);
+        *ret = copy;
+        return 0;
 }
 
 int reexec_init(struct reexec *r, const struct options *options, struct error *err)
 {
-        *r = (struct reexec){.before_fd = -1};
+        *r = (struct reexec){.image_fd = -1, .before_fd = -1};
         r->n_args = daemon_argv(options, options->program, options->debug, r->argv);
         r->argv[r->n_args++] = r->state;
         reexec_set_state(r, parse_fd(options->state));
-        r->envp = copy_environment();
+        r->before_fd = parse_fd(options->fallback);
+        if (*options->fallback && r->before_fd < 0)
+                return error_set(err, STATUS_INVALID_ARGUMENT, "-fallback '%s' is no descriptor",
+                                 options->fallback);
+        return 0;
+}
+
+int reexec_prepare(struct reexec *r, struct error *err)
+{
+        if (reexec_is_on_trial(r) && held_init(&r->held, err) < 0)
+                return -1;
+        if (copy_environment(&r->envp, err) < 0)
+                return -1;
         r->image_fd = open("/proc/self/exe", O_PATH | O_CLOEXEC);
-        if (!r->envp || r->image_fd < 0)
+        if (r->image_fd < 0)
                 return error_errno(err, errno, "open the binary that runs");
-        return *options->fallback ? begin_trial(r, options, err) : 0;
+        return 0;
 }
 
 void reexec_passed(struct reexec *r)
@@ -127,7 +134,7 @@ static int execute(struct reexec *r, int image_fd, const char *last)
 {
         r->argv[r->n_args] = last;
         r->argv[r->n_args + 1] = NULL;
-        execveat(image_fd, "", (char *const *)r->argv, r->envp, AT_EMPTY_PATH);
+        execveat(image_fd, "", (char *const *)r->argv, r->envp ? r->envp : environ, AT_EMPTY_PATH);
         return errno;
 }
 

@@ -32,7 +32,7 @@ enum { REEXEC_ARGS_MAX = DAEMON_ARGS_MAX + 3 };
 struct reexec {
         const char *argv[REEXEC_ARGS_MAX];
         size_t n_args;     /* without what differs from one time to the next */
-        char **envp;       /* as the daemon has found it */
+        char **envp;       /* as the daemon has found it; NULL: it is still so */
         char state[32];    /* "-state=FD" */
         char fallback[32]; /* "-fallback=FD" */
         int image_fd;      /* what runs now */
@@ -40,9 +40,12 @@ struct reexec {
         struct held held;  /* for that one */
 };
 
-/* What the process was started with, before anything of it is changed: the first thing to do. On
- * trial, if options say so. */
+/* The way back, if options say that this image is on trial: the first thing to do, and needs
+ * nothing. From here on reexec_again() knows what to do. */
 int reexec_init(struct reexec *r, const struct options *options, struct error *err);
+
+/* What the process was started with, before anything of it is changed. */
+int reexec_prepare(struct reexec *r, struct error *err);
 void reexec_deinit(struct reexec *r);
 
 /* The descriptor of the vault, from now on. */

@@ -112,9 +112,11 @@ int action_serve(const struct options *options, struct error *err)
         memory_tune();
         open_log(options);
         daemon_init(&d, options);
-        r = daemon_open(&d, err);
+        r = daemon_arm(&d, err);
         if (r == 0)
-                r = daemon_arm(&d, err);
+                r = daemon_open(&d, err);
+        if (r == 0)
+                r = daemon_watch(&d, err);
         if (r == 0)
                 r = daemon_make(&d, err);
         if (r == 0)

@@ -99,6 +99,7 @@ int daemon_take_over(struct daemon *d, struct error *err)
         if (reexec_is_on_trial(&d->reexec))
                 vault_set_reason(d->vault, "");
         reexec_passed(&d->reexec);
+        vault_own(d->vault);
         tell_reason(d);
         shim_server_resume(d->server);
         socket_name_init(&d->socket_name, shim_server_listener(d->server));

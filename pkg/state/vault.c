@@ -24,6 +24,11 @@
 #include "pkg/base/clock.h"
 #include "pkg/base/fd.h"
 
+/* A test builds another one. */
+#ifndef VAULT_MINOR
+#define VAULT_MINOR 0
+#endif
+
 enum {
         LAYOUT = 1,
         RECORDS = 4, /* that the layout has room for */
@@ -60,7 +65,7 @@ struct record {
 struct header {
         char magic[8];
         uint32_t layout;
-        uint32_t unused;
+        uint32_t minor; /* of whoever owns it: which of the records and regions he knows */
         uint64_t size;
         _Atomic uint64_t generation;
         _Atomic uint64_t n_reexecs;
@@ -140,6 +145,7 @@ int vault_new(struct vault **ret, struct error *err)
         fd = -1;
         memcpy((*ret)->header->magic, magic, sizeof(magic));
         (*ret)->header->layout = LAYOUT;
+        (*ret)->header->minor = VAULT_MINOR;
         (*ret)->header->size = VAULT_BYTES;
         return 0;
 }
@@ -212,6 +218,34 @@ int vault_open_take(struct vault **ret, int fd, struct error *err)
         vault->header->generation++;
         *ret = vault;
         return 0;
+}
+
+static void region_forget(const struct vault *vault, size_t at, size_t size)
+{
+        (void)fallocate(vault->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)at,
+                        (off_t)size);
+}
+
+void vault_own(struct vault *vault)
+{
+        struct header *header = vault->header;
+        size_t at = REGIONS_AT;
+
+        if (header->minor == VAULT_MINOR)
+                return;
+        for (unsigned i = _VAULT_RECORD_MAX; i < RECORDS; i++)
+                memset(&header->records[i], 0, sizeof(header->records[i]));
+        for (unsigned i = 0; i < REGIONS; i++) {
+                if (i >= _VAULT_REGION_MAX)
+                        region_forget(vault, at, region_sizes[i]);
+                at += region_sizes[i];
+        }
+        header->minor = VAULT_MINOR;
+}
+
+uint32_t vault_minor(const struct vault *vault)
+{
+        return vault->header->minor;
 }
 
 /* ---- Copying ---- */

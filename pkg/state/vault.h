@@ -48,6 +48,16 @@ int vault_new(struct vault **ret, struct error *err);
  */
 int vault_open_take(struct vault **ret, int fd, struct error *err);
 
+/*
+ * This image goes on with it, for good. What a vault of a higher minor number has, and this program
+ * does not know, is forgotten: it would be out of date when a program comes that knows it. Until
+ * then it is still there for the image before.
+ */
+void vault_own(struct vault *vault);
+
+/* Of the program that has owned it last. */
+uint32_t vault_minor(const struct vault *vault);
+
 /* Unmaps and closes. */
 struct vault *vault_free(struct vault *vault);
 
