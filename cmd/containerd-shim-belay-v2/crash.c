@@ -181,6 +181,18 @@ static void on_fatal(int signo, siginfo_t *info, void *context)
         execute(signo);
 }
 
+/* The trial hangs: see crash_watch_trial(). */
+static void on_alarm(int signo)
+{
+        struct text text = {.len = 0};
+
+        if (getpid() != armed.pid)
+                return;
+        add(&text, "the binary has not taken over in time");
+        set_reason(&text);
+        execute(signo);
+}
+
 static void on_sent(struct loop_io *io, int fd, int what, void *userdata)
 {
         uint64_t signo = SIGABRT;
@@ -230,6 +242,16 @@ int crash_arm(struct reexec *reexec, struct vault *const *vault, struct error *e
                 return error_errno(err, errno, "set a stack for crashes");
         (void)backtrace(frames, 1); /* the first call may allocate */
         return set_handlers(err);
+}
+
+int crash_watch_trial(unsigned seconds, struct error *err)
+{
+        struct sigaction sa = {.sa_handler = seconds > 0 ? on_alarm : SIG_DFL};
+
+        if (sigaction(SIGALRM, &sa, NULL) < 0)
+                return error_errno(err, errno, "handle SIGALRM");
+        (void)alarm(seconds);
+        return 0;
 }
 
 int crash_watch(struct loop *loop, struct error *err)

@@ -19,6 +19,10 @@
  * vault may come later: until then a signal ends the process, unless this image is on trial. */
 int crash_arm(struct reexec *reexec, struct vault *const *vault, struct error *err);
 
+/* An image on trial that takes longer than this is left as at a crash; 0: the trial is over. */
+enum { CRASH_TRIAL_SECONDS = 30 };
+int crash_watch_trial(unsigned seconds, struct error *err);
+
 /* From now on a signal that was sent waits for the end of the round; before, for nothing. */
 int crash_watch(struct loop *loop, struct error *err);
 void crash_disarm(void);

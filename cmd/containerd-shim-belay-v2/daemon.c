@@ -35,7 +35,11 @@ void daemon_init(struct daemon *d, const struct options *options)
 int daemon_arm(struct daemon *d, struct error *err)
 {
         if (reexec_init(&d->reexec, d->options, err) < 0 ||
-            crash_arm(&d->reexec, &d->vault, err) < 0 || reexec_prepare(&d->reexec, err) < 0)
+            crash_arm(&d->reexec, &d->vault, err) < 0)
+                return -1;
+        if (reexec_is_on_trial(&d->reexec) && crash_watch_trial(CRASH_TRIAL_SECONDS, err) < 0)
+                return -1;
+        if (reexec_prepare(&d->reexec, err) < 0)
                 return -1;
         daemon_clean_environment();
         return 0;

@@ -16,6 +16,7 @@
 #include "pkg/base/cleanup.h"
 #include "pkg/base/clock.h"
 
+#include "cmd/containerd-shim-belay-v2/crash.h"
 #include "cmd/containerd-shim-belay-v2/daemon.h"
 #include "shim/log.h"
 #include "version.h"
@@ -96,8 +97,10 @@ int daemon_take_over(struct daemon *d, struct error *err)
         if (shim_server_restore(d->server, err) < 0)
                 return -1;
         /* From here on there is no way back. */
-        if (reexec_is_on_trial(&d->reexec))
+        if (reexec_is_on_trial(&d->reexec)) {
+                (void)crash_watch_trial(0, NULL);
                 vault_set_reason(d->vault, "");
+        }
         reexec_passed(&d->reexec);
         vault_own(d->vault);
         tell_reason(d);

@@ -5,6 +5,7 @@ on with everything as it was."""
 import json
 import os
 import pathlib
+import signal
 
 import pytest
 
@@ -130,6 +131,21 @@ def test_a_version_that_will_not_do_is_left_with_the_reason(busy, how, why):
     (busy.c.bundle.path / "test-fault").write_text(how)
     assert why in refused(busy.c, variant("faulty"))
     assert version(busy.c) == present
+    busy.finish()
+
+
+def test_one_that_hangs_while_it_takes_over_is_left(busy):
+    c = busy.c
+    present = version(c)
+    (c.bundle.path / "test-fault").write_text("hang")
+    c.shim.read_log()
+    answer = c.shim.service(protos.BELAY).start.Upgrade(path=variant("faulty"))
+    host.wait_for((c.bundle.path / "test-fault-count").exists, "it to hang")
+    os.kill(c.shim.pid, signal.SIGALRM)
+    with pytest.raises(ttrpc.Error) as error:
+        answer.result()
+    assert "has not taken over in time" in str(error.value)
+    assert version(c) == present
     busy.finish()
 
 

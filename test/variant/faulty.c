@@ -5,9 +5,9 @@
  *   fail N, crash N   on trial, the N-th allocation gives nothing, or is a fault
  *   silent            check-state ends with success and says nothing
  *   abort             check-state does not end well
- *   refuse            on trial, after all of the state was restored
+ *   refuse, hang      on trial, after all of the state was restored
  *
- * When a trial has gone well, the number of its allocations is in test-fault-count.
+ * When a trial has gone well, or hangs, the number of its allocations is in test-fault-count.
  */
 #include <fcntl.h>
 #include <signal.h>
@@ -108,10 +108,23 @@ char *__wrap_strdup(const char *s)
         return fails() ? NULL : __real_strdup(s);
 }
 
+static void tell_count(void)
+{
+        int fd = open("test-fault-count", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+
+        (void)dprintf(fd, "%u", fault.n);
+        (void)close(fd);
+}
+
 int __wrap_shim_server_restore(struct shim_server *server, struct error *err)
 {
         if (__real_shim_server_restore(server, err) < 0)
                 return -1;
+        if (fault.on_trial && strcmp(fault.how, "hang") == 0) {
+                tell_count();
+                for (;;)
+                        (void)pause();
+        }
         if (fault.on_trial && strcmp(fault.how, "refuse") == 0)
                 return error_set(err, STATUS_UNIMPLEMENTED, "this version does not like the state");
         return 0;
@@ -119,12 +132,8 @@ int __wrap_shim_server_restore(struct shim_server *server, struct error *err)
 
 void __wrap_reexec_passed(struct reexec *r)
 {
-        if (fault.on_trial) {
-                int fd = open("test-fault-count", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-
-                (void)dprintf(fd, "%u", fault.n);
-                (void)close(fd);
-                fault.on_trial = false;
-        }
+        if (fault.on_trial)
+                tell_count();
+        fault.on_trial = false;
         __real_reexec_passed(r);
 }
