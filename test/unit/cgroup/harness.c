@@ -16,6 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "pkg/base/cleanup.h"
 #include "pkg/base/fd.h"
 #include "pkg/base/sys.h"
 #include "pkg/cgroup/internal.h"
@@ -224,4 +225,12 @@ int harness_touch_memory(void *userdata)
         for (size_t i = 0; i < size; i += 4096)
                 p[i] = 1;
         return 0;
+}
+
+void assert_file(const struct cgroup *cg, const char *controller, const char *file,
+                 const char *want)
+{
+        _cleanup_free_ char *got = harness_read(cg, controller, file);
+
+        assert_string_equal(got, want);
 }

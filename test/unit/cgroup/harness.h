@@ -44,6 +44,8 @@ bool harness_is_alive(pid_t pid);
 /* The first line of a file in the container's directory for a controller ("" for v2); on the heap.
  */
 char *harness_read(const struct cgroup *cg, const char *controller, const char *file);
+void assert_file(const struct cgroup *cg, const char *controller, const char *file,
+                 const char *want);
 const char *harness_dir(const struct cgroup *cg, const char *controller);
 bool harness_exists(const char *path);
 

@@ -21,14 +21,6 @@
 
 enum { EXIT_SKIP = 77 };
 
-static void assert_file(const struct cgroup *cg, const char *controller, const char *file,
-                        const char *want)
-{
-        _cleanup_free_ char *got = harness_read(cg, controller, file);
-
-        assert_string_equal(got, want);
-}
-
 /* A path below the container's directory. */
 static const char *below(struct harness *h, const char *controller, const char *name)
 {

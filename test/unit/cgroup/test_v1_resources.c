@@ -1,15 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Limits and device rules on the hierarchies of this host, where they are v1.
+ * Limits on the hierarchies of this host, where they are v1.
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "pkg/base/cleanup.h"
@@ -20,14 +17,6 @@
 #include "test/unit/unit.h"
 
 enum { EXIT_SKIP = 77, MIB = 1 << 20 };
-
-static void assert_file(const struct cgroup *cg, const char *controller, const char *file,
-                        const char *want)
-{
-        _cleanup_free_ char *got = harness_read(cg, controller, file);
-
-        assert_string_equal(got, want);
-}
 
 static void limits_arrive_in_their_files(void **state)
 {
@@ -241,127 +230,6 @@ static void a_missing_controller_is_refused_by_field(void **state)
         assert_ok(cgroup_update(&none, &ignored, &err), err);
 }
 
-static int open_status(const char *path)
-{
-        int fd = open(path, O_RDWR | O_CLOEXEC);
-        int r = fd < 0 ? errno : 0;
-
-        if (fd >= 0)
-                close(fd);
-        return r;
-}
-
-static int use_devices(void *userdata)
-{
-        if (open_status("/dev/null") != 0)
-                return 1;
-        if (open_status("/dev/kmsg") != EPERM)
-                return 2;
-        if (mknod(userdata, S_IFCHR | 0600, 0x0a05) < 0)
-                return 3;
-        return open_status(userdata) == EPERM ? 0 : 4;
-}
-
-static void by_default_only_the_usual_devices_can_be_used(void **state)
-{
-        struct harness *h = *state;
-        struct error err;
-        char path[64];
-        int status;
-
-        (void)snprintf(path, sizeof(path), "/tmp/belay-unit-node-%d", (int)getpid());
-        assert_ok(harness_apply(&h->cg, NULL, &err), err);
-        status = harness_wait(h, harness_child(h, &h->cg, use_devices, path));
-        (void)unlink(path);
-        assert_int_equal(status, 0);
-}
-
-static void device_rules_are_written_in_order(void **state)
-{
-        struct harness *h = *state;
-        struct oci_device_rule rules[] = {
-                {.type = 'a', .major = -1, .minor = -1, .read = true, .write = true, .mknod = true},
-                {.allow = true,
-                 .type = 'c',
-                 .major = 10,
-                 .minor = 229,
-                 .read = true,
-                 .write = true},
-                {.allow = true, .type = 'b', .major = 8, .minor = 20, .read = true, .write = true},
-                {.type = 'b', .major = 8, .minor = 20, .write = true},
-        };
-        struct oci_resources r = {.devices = rules, .n_devices = UNIT_COUNT(rules)};
-        struct error err;
-        _cleanup_free_ char *list = NULL;
-
-        assert_ok(harness_apply(&h->cg, &r, &err), err);
-        list = harness_read(&h->cg, "devices", "devices.list");
-        assert_non_null(strstr(list, "c 10:229 rw\n"));
-        assert_non_null(strstr(list, "b 8:20 r\n"));
-        assert_non_null(strstr(list, "c 136:* rwm"));
-        assert_null(strstr(list, "a *:*"));
-}
-
-static void a_privileged_container_may_use_everything(void **state)
-{
-        struct harness *h = *state;
-        struct oci_device_rule all = {.allow = true,
-                                      .type = 'a',
-                                      .major = -1,
-                                      .minor = -1,
-                                      .read = true,
-                                      .write = true,
-                                      .mknod = true};
-        struct oci_resources r = {.devices = &all, .n_devices = 1};
-        struct error err;
-
-        assert_ok(harness_apply(&h->cg, &r, &err), err);
-        assert_file(&h->cg, "devices", "devices.list", "a *:* rwm");
-        r.n_devices = 0;
-        assert_ok(cgroup_update(&h->cg, &r, &err), err); /* an update leaves devices alone */
-        assert_file(&h->cg, "devices", "devices.list", "a *:* rwm");
-}
-
-static void rules_for_both_types_with_less_than_everything_are_two(void **state)
-{
-        struct harness *h = *state;
-        struct oci_device_rule some = {
-                .allow = true, .type = 'a', .major = 7, .minor = -1, .read = true};
-        struct oci_resources r = {.devices = &some, .n_devices = 1};
-        struct error err;
-        _cleanup_free_ char *list = NULL;
-
-        assert_ok(harness_apply(&h->cg, &r, &err), err);
-        list = harness_read(&h->cg, "devices", "devices.list");
-        assert_non_null(strstr(list, "b 7:* r\n"));
-        assert_non_null(strstr(list, "c 7:* r\n"));
-        assert_null(strstr(list, "a *:*"));
-}
-
-static void what_is_denied_later_cannot_be_used(void **state)
-{
-        struct harness *h = *state;
-        struct oci_device_rule rules[] = {
-                {.allow = true, .type = 'c', .major = 10, .minor = 229, .read = true},
-                {.type = 'c', .major = 10, .minor = -1, .read = true},
-                {.allow = true, .type = 'c', .major = 11, .minor = -1, .read = true},
-                {.type = 'c', .major = 11, .minor = 1, .read = true}};
-        struct oci_resources r = {.has_devices = true, .devices = rules, .n_devices = 3};
-        _cleanup_free_ char *list = NULL;
-        _cleanup_free_ char *after = NULL;
-        struct error err;
-
-        assert_ok(harness_apply(&h->cg, &r, &err), err);
-        list = harness_read(&h->cg, "devices", "devices.list");
-        assert_non_null(strstr(list, "c 11:* r"));
-        assert_null(strstr(list, "229"));
-        r.n_devices = 4;
-        assert_error(cgroup_update(&h->cg, &r, &err), err, "cannot deny 'c 11:1 r' within");
-        assert_error(harness_apply(&h->cg, &r, &err), err, "cannot deny 'c 11:1 r' within");
-        after = harness_read(&h->cg, "devices", "devices.list");
-        assert_string_equal(after, list);
-}
-
 static void a_limit_below_the_usage_can_be_refused(void **state)
 {
         struct harness *h = *state;
@@ -373,97 +241,6 @@ static void a_limit_below_the_usage_can_be_refused(void **state)
         (void)harness_child(h, &h->cg, NULL, NULL);
         (void)harness_wait(h, harness_child(h, &h->cg, harness_touch_memory, &(size_t){MIB}));
         assert_error(cgroup_update(&h->cg, &r, &err), err, "below the present usage");
-}
-
-static void update_devices(struct harness *h, struct oci_device_rule *rules, size_t n)
-{
-        struct oci_resources r = {.has_devices = true, .devices = rules, .n_devices = n};
-        struct error err;
-
-        assert_ok(cgroup_update(&h->cg, &r, &err), err);
-}
-
-static int use_null_until_told(void *userdata)
-{
-        int fd = *(int *)userdata;
-        char c;
-
-        for (;;) {
-                int r = open_status("/dev/null");
-
-                if (r != 0)
-                        return r;
-                if (read(fd, &c, 1) == 1)
-                        return 0;
-        }
-}
-
-/* One that opens a device all the time never finds it denied. */
-static void an_update_of_device_rules_leaves_no_moment_without_devices(void **state)
-{
-        struct harness *h = *state;
-        struct oci_device_rule rules[] = {
-                {.allow = true, .type = 'c', .major = 10, .minor = 229, .read = true},
-                {.allow = true, .type = 'b', .major = 8, .minor = -1, .read = true, .write = true},
-                {.allow = true,
-                 .type = 'a',
-                 .major = -1,
-                 .minor = -1,
-                 .read = true,
-                 .write = true,
-                 .mknod = true},
-        };
-        struct error err;
-        int told[2];
-        pid_t pid;
-
-        assert_ok(harness_apply(&h->cg, NULL, &err), err);
-        assert_int_equal(pipe2(told, O_CLOEXEC | O_NONBLOCK), 0);
-        pid = harness_child(h, &h->cg, use_null_until_told, &told[0]);
-        for (int i = 0; i < 200; i++)
-                update_devices(h, rules, i % 2 ? 3 : i % 3); /* three rules are everything */
-        assert_int_equal(write(told[1], "x", 1), 1);
-        assert_int_equal(harness_wait(h, pid), 0);
-        close(told[0]);
-        close(told[1]);
-}
-
-static void an_update_replaces_the_device_rules_as_a_whole(void **state)
-{
-        struct harness *h = *state;
-        struct oci_device_rule first = {
-                .allow = true, .type = 'c', .major = 10, .minor = 229, .read = true, .write = true};
-        struct oci_device_rule second[] = {
-                {.allow = true, .type = 'c', .major = 10, .minor = 229, .read = true},
-                {.allow = true, .type = 'b', .major = 8, .minor = 1, .mknod = true}};
-        struct oci_device_rule all = {.allow = true,
-                                      .type = 'a',
-                                      .major = -1,
-                                      .minor = -1,
-                                      .read = true,
-                                      .write = true,
-                                      .mknod = true};
-        struct error err;
-        _cleanup_free_ char *list = NULL;
-        _cleanup_free_ char *again = NULL;
-
-        assert_ok(harness_apply(&h->cg, NULL, &err), err);
-        update_devices(h, &first, 1);
-        list = harness_read(&h->cg, "devices", "devices.list");
-        assert_non_null(strstr(list, "c 10:229 rw"));
-        update_devices(h, second, 2);
-        again = harness_read(&h->cg, "devices", "devices.list");
-        assert_non_null(strstr(again, "c 10:229 r"));
-        assert_null(strstr(again, "c 10:229 rw"));
-        assert_non_null(strstr(again, "b 8:1 m"));
-        assert_non_null(strstr(again, "c 1:3 rwm"));
-        update_devices(h, &all, 1);
-        assert_file(&h->cg, "devices", "devices.list", "a *:* rwm");
-        update_devices(h, &first, 1);
-        free(list);
-        list = harness_read(&h->cg, "devices", "devices.list");
-        assert_non_null(strstr(list, "c 10:229 rw"));
-        assert_null(strstr(list, "a *:*"));
 }
 
 /* A block device of the host, as "MAJ:MIN"; NULL if there is none. */
@@ -596,14 +373,7 @@ int main(void)
                 CASE(a_budget_for_real_time_is_a_part_of_that_above),
                 CASE(hugepages_are_limited_and_counted_where_only_v2_has_them),
                 CASE(a_missing_controller_is_refused_by_field),
-                CASE(by_default_only_the_usual_devices_can_be_used),
-                CASE(device_rules_are_written_in_order),
-                CASE(a_privileged_container_may_use_everything),
-                CASE(rules_for_both_types_with_less_than_everything_are_two),
-                CASE(what_is_denied_later_cannot_be_used),
                 CASE(a_limit_below_the_usage_can_be_refused),
-                CASE(an_update_of_device_rules_leaves_no_moment_without_devices),
-                CASE(an_update_replaces_the_device_rules_as_a_whole),
                 CASE(throttles_arrive_in_their_files_and_are_set_back),
                 CASE(idle_and_shares_are_set_back_together),
                 CASE(the_oom_killer_is_disabled_and_enabled_again),

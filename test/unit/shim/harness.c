@@ -477,3 +477,14 @@ void harness_exec(struct harness *h, const char *exec_id)
                 fail_msg("Start: %s", a.text);
         assert_int_equal(a.pid, fake_pid(h->fake.exec));
 }
+
+struct shim_record harness_record(const struct harness *h, const char *exec_id)
+{
+        _cleanup_close_ int fd = open(h->dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        struct shim_record record = {.pid = 0};
+        struct error err = ERROR_INIT;
+
+        if (shim_record_read(fd, exec_id, &record, &err) < 0)
+                fail_msg("%s", err.msg);
+        return record;
+}

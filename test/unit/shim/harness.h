@@ -14,6 +14,7 @@
 
 #include "containerd/events/task.pb-c.h"
 #include "containerd/task/v2/task.pb-c.h"
+#include "shim/record.h"
 #include "shim/server.h"
 #include "test/unit/shim/fake.h"
 #include "test/unit/unit.h"
@@ -119,6 +120,9 @@ struct answer rpc_kill_do(struct harness *h, const char *exec_id, uint32_t signo
 struct answer rpc_resize_do(struct harness *h, const char *exec_id, uint32_t width,
                             uint32_t height);
 struct answer rpc_exec_do(struct harness *h, const char *exec_id);
+
+/* What is on disk of init (NULL) or of an exec. */
+struct shim_record harness_record(const struct harness *h, const char *exec_id);
 
 /* Create and Start of the container "c1"; asserts that they succeed. */
 void harness_create(struct harness *h);

@@ -3,30 +3,16 @@
  * Exits: none lost, none invented, and told in the right order. (Rn: requirements of the task
  * service's history, see docs.)
  */
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "pkg/base/cleanup.h"
 #include "pkg/base/clock.h"
 
 #include "shim/record.h"
 #include "test/unit/shim/harness.h"
 
 enum { CREATED = 1, RUNNING = 2, STOPPED = 3 };
-
-static struct shim_record record_of(const struct harness *h, const char *exec_id)
-{
-        _cleanup_close_ int fd = open(h->dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
-        struct shim_record record = {.pid = 0};
-        struct error err = ERROR_INIT;
-
-        if (shim_record_read(fd, exec_id, &record, &err) < 0)
-                fail_msg("%s", err.msg);
-        return record;
-}
 
 static Containerd__Events__TaskExit *exit_event(const struct harness *h, size_t i)
 {
@@ -63,8 +49,8 @@ static void an_exit_during_start_is_told_after_the_start(void **state)
         harness_settle(h);
         assert_false(wait->done);
         assert_int_equal(rpc_do(h, "State", NULL).status, CREATED);
-        assert_true(record_of(h, NULL).exited); /* on disk at once */
-        assert_int_equal(h->fake.n_aborted, 0); /* its hooks run to their end */
+        assert_true(harness_record(h, NULL).exited); /* on disk at once */
+        assert_int_equal(h->fake.n_aborted, 0);      /* its hooks run to their end */
         fake_release(&h->fake, FAKE_START);
         assert_int_equal(rpc_end(h, start).pid, fake_pid(h->fake.init)); /* R1 */
         assert_int_equal(rpc_end(h, wait).exit_status, 4);
@@ -109,7 +95,7 @@ static void the_exits_of_execs_are_told_before_inits(void **state)
         fake_exit(h->fake.init, CLD_EXITED, 5);
         harness_settle(h);
         assert_int_equal(rpc_do(h, "State", NULL).status, RUNNING);
-        assert_true(record_of(h, NULL).exited);
+        assert_true(harness_record(h, NULL).exited);
         assert_int_equal(rpc_kill_do(h, "", SIGKILL, false).code, STATUS_NOT_FOUND);
         for (int i = 2; i >= 0; i--) {
                 assert_false(wait->done);
@@ -166,7 +152,8 @@ static void a_start_that_hangs_after_init_has_ended_ends_for_a_delete(void **sta
                                     "was being started");
         assert_int_equal(rpc_end(h, wait).exit_status, 4);
         assert_int_equal(h->fake.n_aborted, 1);
-        assert_int_equal(record_of(h, NULL).reason, RECORD_EXITED); /* the truth of the process */
+        assert_int_equal(harness_record(h, NULL).reason,
+                         RECORD_EXITED); /* the truth of the process */
         harness_await_events(h, 3);
         assert_string_equal(events_topics(&h->events), "create exit delete");
 }
@@ -282,7 +269,7 @@ static void a_failed_exec_releases_its_waiters_and_is_not_started_again(void **s
         a = rpc_end(h, wait); /* R8 */
         assert_int_equal(a.code, 0);
         assert_int_equal(a.exit_status, 255);
-        assert_int_equal(record_of(h, "e1").reason, RECORD_RUNTIME_ERROR);
+        assert_int_equal(harness_record(h, "e1").reason, RECORD_RUNTIME_ERROR);
         assert_int_equal(rpc_do(h, "State", "e1").status, STOPPED);
         assert_int_equal(rpc_do(h, "Start", "e1").code, STATUS_FAILED_PRECONDITION);
         assert_int_equal(rpc_kill_do(h, "e1", SIGKILL, false).code, STATUS_NOT_FOUND);
@@ -309,7 +296,7 @@ static void a_failed_start_of_init_is_told_with_its_exit(void **state)
         assert_int_equal(rpc_do(h, "State", NULL).status, CREATED);
         fake_exit(h->fake.init, CLD_EXITED, 127);
         assert_int_equal(rpc_do(h, "Wait", NULL).exit_status, 127);
-        assert_int_equal(record_of(h, NULL).reason, RECORD_RUNTIME_ERROR);
+        assert_int_equal(harness_record(h, NULL).reason, RECORD_RUNTIME_ERROR);
         harness_await_events(h, 2);
         assert_string_equal(events_topics(&h->events), "create exit");
         assert_int_equal(rpc_do(h, "Delete", NULL).exit_status, 127);
@@ -330,7 +317,7 @@ static void an_init_that_died_while_start_failed_has_the_reason_too(void **state
         fake_release(&h->fake, FAKE_START);
         assert_int_equal(rpc_end(h, start).code, STATUS_UNKNOWN);
         assert_int_equal(rpc_do(h, "Wait", NULL).exit_status, 1);
-        assert_int_equal(record_of(h, NULL).reason, RECORD_RUNTIME_ERROR);
+        assert_int_equal(harness_record(h, NULL).reason, RECORD_RUNTIME_ERROR);
 }
 
 static void a_shared_pid_namespace_is_cleared_after_init(void **state)
@@ -389,169 +376,6 @@ static void an_exec_that_never_ends_keeps_inits_exit_for_a_bounded_time(void **s
         harness_free(h);
 }
 
-static void the_record_says_how_a_process_ended(void **state)
-{
-        struct harness *h = *state;
-        struct shim_record r;
-
-        harness_run(h);
-        harness_exec(h, "e1");
-        r = record_of(h, "e1");
-        assert_false(r.exited);
-        assert_int_equal(r.pid, fake_pid(h->fake.exec));
-        fake_exit(h->fake.exec, CLD_DUMPED, SIGSEGV);
-        assert_int_equal(rpc_do(h, "Wait", "e1").exit_status, 139);
-        r = record_of(h, "e1");
-        assert_true(r.exited && r.core_dumped && !r.oom_killed);
-        assert_int_equal(r.signal, SIGSEGV);
-        assert_int_equal(r.reason, RECORD_SIGNAL);
-        harness_exec(h, "e2");
-        fake_exit(h->fake.exec, CLD_EXITED, 137); /* looks like a signal, and is none */
-        assert_int_equal(rpc_do(h, "Wait", "e2").exit_status, 137);
-        r = record_of(h, "e2");
-        assert_int_equal(r.reason, RECORD_EXITED);
-        assert_int_equal(r.signal, 0);
-        assert_int_equal(rpc_do(h, "Delete", "e2").code, 0);
-        fake_exit(h->fake.init, CLD_EXITED, 2);
-        assert_int_equal(rpc_do(h, "Wait", NULL).exit_status, 2);
-        r = record_of(h, NULL);
-        assert_true(r.exited);
-        assert_int_equal(r.exit_status, 2);
-        assert_int_equal(rpc_do(h, "Delete", NULL).code, 0);
-        assert_true(record_of(h, NULL).exited); /* for `delete`, which runs after */
-}
-
-static void the_record_of_an_exec_goes_with_its_delete(void **state)
-{
-        struct harness *h = *state;
-        char path[128];
-
-        harness_run(h);
-        harness_exec(h, "e1");
-        (void)snprintf(path, sizeof(path), "%s/exec-e1.json", h->dir);
-        assert_int_equal(access(path, F_OK), 0);
-        fake_exit(h->fake.exec, CLD_EXITED, 0);
-        assert_int_equal(rpc_do(h, "Wait", "e1").code, 0);
-        assert_int_equal(rpc_do(h, "Delete", "e1").code, 0);
-        assert_int_equal(access(path, F_OK), -1); /* R41 */
-}
-
-static void an_oom_kill_needs_the_signal_and_the_counter(void **state)
-{
-        struct harness *h = *state;
-
-        fake_cgroup(&h->fake, h->dir);
-        harness_run(h);
-        harness_exec(h, "e1");
-        fake_oom(&h->fake, 1, 1); /* a child of e1, say: e1 itself ends by itself */
-        harness_await_events(h, 5);
-        fake_exit(h->fake.exec, CLD_EXITED, 137);
-        assert_int_equal(rpc_do(h, "Wait", "e1").exit_status, 137);
-        assert_false(record_of(h, "e1").oom_killed);
-        harness_exec(h, "e2");
-        assert_int_equal(rpc_kill_do(h, "e2", SIGKILL, false).code, 0);
-        fake_exit(h->fake.exec, CLD_KILLED, SIGKILL); /* by the client, after that OOM kill */
-        assert_int_equal(rpc_do(h, "Wait", "e2").exit_status, 137);
-        assert_int_equal(record_of(h, "e2").reason, RECORD_SIGNAL);
-        fake_oom(&h->fake, 2, 2);
-        fake_exit(h->fake.init, CLD_KILLED, SIGKILL);
-        assert_int_equal(rpc_do(h, "Wait", NULL).exit_status, 137);
-        assert_true(record_of(h, NULL).oom_killed);
-        assert_int_equal(record_of(h, NULL).reason, RECORD_OOM_KILLED);
-        assert_int_equal(record_of(h, NULL).oom_level, CGROUP_OOM_OWN);
-        harness_await_events(h, 11);
-        assert_string_equal(events_topics(&h->events),
-                            "create start exec-added exec-started oom exit exec-added exec-started "
-                            "exit oom exit");
-}
-
-static void every_oom_kill_is_an_event_while_the_container_lives_on(void **state)
-{
-        struct harness *h = *state;
-
-        fake_cgroup(&h->fake, h->dir);
-        harness_run(h);
-        fake_oom(&h->fake, 1, 1);
-        harness_await_events(h, 3);
-        fake_oom(&h->fake, 2, 3);
-        harness_await_events(h, 5);
-        fake_oom(&h->fake, 3, 3); /* none was killed */
-        fake_oom(&h->fake, 4, 4);
-        fake_exit(h->fake.init, CLD_EXITED, 0); /* read once more, though no signal ended it */
-        assert_int_equal(rpc_do(h, "Wait", NULL).exit_status, 0);
-        assert_false(record_of(h, NULL).oom_killed);
-        harness_await_events(h, 7);
-        assert_string_equal(events_topics(&h->events), "create start oom oom oom oom exit");
-}
-
-static void more_oom_kills_than_can_be_told_are_told_up_to_a_bound(void **state)
-{
-        struct harness *h = *state;
-
-        fake_cgroup(&h->fake, h->dir);
-        harness_run(h);
-        fake_oom(&h->fake, 1, 1000000);
-        fake_exit(h->fake.init, CLD_KILLED, SIGKILL);
-        assert_int_equal(rpc_do(h, "Wait", NULL).exit_status, 137);
-        harness_await_events(h, 3 + LIMIT_OOM_EVENTS);
-        assert_true(record_of(h, NULL).oom_killed);
-}
-
-static void oom_kills_do_not_push_other_events_out_while_containerd_is_away(void **state)
-{
-        struct harness *h = *state;
-        size_t n = 0;
-
-        fake_cgroup(&h->fake, h->dir);
-        harness_run(h);
-        harness_exec(h, "e1");
-        harness_await_events(h, 4);
-        events_server_go(&h->events);
-        for (unsigned i = 1; i <= 6; i++) {
-                fake_oom(&h->fake, i, i * LIMIT_OOM_EVENTS);
-                assert_int_equal(rpc_kill_do(h, "e1", SIGKILL, false).code, 0); /* looks, first */
-        }
-        fake_exit(h->fake.exec, CLD_KILLED, SIGKILL);
-        fake_exit(h->fake.init, CLD_EXITED, 0);
-        assert_int_equal(rpc_do(h, "Wait", NULL).exit_status, 0);
-        events_server_come(&h->events);
-        harness_await_events(h, 4 + LIMIT_OOM_BACKLOG + 2);
-        for (size_t i = 0; i < h->events.n; i++)
-                n += strcmp(h->events.events[i].topic, "/tasks/oom") == 0;
-        assert_int_equal(n, LIMIT_OOM_BACKLOG);
-        assert_string_equal(h->events.events[h->events.n - 1].topic, "/tasks/exit");
-}
-
-static void a_cgroup_that_is_gone_ends_the_watch_in_silence(void **state)
-{
-        struct harness *h = *state;
-        char path[96];
-
-        fake_cgroup(&h->fake, h->dir);
-        harness_run(h);
-        (void)snprintf(path, sizeof(path), "%s/memory.events", h->dir);
-        assert_int_equal(truncate(path, 0), 0);
-        fake_exit(h->fake.init, CLD_KILLED, SIGKILL);
-        assert_int_equal(rpc_do(h, "Wait", NULL).exit_status, 137);
-        assert_int_equal(record_of(h, NULL).reason, RECORD_SIGNAL);
-        harness_await_events(h, 3);
-        assert_string_equal(events_topics(&h->events), "create start exit");
-}
-
-static void a_bundle_that_is_gone_costs_the_record_only(void **state)
-{
-        struct harness *h = *state;
-        char away[80];
-
-        harness_run(h);
-        (void)snprintf(away, sizeof(away), "%s.moved", h->dir);
-        assert_int_equal(rename(h->dir, away), 0);
-        fake_exit(h->fake.init, CLD_EXITED, 8);
-        assert_int_equal(rpc_do(h, "Wait", NULL).exit_status, 8);
-        assert_int_equal(rename(away, h->dir), 0);
-        assert_int_equal(record_of(h, NULL).exit_status, 8); /* a rename does not lose it */
-}
-
 static void twenty_execs_at_once_lose_no_exit(void **state)
 {
         static const char *const methods[] = {"Start", "Wait"};
@@ -599,14 +423,6 @@ int main(void)
                 TEST(a_private_pid_namespace_is_left_to_the_kernel),
                 TEST(a_failing_kill_of_the_rest_does_not_hold_the_exit_up),
                 cmocka_unit_test(an_exec_that_never_ends_keeps_inits_exit_for_a_bounded_time),
-                TEST(the_record_says_how_a_process_ended),
-                TEST(the_record_of_an_exec_goes_with_its_delete),
-                TEST(an_oom_kill_needs_the_signal_and_the_counter),
-                TEST(every_oom_kill_is_an_event_while_the_container_lives_on),
-                TEST(more_oom_kills_than_can_be_told_are_told_up_to_a_bound),
-                TEST(oom_kills_do_not_push_other_events_out_while_containerd_is_away),
-                TEST(a_cgroup_that_is_gone_ends_the_watch_in_silence),
-                TEST(a_bundle_that_is_gone_costs_the_record_only),
                 TEST(twenty_execs_at_once_lose_no_exit),
         };
 
