@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A containerd of our own, and ctr to talk to it."""
+import collections
 import hashlib
 import io
 import json
@@ -9,6 +10,7 @@ import re
 import signal
 import subprocess
 import tarfile
+import threading
 
 import host
 
@@ -175,3 +177,37 @@ class Daemon:
             os.kill(pid, signal.SIGKILL)
         for path in pathlib.Path("/run/containerd/s").glob("*"):
             path.unlink()
+
+
+class Listener:
+    """ctr events, for the life of one containerd: the exits that it tells, {(container, process): statuses}."""
+
+    def __init__(self, daemon):
+        self.daemon = daemon
+        self.process = daemon.popen("events", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                    stderr=subprocess.DEVNULL, text=True)
+        self.exits = collections.defaultdict(list)
+        self.hears = threading.Event()
+        self.thread = threading.Thread(target=self._read, daemon=True)
+        self.thread.start()
+
+    def _read(self):
+        for line in self.process.stdout:
+            self.hears.set()
+            if " /tasks/exit " in line:
+                event = json.loads(line[line.index("{"):])
+                self.exits[event["container_id"], event["id"]].append(event.get("exit_status", 0))
+
+    def wait(self):
+        """Until it hears. ctr says nothing when it listens; an event of ours tells."""
+        for n in range(200):
+            self.daemon.ctr("images", "label", IMAGE, f"n={n}", check=True)
+            if self.hears.wait(0.1 * host.SLOWNESS):
+                return self
+        raise AssertionError("ctr events hears nothing")
+
+    def close(self):
+        self.process.kill()
+        self.process.wait()
+        self.thread.join()
+        return self.exits

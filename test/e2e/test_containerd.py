@@ -17,7 +17,7 @@ import time
 import pytest
 
 import host
-from daemon import Daemon, write_image
+from daemon import Daemon, Listener, write_image
 from harness import check_for_sanitizers
 
 WAIT_FOR_STOP = "while [ ! -e /stop ]; do sleep 0.05; done; exit {}"
@@ -253,6 +253,20 @@ def test_a_shim_that_is_killed_is_cleaned_up_after(containerd):
     if "runc" in containerd.shim.name:  # the stock shim leaves the socket of the dead
         for path in (host.pathlib.Path("/run/containerd/s")).iterdir():
             path.unlink()
+
+
+def test_how_a_container_ended_is_told_although_its_shim_was_killed(containerd):
+    """Nobody has deleted it: containerd runs the delete action, and tells what that says."""
+    if "runc" in containerd.shim.name:
+        pytest.skip("says 137")
+    containerd.run_detached("ended", "sh", "-c", "exit 42")
+    stopped(containerd, "ended")
+    listener = Listener(containerd).wait()
+    os.kill(containerd.shim_pids()[0], signal.SIGKILL)
+    host.wait_for(lambda: listener.exits, "the exit")
+    assert listener.close() == {("ended", "ended"): [42]}
+    host.wait_for(lambda: not containerd.bundle("ended").exists(), "the bundle is removed")
+    containerd.remove("ended")
 
 
 def test_fifty_containers_at_once(containerd):

@@ -7,11 +7,9 @@ get (ctr), what containerd has accepted from the shims (tap.py), and what it tel
 """
 import collections
 import itertools
-import json
 import os
 import re
 import signal
-import subprocess
 import threading
 
 import pytest
@@ -19,7 +17,7 @@ import pytest
 import host
 import protos
 import ttrpc
-from daemon import Daemon, write_image
+from daemon import Daemon, Listener, write_image
 from tap import Tap
 
 WAIT_FOR_STOP = "while [ ! -e /stop ]; do sleep 0.05; done; exit {}"
@@ -48,29 +46,6 @@ def tapped(request):
         daemon.clean()
         daemon.stop()
         tap.stop()
-
-
-class Listener:
-    """ctr events, for the life of one containerd: the exits that it tells, {(container, process): statuses}."""
-
-    def __init__(self, daemon):
-        self.process = daemon.popen("events", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                    stderr=subprocess.DEVNULL, text=True)
-        self.exits = collections.defaultdict(list)
-        self.thread = threading.Thread(target=self._read, daemon=True)
-        self.thread.start()
-
-    def _read(self):
-        for line in self.process.stdout:
-            if " /tasks/exit " in line:
-                event = json.loads(line[line.index("{"):])
-                self.exits[event["container_id"], event["id"]].append(event.get("exit_status", 0))
-
-    def close(self):
-        self.process.kill()
-        self.process.wait()
-        self.thread.join()
-        return self.exits
 
 
 class Load:
