@@ -180,6 +180,21 @@ def test_a_container_that_was_created_never_ran(lab):
     assert (answer.pid, answer.exit_status) == (pid, 137)
 
 
+def test_the_log_is_whole_and_its_writer_ends(lab):
+    log = lab.new_path("logs") / "log"
+    c = lab.container("sh", "-c", "seq 1 20000; exec sleep 1000")
+    c.create(stdout=f"log://{log}?format=raw", stderr=f"log://{log}?format=raw")
+    c.start()
+    host.wait_for(lambda: len(host.read(log)) > 1000, "the log")
+    writers = [pid for pid in host.children(c.shim.pid) if pid != c.pid()]
+    assert writers
+    host.wait_for(lambda: host.read(log).endswith(b"\n20000\n"), "all of it")
+    kill_shim(c)
+    assert delete(c).exit_status == 137
+    assert not [pid for pid in writers if host.cmdline(pid)]
+    assert host.read(log).split() == [b"%d" % n for n in range(1, 20001)]
+
+
 class Keeper:
     """A shim whose orphans stay zombies until reap()."""
 
