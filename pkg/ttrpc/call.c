@@ -35,7 +35,7 @@ static void call_free(struct ttrpc_call *call)
 /* The handler's own code may still look at its request. */
 void ttrpc_call_release(struct ttrpc_call *call)
 {
-        if (call->in_handler)
+        if (call->n_entered > 0)
                 call->done = true;
         else
                 call_free(call);
@@ -199,19 +199,37 @@ void ttrpc_call_run(struct ttrpc_call *call, ttrpc_handler handler, const Protob
         ttrpc_call_leave(call);
 }
 
+/* It still counts as running, so what is half written is never read. */
+static void call_take_note(struct ttrpc_call *call)
+{
+        struct ttrpc_kept *kept = call->conn->kept;
+        size_t len = 0;
+        uint8_t *note;
+
+        if (!call->stream_ops || !call->stream_ops->on_note)
+                return;
+        note = ttrpc_kept_note_begin(kept, call->stream.unit);
+        if (!note)
+                return;
+        len = call->stream_ops->on_note(call, note, TTRPC_NOTE_MAX, call->stream_userdata);
+        ttrpc_kept_note_end(kept, call->stream.unit, len);
+}
+
 void ttrpc_call_enter(struct ttrpc_call *call)
 {
-        assert(!call->in_handler);
-        call->in_handler = true;
-        if (call->conn && call->stream.unit >= 0)
+        if (call->n_entered++ == 0 && call->conn && call->stream.unit >= 0)
                 ttrpc_kept_call_set(call->conn->kept, call->stream.unit, KEEP_CALL_RUNNING);
 }
 
 void ttrpc_call_leave(struct ttrpc_call *call)
 {
-        call->in_handler = false;
-        if (call->conn && call->stream.unit >= 0)
+        assert(call->n_entered > 0);
+        if (--call->n_entered > 0)
+                return;
+        if (call->conn && call->stream.unit >= 0) {
+                call_take_note(call);
                 ttrpc_kept_call_set(call->conn->kept, call->stream.unit, KEEP_CALL_OPEN);
+        }
         if (call->done)
                 call_free(call);
 }
@@ -290,11 +308,6 @@ void ttrpc_call_on_cancel(struct ttrpc_call *call,
                 loop_deferred_cancel(&call->cancel_late);
 }
 
-bool ttrpc_call_is_resumed(const struct ttrpc_call *call)
-{
-        return call->resumed;
-}
-
 struct arena *ttrpc_call_arena(struct ttrpc_call *call)
 {
         return call->arena;
@@ -308,6 +321,18 @@ const char *ttrpc_call_service(const struct ttrpc_call *call)
 const char *ttrpc_call_method(const struct ttrpc_call *call)
 {
         return call->method->name;
+}
+
+bool ttrpc_call_is_resumed(const struct ttrpc_call *call)
+{
+        return call->resumed;
+}
+
+const void *ttrpc_call_note(const struct ttrpc_call *call, size_t *ret_len)
+{
+        if (!call->resumed || !call->conn || call->stream.unit < 0)
+                return NULL;
+        return ttrpc_kept_note(call->conn->kept, call->stream.unit, ret_len);
 }
 
 uint64_t ttrpc_call_deadline_ns(const struct ttrpc_call *call)

@@ -120,7 +120,7 @@ static void conn_sent(struct ttrpc_conn *conn, size_t n)
                         return;
                 }
                 n -= rest;
-                if (out->is_data)
+                if (out->is_data || out->is_restored)
                         conn->ops->on_sent(conn, out);
                 ttrpc_pool_out_give(conn->pool, out);
         }

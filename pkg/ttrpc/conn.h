@@ -81,6 +81,7 @@ struct ttrpc_conn {
         /* Answers that the peer has not taken yet. */
         struct list queue;
         size_t n_queued;
+        size_t n_restored; /* bytes among it that the image before has queued, of any streams */
 
         struct loop_deferred deferred; /* sends what is queued, or loses a doomed connection */
         struct loop_timer *hangup_timer;

@@ -137,6 +137,7 @@ static void restore_queue(struct ttrpc_conn *conn)
         }
         ttrpc_kept_out_copy(conn->kept, out->data);
         list_append(&conn->queue, &out->node);
+        conn->n_restored = len;
         conn->n_queued += len;
 }
 

@@ -108,24 +108,22 @@ static void stream_start(struct ttrpc_call *call, const struct ttrpc_service *se
         struct keep_call *kept =
                 call->stream.unit >= 0 ? ttrpc_kept_call(conn->kept, call->stream.unit) : NULL;
         bool heard = kept && kept->heard;
-        uint32_t id = frame->stream_id;
-        struct ttrpc_stream *stream;
 
         if (request->timeout_ns < 0) {
                 ttrpc_call_refuse(call, STATUS_DEADLINE_EXCEEDED, ttrpc_deadline_text);
                 return;
         }
+        ttrpc_call_enter(call);
         ttrpc_call_run(call, handler, NULL, service->userdata);
-        stream = ttrpc_streams_find(&conn->streams, id);
-        if (!stream)
-                return;
-        call = container_of(stream, struct ttrpc_call, stream);
-        if (kept)
-                kept->heard = 1;
-        if (heard)
-                ttrpc_call_resume(call, kept->half_closed);
-        else
-                ttrpc_call_take_first(call, frame, request->payload);
+        if (call->conn) {
+                if (kept)
+                        kept->heard = 1;
+                if (heard)
+                        ttrpc_call_resume(call, kept->half_closed);
+                else
+                        ttrpc_call_take_first(call, frame, request->payload);
+        }
+        ttrpc_call_leave(call);
 }
 
 /* Ids only grow, but for those that come once more. */
@@ -147,11 +145,13 @@ static bool is_wanted_again(struct ttrpc_conn *conn, uint32_t id,
                             enum ttrpc_kind kind)
 {
         const struct ttrpc_server *server = conn->owner;
+        size_t n_note;
         struct ttrpc_restored_call call = {
                 .service = service->descriptor->name,
                 .method = service->descriptor->methods[method].name,
                 .kind = kind,
                 .in_handler = conn->again_state == KEEP_CALL_RUNNING,
+                .has_note = ttrpc_kept_note(conn->kept, conn->taken, &n_note) != NULL,
         };
         const char *text = server->restore->refuse(&call, server->restore->userdata);
 
@@ -227,11 +227,17 @@ static void on_data(struct ttrpc_conn *conn, const struct ttrpc_frame *frame, co
 {
         struct ttrpc_stream *stream = ttrpc_streams_find(&conn->streams, frame->stream_id);
 
-        if (!stream)
+        struct ttrpc_call *call;
+
+        if (!stream) {
                 refuse(conn, frame->stream_id, STATUS_INVALID_ARGUMENT,
                        "StreamID is no longer active");
-        else
-                ttrpc_call_take_data(container_of(stream, struct ttrpc_call, stream), frame, body);
+                return;
+        }
+        call = container_of(stream, struct ttrpc_call, stream);
+        ttrpc_call_enter(call);
+        ttrpc_call_take_data(call, frame, body);
+        ttrpc_call_leave(call);
 }
 
 static void server_on_frame(struct ttrpc_conn *conn, const struct ttrpc_frame *frame,
@@ -269,11 +275,25 @@ static void server_on_oversized(struct ttrpc_conn *conn, const struct ttrpc_fram
                TTRPC_MESSAGE_MAX);
 }
 
+/* Nothing of the image before is queued any more. */
+static void all_have_room(struct ttrpc_conn *conn)
+{
+        conn->n_restored = 0;
+        for (size_t i = 0; i < TTRPC_STREAM_CHAINS; i++) {
+                struct ttrpc_stream *stream = conn->streams.chains[i];
+
+                for (; stream; stream = stream->next)
+                        ttrpc_call_room_again(container_of(stream, struct ttrpc_call, stream));
+        }
+}
+
 static void server_on_sent(struct ttrpc_conn *conn, const struct ttrpc_out *out)
 {
         struct ttrpc_stream *stream = ttrpc_streams_find(&conn->streams, out->stream_id);
 
-        if (stream)
+        if (out->is_restored)
+                all_have_room(conn);
+        else if (stream)
                 ttrpc_call_sent(container_of(stream, struct ttrpc_call, stream), out);
 }
 

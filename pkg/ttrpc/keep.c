@@ -6,7 +6,6 @@
  */
 #include "pkg/ttrpc/keep.h"
 
-#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -290,8 +289,12 @@ struct ttrpc_kept *ttrpc_kept_of_slot(struct ttrpc_keep *keep, unsigned slot)
                 PUBLISH(&kept->area->calls[pair_first(answering) - 1], KEEP_CALL_FREE);
         PUBLISH(&kept->area->answering, 0);
         for (size_t i = 0; i < KEEP_UNITS; i++) {
-                if (LOOK(&kept->area->calls[i]) != KEEP_CALL_FREE)
-                        units_mark(kept, i, units_of(area_call(kept->area, i)->len));
+                const struct keep_call *call = area_call(kept->area, i);
+
+                if (LOOK(&kept->area->calls[i]) == KEEP_CALL_FREE)
+                        continue;
+                units_mark(kept, i, units_of(call->len));
+                ttrpc_kept_note_found(kept, call);
         }
         return kept;
 }
@@ -358,6 +361,8 @@ void ttrpc_kept_trim(struct ttrpc_kept *kept)
                 give_back(area->out_bytes, sizeof(area->out_bytes));
         if (kept->closed || !has_calls(kept))
                 give_back(area->units, sizeof(area->units));
+        if (kept->closed || kept->used_notes == 0)
+                give_back(area->notes, sizeof(area->notes));
 }
 
 /* ---- In ---- */
@@ -456,6 +461,7 @@ int ttrpc_kept_call_add(struct ttrpc_kept *kept, const uint8_t *frame, size_t le
         call->len = (uint32_t)len;
         call->heard = 0;
         call->half_closed = 0;
+        call->note = 0;
         memcpy(call->frame, frame, len);
         units_mark(kept, unit, n);
         ttrpc_keep_step();
@@ -491,6 +497,7 @@ void ttrpc_kept_call_end(struct ttrpc_kept *kept, int unit)
         n = units_of(ttrpc_kept_call(kept, unit)->len);
         for (size_t i = (size_t)unit; i < (size_t)unit + n; i++)
                 kept->used[i / 64] &= ~bit_of(i);
+        ttrpc_kept_note_gone(kept, ttrpc_kept_call(kept, unit));
 }
 
 /* ---- Out ---- */

@@ -7,7 +7,8 @@
  * can fault.
  *
  * The memory is one page with the descriptors, then an area for each connection: what was read and
- * not yet taken, the request frames of calls without an answer, what was queued and not yet sent.
+ * not yet taken, the request frames of calls without an answer, what was queued and not yet sent,
+ * and a note of each stream's keeper, which is valid while the stream is open and not running.
  * An area that has no room for something says so, and its connection cannot be restored until that
  * something is over. Private to the package.
  */
@@ -30,6 +31,8 @@ enum {
         KEEP_IN = 128 << 10,
         KEEP_OUT = 256 << 10,      /* a power of two */
         KEEP_FRAME_MAX = 48 << 10, /* larger ones that come in pieces are not kept */
+        KEEP_NOTES = TTRPC_STREAMS_PER_CONNECTION_MAX,
+        KEEP_NOTE = 3968, /* of a stream, with its head */
 };
 
 /* Instead of a call's unit. */
@@ -50,11 +53,20 @@ enum keep_call_state {
 struct keep_call {
         uint64_t seq; /* order of arrival, of all connections */
         uint64_t deadline_ns;
-        uint32_t len;         /* of the frame */
-        uint16_t heard;       /* a stream's handler was entered and what came with the request is
-                               * its own */
-        uint16_t half_closed; /* the peer has ended its side of the stream */
+        uint32_t len;        /* of the frame */
+        uint16_t heard;      /* a stream's handler was entered and what came with the request is
+                              * its own */
+        uint8_t half_closed; /* the peer has ended its side of the stream */
+        uint8_t note;        /* index of the stream's note + 1; 0: it has none */
         uint8_t frame[];
+};
+
+/* What a stream's keeper has to say to that of the next image. It is written in place. */
+struct keep_note {
+        uint64_t seq; /* of the call */
+        uint32_t len;
+        uint32_t unused;
+        uint8_t bytes[KEEP_NOTE - 16];
 };
 
 struct keep_area {
@@ -77,7 +89,7 @@ struct keep_area {
         _Alignas(4096) uint8_t units[KEEP_UNITS][KEEP_UNIT];
         uint8_t in_bytes[KEEP_IN];
         uint8_t out_bytes[KEEP_OUT];
-        uint8_t room[124 << 10];
+        struct keep_note notes[KEEP_NOTES];
 };
 
 struct keep_head {
@@ -105,6 +117,7 @@ struct ttrpc_kept {
         bool closed;
         bool touched;                   /* since the last trim */
         uint64_t used[KEEP_UNITS / 64]; /* units, by bit */
+        uint32_t used_notes;            /* likewise */
 };
 
 /* Memory that is all zero is made ready; else it must be of this layout. */
@@ -171,6 +184,18 @@ struct keep_call *ttrpc_kept_call(const struct ttrpc_kept *kept, int unit);
 
 /* The call needs no answer, or has had it. Harmless for KEEP_NONE. */
 void ttrpc_kept_call_end(struct ttrpc_kept *kept, int unit);
+
+/* Where the note of a stream that is running goes, TTRPC_NOTE_MAX bytes; NULL when there is no
+ * place. Then how many there are. */
+uint8_t *ttrpc_kept_note_begin(struct ttrpc_kept *kept, int unit);
+void ttrpc_kept_note_end(struct ttrpc_kept *kept, int unit, size_t len);
+
+/* A call of the image before, and one that is over: whose place is taken, and is free. */
+void ttrpc_kept_note_found(struct ttrpc_kept *kept, const struct keep_call *call);
+void ttrpc_kept_note_gone(struct ttrpc_kept *kept, const struct keep_call *call);
+
+/* The note, or NULL. */
+const uint8_t *ttrpc_kept_note(const struct ttrpc_kept *kept, int unit, size_t *ret_len);
 
 /* Bytes are queued, which answer the call `ends`, or none. */
 void ttrpc_kept_out_add(struct ttrpc_kept *kept, const uint8_t *data, size_t len, int ends);

@@ -26,6 +26,9 @@
 #define TTRPC_STREAMS_PER_CONNECTION_MAX 32
 #define TTRPC_STREAM_QUEUED_MAX          (128u << 10)
 
+/* What a stream's keeper may say to that of the next process image. */
+#define TTRPC_NOTE_MAX 3952
+
 /* What a message counts beside its own bytes. */
 #define TTRPC_FRAME_COST 64
 

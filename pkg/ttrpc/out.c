@@ -64,12 +64,17 @@ static struct ttrpc_out *out_blank(struct ttrpc_pool *pool, size_t len)
         out->stream_id = 0;
         out->ends = KEEP_NONE;
         out->is_data = false;
+        out->is_restored = false;
         return out;
 }
 
 struct ttrpc_out *ttrpc_out_restored(size_t len)
 {
-        return out_blank(NULL, len);
+        struct ttrpc_out *out = out_blank(NULL, len);
+
+        if (out)
+                out->is_restored = true;
+        return out;
 }
 
 static struct ttrpc_out *out_new(struct ttrpc_pool *pool, uint32_t stream_id, uint8_t type,

@@ -25,8 +25,9 @@ struct ttrpc_out {
         size_t sent;
         size_t room; /* of data, when large */
         uint32_t stream_id;
-        int ends;     /* the unit of the call that it answers (keep.h), or KEEP_NONE */
-        bool is_data; /* of a stream, which wants to know when it has left */
+        int ends;         /* the unit of the call that it answers (keep.h), or KEEP_NONE */
+        bool is_data;     /* of a stream, which wants to know when it has left */
+        bool is_restored; /* what the image before had queued, of whatever streams */
         uint8_t data[];
 };
 

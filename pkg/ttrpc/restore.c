@@ -212,7 +212,7 @@ static bool conn_is_quiet(const struct ttrpc_conn *conn)
                 const struct ttrpc_stream *stream = conn->streams.chains[i];
 
                 for (; stream; stream = stream->next) {
-                        if (container_of(stream, const struct ttrpc_call, stream)->in_handler)
+                        if (container_of(stream, const struct ttrpc_call, stream)->n_entered > 0)
                                 return false;
                 }
         }

@@ -81,9 +81,9 @@ struct ttrpc_call {
         struct loop_deferred room_late;
         const struct ttrpc_stream_ops *stream_ops;
         void *stream_userdata;
-        bool in_handler; /* or in another callback of the call's keeper */
-        bool cancelling; /* on_cancel is on the stack */
-        bool done;       /* to be freed when the handler returns */
+        unsigned n_entered; /* the handler, and other callbacks of the call's keeper */
+        bool cancelling;    /* on_cancel is on the stack */
+        bool done;          /* to be freed when the handler returns */
 };
 
 /* dispatch.c */
@@ -118,15 +118,14 @@ void ttrpc_call_take_first(struct ttrpc_call *call, const struct ttrpc_frame *fr
 /* A stream of requests that goes on. */
 void ttrpc_call_resume(struct ttrpc_call *call, bool half_closed);
 
+/* All that was queued by the image before has left: there is room. */
+void ttrpc_call_room_again(struct ttrpc_call *call);
+
 /* A message of the stream has left. */
 void ttrpc_call_sent(struct ttrpc_call *call, const struct ttrpc_out *out);
 void ttrpc_call_on_room_late(struct loop_deferred *deferred);
 
 /* call.c */
-
-/* Around what a keeper's callback does with its call: it may be freed by leave, never before. */
-void ttrpc_call_enter(struct ttrpc_call *call);
-void ttrpc_call_leave(struct ttrpc_call *call);
 
 /* Frees it, or lets the callback do it that is on the stack. */
 void ttrpc_call_release(struct ttrpc_call *call);

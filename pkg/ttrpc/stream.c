@@ -108,10 +108,12 @@ void ttrpc_call_resume(struct ttrpc_call *call, bool half_closed)
 
 /* ---- To the peer ---- */
 
+/* What the image before has queued counts against each stream: it may be of any. */
 size_t ttrpc_call_room(const struct ttrpc_call *call)
 {
-        return call->n_queued < TTRPC_STREAM_QUEUED_MAX ? TTRPC_STREAM_QUEUED_MAX - call->n_queued
-                                                        : 0;
+        size_t n = call->n_queued + (call->conn ? call->conn->n_restored : 0);
+
+        return n < TTRPC_STREAM_QUEUED_MAX ? TTRPC_STREAM_QUEUED_MAX - n : 0;
 }
 
 int ttrpc_call_send(struct ttrpc_call *call, const ProtobufCMessage *message, struct error *err)
@@ -132,6 +134,12 @@ int ttrpc_call_send(struct ttrpc_call *call, const ProtobufCMessage *message, st
         call->n_queued += ttrpc_out_cost(out);
         ttrpc_conn_send_consume(call->conn, out);
         return 0;
+}
+
+void ttrpc_call_room_again(struct ttrpc_call *call)
+{
+        if (call->stream_ops)
+                loop_defer(call->server->loop, &call->room_late);
 }
 
 void ttrpc_call_sent(struct ttrpc_call *call, const struct ttrpc_out *out)

@@ -122,6 +122,8 @@ struct ttrpc_restored_call {
         /* Its handler had been entered and had not returned, or another callback of its keeper:
          * the crash may be its own. Never in a planned re-exec. */
         bool in_handler;
+
+        bool has_note; /* of a stream: ttrpc_call_note() has something for its handler */
 };
 
 struct ttrpc_restore {
@@ -193,9 +195,14 @@ const char *ttrpc_call_method(const struct ttrpc_call *call);
  * The call was kept by the process image before and is dispatched again. For a unary call it makes
  * no difference. A stream goes on: what the peer had been told has reached it or will, what it said
  * has been delivered and does not come again, the request of a TTRPC_SERVER_STREAM excepted, which
- * is the handler's argument. If the peer had half-closed, on_half_close comes once more.
+ * is the handler's argument. If the peer had half-closed, on_half_close comes once more. What
+ * was queued for its connection takes its room until it has left; on_room tells of that.
  */
 bool ttrpc_call_is_resumed(const struct ttrpc_call *call);
+
+/* What on_note has said last of a call that is resumed; NULL: nothing. Valid until the handler
+ * returns. */
+const void *ttrpc_call_note(const struct ttrpc_call *call, size_t *ret_len);
 
 /* CLOCK_MONOTONIC nanoseconds; 0 when the peer set no deadline. */
 uint64_t ttrpc_call_deadline_ns(const struct ttrpc_call *call);
@@ -223,9 +230,24 @@ struct ttrpc_stream_ops {
 
         /* At least half of the room is free, after it was not; may be NULL. */
         void (*on_room)(struct ttrpc_call *call, void *userdata);
+
+        /* Writes all that the handler needs to go on in another process image to `note`, room bytes
+         * of memory that outlives this one, and returns its length; 0: it could not go on. Runs
+         * after the handler and each callback, and after ttrpc_call_leave(), if the call is kept
+         * and still open. May be NULL. */
+        size_t (*on_note)(struct ttrpc_call *call, void *note, size_t room, void *userdata);
 };
 void ttrpc_call_on_stream(struct ttrpc_call *call, const struct ttrpc_stream_ops *ops,
                           void *userdata);
+
+/*
+ * Around what a keeper does for a stream from elsewhere than its callbacks, and from before it
+ * takes what cannot be taken twice (bytes of a pipe, for instance). A crash in between is one in
+ * the handler, so the note need not be right then. They nest, also with callbacks. The call may end
+ * in between: it is freed by the leave.
+ */
+void ttrpc_call_enter(struct ttrpc_call *call);
+void ttrpc_call_leave(struct ttrpc_call *call);
 
 /* Bytes that the stream has room for. A message takes its packed size and TTRPC_FRAME_COST. */
 size_t ttrpc_call_room(const struct ttrpc_call *call);

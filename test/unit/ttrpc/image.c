@@ -30,6 +30,7 @@ struct image {
         struct ttrpc_server *server;
         struct ttrpc_call *kept[CALLS_MAX];
         size_t n_kept;
+        uint64_t n_talked; /* of the one stream that a test has */
 };
 
 /* ttrpc_keep_step() has no argument. */
@@ -141,8 +142,11 @@ static void talk_on_message(struct ttrpc_call *call, const ProtobufCMessage *mes
 {
         const Test__Ttrpc__EchoRequest *request = (const void *)message;
         Test__Ttrpc__EchoResponse response = TEST__TTRPC__ECHO_RESPONSE__INIT;
+        struct image *image = userdata;
 
         see(userdata, message);
+        image->n_talked++;
+        image->control->n_talked++;
         response.text = request->text;
         response.number = request->number;
         (void)ttrpc_call_send(call, &response.base, NULL);
@@ -157,15 +161,42 @@ static void talk_on_half_close(struct ttrpc_call *call, void *userdata)
         image->control->n_half_closed++;
 }
 
+static size_t talk_on_note(struct ttrpc_call *call, void *note, size_t room, void *userdata)
+{
+        const struct image *image = userdata;
+
+        (void)call;
+        (void)room;
+        memcpy(note, &image->n_talked, sizeof(image->n_talked));
+        return sizeof(image->n_talked);
+}
+
+/* The note says neither less nor more than what was done. */
+static void talk_resume(struct image *image, const struct ttrpc_call *call)
+{
+        size_t len = 0;
+        const void *note = ttrpc_call_note(call, &len);
+
+        if (!note || len != sizeof(image->n_talked))
+                _exit(102);
+        memcpy(&image->n_talked, note, len);
+        if (image->n_talked != image->control->n_talked)
+                _exit(103);
+        image->control->n_resumed++;
+        image->control->n_noted = image->n_talked;
+}
+
 static void handle_talk(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata)
 {
         static const struct ttrpc_stream_ops ops = {
                 .on_message = talk_on_message,
                 .on_half_close = talk_on_half_close,
+                .on_note = talk_on_note,
         };
         struct image *image = userdata;
 
-        image->control->n_resumed += ttrpc_call_is_resumed(call);
+        if (ttrpc_call_is_resumed(call))
+                talk_resume(image, call);
         ttrpc_call_on_stream(call, &ops, image);
 }
 

@@ -19,6 +19,8 @@ struct control {
         uint64_t n_dropped;
         uint64_t n_resumed;
         uint64_t n_half_closed;
+        uint64_t n_talked;            /* messages of the stream */
+        uint64_t n_noted;             /* the same by its note, when it was resumed last */
         uint64_t deadline_ns;         /* of the last call that was kept */
         uint8_t seen[IMAGE_NUMBERS];  /* how often a handler was entered, by the request's number */
         uint8_t ended[IMAGE_NUMBERS]; /* how often it has answered */

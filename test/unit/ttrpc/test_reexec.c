@@ -238,6 +238,7 @@ static void a_stream_goes_on_in_the_next_image(void **state)
         peer_expect_status(&w.peer, 1, STATUS_INVALID_ARGUMENT,
                            "stream data after the end of the stream");
         assert_int_equal(w.control->n_resumed, 2);
+        assert_int_equal(w.control->n_noted, 2);
         assert_int_equal(w.control->seen[1], 1);
         assert_int_equal(w.control->seen[2], 1);
         assert_int_equal(w.control->seen[3], 0);
