@@ -4,6 +4,9 @@
  * a message of PIECE bytes always fits, and the library tells when there is room again. What is
  * sent is copied out of the ring chunk by chunk; a chunk that does not go as a whole is read again.
  *
+ * A client that falls behind the ring while it still takes the past that it has asked for has the
+ * whole ring's length of time for that: the past is a copy of its own.
+ *
  * After the exit the ring is followed until the stdio is drained. A process left behind can keep a
  * log's writer waiting for ever, so that is bounded by times.attach_drain_ns.
  */
@@ -104,13 +107,11 @@ static struct attachments *watch_new(struct process *p)
 
 /* ---- One attachment ---- */
 
-static void on_stall(struct loop_timer *timer, void *userdata)
+static void stalled(struct attachment *a)
 {
-        struct attachment *a = userdata;
         const struct attachments *all = a->process->attachments;
         struct error err = ERROR_INIT;
 
-        (void)timer;
         if (a->leaving && !stdin_grants_is_empty(&a->stdin) && !a->process->exit.known) {
                 (void)error_set(&err, STATUS_RESOURCE_EXHAUSTED,
                                 "attach: the process has not taken what was typed for %d s",
@@ -128,6 +129,17 @@ static void on_stall(struct loop_timer *timer, void *userdata)
                         LIMIT_ATTACH_STALL_S,
                         (unsigned long long)(all->ring ? io_ring_end(all->ring) - a->place : 0));
         attachment_fail(a, &err);
+}
+
+static void on_stall(struct loop_timer *timer, void *userdata)
+{
+        struct attachment *a = userdata;
+        struct ttrpc_call *call = a->call;
+
+        (void)timer;
+        ttrpc_call_enter(call);
+        stalled(a);
+        ttrpc_call_leave(call);
 }
 
 struct attachment *attachment_new(struct ttrpc_call *call, struct shim_server *server)
@@ -148,6 +160,7 @@ struct attachment *attachment_free(struct attachment *a)
                 return NULL;
         list_remove(&a->node);
         stdin_grants_close(&a->stdin);
+        io_ring_free(a->replay);
         loop_timer_free(a->stall);
         if (a->process) {
                 struct process *p = a->process;
@@ -203,8 +216,7 @@ static int may_attach(const struct process *p, struct error *err)
         return 0;
 }
 
-int attachment_add(struct attachment *a, struct process *p, uint64_t replay_bytes,
-                   struct error *err)
+int attachment_join(struct attachment *a, struct process *p, struct error *err)
 {
         if (may_attach(p, err) < 0)
                 return -1;
@@ -219,10 +231,26 @@ int attachment_add(struct attachment *a, struct process *p, uint64_t replay_byte
         a->process = p;
         list_append(&p->attachments->list, &a->node);
         p->attachments->n++;
+        return 0;
+}
+
+int attachment_add(struct attachment *a, struct process *p, uint64_t replay_bytes,
+                   struct error *err)
+{
+        const struct io_ring *ring;
+
+        if (attachment_join(a, p, err) < 0)
+                return -1;
+        ring = p->attachments->ring;
+        if (!ring)
+                return 0;
         if (replay_bytes > IO_RING_MAX)
                 replay_bytes = IO_RING_MAX;
-        if (p->attachments->ring)
-                a->place = io_ring_replay(p->attachments->ring, (size_t)replay_bytes, &a->sent);
+        if (replay_bytes == 0)
+                a->place = io_ring_end(ring);
+        else if (io_ring_snapshot(ring, (size_t)replay_bytes, &a->replay, &a->place, &a->sent,
+                                  err) < 0)
+                return error_prefix(err, "attach");
         return 0;
 }
 
@@ -256,20 +284,31 @@ static bool wants(const struct attachment *a, uint8_t stream)
         return stream == LOG_STDERR ? a->wants_stderr : a->wants_stdout;
 }
 
+/* Where the output is that comes next; NULL: there never was any. */
+static const struct io_ring *source_of(struct attachment *a)
+{
+        if (a->replay && a->place == io_ring_end(a->replay))
+                a->replay = io_ring_free(a->replay);
+        return a->replay ? a->replay : a->process->attachments->ring;
+}
+
 /* 1: all is sent; 0: the client must take something first; -EOVERFLOW: it has missed something. */
 static int send_output(struct attachment *a)
 {
         const struct attachments *all = a->process->attachments;
 
-        while (all->ring && a->place != io_ring_end(all->ring)) {
+        for (;;) {
+                const struct io_ring *ring = source_of(a);
                 uint64_t next = a->place;
                 struct io_ring_chunk chunk;
 
-                if (!io_ring_has(all->ring, a->place))
+                if (!ring || a->place == io_ring_end(ring))
+                        break;
+                if (!io_ring_has(ring, a->place))
                         return -EOVERFLOW;
                 if (ttrpc_call_room(a->call) < ROOM_WANTED)
                         return 0;
-                if (io_ring_read(all->ring, &next, &chunk, all->chunk) < 0)
+                if (io_ring_read(ring, &next, &chunk, all->chunk) < 0)
                         return -EOVERFLOW;
                 if (wants(a, chunk.stream) && !send_chunk(a, &chunk, all->chunk))
                         return 0;
@@ -366,9 +405,13 @@ void attachments_advance(struct process *p)
         while (!list_is_empty(&now)) {
                 struct attachment *a = list_first(&now, struct attachment, node);
 
+                struct ttrpc_call *call = a->call;
+
                 list_remove(&a->node);
                 list_append(&p->attachments->list, &a->node);
+                ttrpc_call_enter(call);
                 attachment_advance(a);
+                ttrpc_call_leave(call);
         }
 }
 
@@ -376,8 +419,11 @@ void attachments_end_stdin(struct process *p)
 {
         if (!p->attachments)
                 return;
-        list_for_each(a, &p->attachments->list, struct attachment, node)
+        list_for_each(a, &p->attachments->list, struct attachment, node) {
+                ttrpc_call_enter(a->call);
                 stdin_grants_end(&a->stdin);
+                ttrpc_call_leave(a->call);
+        }
 }
 
 static void end_one(struct attachment *a)

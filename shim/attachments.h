@@ -17,6 +17,7 @@
 
 #include "shim/stdin_grants.h"
 
+struct io_ring;
 struct process;
 struct shim_server;
 
@@ -28,9 +29,10 @@ struct attachment {
         struct stdin_grants stdin;
         bool wants_stdout;
         bool wants_stderr;
-        bool leaving;   /* the client detaches: no more output, what it typed is still written */
-        uint64_t place; /* in the ring */
-        size_t sent;    /* of the chunk at that place */
+        bool leaving; /* the client detaches: no more output, what it typed is still written */
+        struct io_ring *replay;   /* what it has asked for of the past; NULL: it has that */
+        uint64_t place;           /* in the ring, and in the replay */
+        size_t sent;              /* of the chunk at that place */
         struct loop_timer *stall; /* of one that is leaving: it may go */
 };
 
@@ -41,12 +43,27 @@ struct attachment *attachment_new(struct ttrpc_call *call, struct shim_server *s
 struct attachment *attachment_free(struct attachment *a);
 
 /*
- * Begins: the next thing that a gets is the last replay_bytes of output, once attachments_advance()
- * is called. FAILED_PRECONDITION when the process has not been started or keeps no output to look
- * at, and says why.
+ * Begins: the next thing that a gets is the last replay_bytes of output, once attachment_advance()
+ * is called. That is copied, so whoever takes it does not fall behind by it. FAILED_PRECONDITION
+ * when the process has not been started or keeps no output to look at, and says why.
  */
 int attachment_add(struct attachment *a, struct process *p, uint64_t replay_bytes,
                    struct error *err);
+
+/*
+ * What has to be known to go on in another process image, as a message of
+ * belay.state.v1.Attach in `note`: its length, or 0 when it has no room. And there, for a new one
+ * whose call has that note: 1 when it is attached again, 0 when it had not been yet.
+ */
+size_t attachment_note(const struct attachment *a, void *note, size_t room);
+int attachment_resume(struct attachment *a, const void *note, size_t len, struct error *err);
+
+/* rpc/attach.c: what the client types, in another process image. */
+int attachment_restore_stdin(struct attachment *a, const Belay__State__V1__StdinGrants *m,
+                             struct error *err);
+
+/* The first half of attachment_add(): it is one of the process's, and has no place yet. */
+int attachment_join(struct attachment *a, struct process *p, struct error *err);
 
 /* Sends what there is and what there is room for; ends the stream when it is over: a is gone then.
  */

@@ -23,6 +23,7 @@
 #include "shim/log.h"
 #include "shim/rpc/rpc.h"
 #include "shim/server_impl.h"
+#include "shim/state.h"
 
 enum { ROOM_WANTED = TTRPC_STREAM_QUEUED_MAX / 2 };
 
@@ -53,6 +54,21 @@ struct exec_stream *exec_stream_free(struct exec_stream *s)
                 s->process->stream = NULL;
         free(s);
         return NULL;
+}
+
+/* ---- Around what is done from elsewhere than the call's callbacks ---- */
+
+static void *enter(const struct exec_stream *s)
+{
+        if (s->call)
+                ttrpc_call_enter(s->call);
+        return s->call;
+}
+
+static void leave(void *call)
+{
+        if (call)
+                ttrpc_call_leave(call);
 }
 
 /* ---- The end ---- */
@@ -91,11 +107,12 @@ static bool send_exit(struct exec_stream *s)
         return ttrpc_call_send(s->call, &response.base, &ignored) == 0;
 }
 
-void exec_stream_advance(struct process *p)
+/* s and its process may be gone afterwards. */
+static void advance(struct exec_stream *s)
 {
-        struct exec_stream *s = p->stream;
+        struct process *p = s->process;
 
-        if (!s || !p->exit.told)
+        if (s->may_resume || !p->exit.told)
                 return;
         if (!outputs_have_ended(s)) {
                 /* A terminal's relay lets go of its output by itself. */
@@ -111,6 +128,17 @@ void exec_stream_advance(struct process *p)
                 ttrpc_call_end(TAKE_PTR(s->call));
         exec_stream_free(s);
         rpc_delete_exec(p);
+}
+
+void exec_stream_advance(struct process *p)
+{
+        struct ttrpc_call *call;
+
+        if (!p->stream)
+                return;
+        call = enter(p->stream);
+        advance(p->stream);
+        leave(call);
 }
 
 /* ---- Output ---- */
@@ -156,13 +184,28 @@ static void on_data(const void *data, size_t len, void *userdata)
 static void on_end(void *userdata)
 {
         const struct exec_output *output = userdata;
+        struct process *p = output->stream->process;
 
-        exec_stream_advance(output->stream->process);
+        state_commit(p->container->server); /* its descriptor is closed */
+        exec_stream_advance(p);
 }
 
-static const struct io_source_ops source_ops = {.on_data = on_data, .on_end = on_end};
+/* Bytes that were read and not sent yet are nowhere else. */
+static void *on_enter(void *userdata)
+{
+        const struct exec_output *output = userdata;
 
-static int open_output_take(struct exec_stream *s, int i, int fd, struct error *err)
+        return enter(output->stream);
+}
+
+static const struct io_source_ops source_ops = {
+        .on_data = on_data,
+        .on_end = on_end,
+        .enter = on_enter,
+        .leave = leave,
+};
+
+int exec_stream_open_output_take(struct exec_stream *s, int i, int fd, struct error *err)
 {
         if (fd < 0)
                 return 0;
@@ -202,6 +245,19 @@ static void on_stdin_empty(void *userdata)
         (void)userdata;
 }
 
+static struct ttrpc_call *stdin_call(void *userdata)
+{
+        const struct exec_stream *s = userdata;
+
+        return s->call;
+}
+
+const struct stdin_grants_ops exec_stream_stdin_ops = {
+        .send = send_grant,
+        .on_empty = on_stdin_empty,
+        .call = stdin_call,
+};
+
 static int open_stdin(struct exec_stream *s, struct error *err)
 {
         struct error ignored = ERROR_INIT;
@@ -212,8 +268,8 @@ static int open_stdin(struct exec_stream *s, struct error *err)
         fd = io_stdio_stdin_fd(s->process->stdio, err);
         if (fd < 0)
                 return -1;
-        if (stdin_grants_open_take(&s->stdin, s->server->loop, fd, send_grant, on_stdin_empty, s,
-                                   err) < 0) {
+        if (stdin_grants_open_take(&s->stdin, s->server->loop, fd, &exec_stream_stdin_ops, s, err) <
+            0) {
                 fd_close(fd);
                 return -1;
         }
@@ -234,16 +290,14 @@ void exec_stream_end_stdin(struct exec_stream *s)
 
 void exec_stream_abandon(struct exec_stream *s)
 {
-        struct process *p = s->process;
-
         s->call = NULL;
-        if (!p) {
+        if (!s->process) {
                 exec_stream_free(s);
                 return;
         }
         exec_stream_end_stdin(s);
         want_output(s, true);
-        exec_stream_advance(p);
+        advance(s);
 }
 
 /* ---- The start ---- */
@@ -260,16 +314,25 @@ static int send_started(struct exec_stream *s, struct error *err)
         started.pid = (uint32_t)p->pid;
         response.response_case = BELAY__V1__EXEC_STREAM_RESPONSE__RESPONSE_STARTED;
         response.started = &started;
-        return ttrpc_call_send(s->call, &response.base, err);
+        if (ttrpc_call_send(s->call, &response.base, err) < 0)
+                return -1;
+        s->started = true;
+        return 0;
+}
+
+int exec_stream_make_drain(struct exec_stream *s)
+{
+        s->drain = loop_timer_new(s->server->loop, on_drain_over, s);
+        return s->drain ? 0 : -1;
 }
 
 static int open_streams(struct exec_stream *s, struct error *err)
 {
-        s->drain = loop_timer_new(s->server->loop, on_drain_over, s);
-        if (!s->drain)
+        if (exec_stream_make_drain(s) < 0)
                 return error_set(err, STATUS_RESOURCE_EXHAUSTED, "exec stream: no memory");
         for (int i = 0; i < EXEC_STREAM_OUTPUTS; i++) {
-                if (open_output_take(s, i, io_stdio_take_output(s->process->stdio, i + 1), err) < 0)
+                if (exec_stream_open_output_take(
+                            s, i, io_stdio_take_output(s->process->stdio, i + 1), err) < 0)
                         return -1;
         }
         return open_stdin(s, err);
@@ -288,9 +351,9 @@ static void give_up(struct exec_stream *s, const struct error *why)
         exec_stream_abandon(s);
 }
 
-void exec_stream_started(struct process *p)
+static void has_started(struct exec_stream *s)
 {
-        struct exec_stream *s = p->stream;
+        const struct process *p = s->process;
         struct error err = ERROR_INIT;
 
         if (open_streams(s, &err) < 0 || send_started(s, &err) < 0) {
@@ -303,43 +366,43 @@ void exec_stream_started(struct process *p)
         want_output(s, true);
 }
 
-void exec_stream_save(const struct exec_stream *s, int fds[static EXEC_STREAM_OUTPUTS])
+void exec_stream_started(struct process *p)
 {
-        for (int i = 0; i < EXEC_STREAM_OUTPUTS; i++)
-                fds[i] = s->outputs[i].source ? io_source_fd(s->outputs[i].source) : -1;
+        struct ttrpc_call *call = enter(p->stream);
+
+        has_started(p->stream);
+        state_commit(p->container->server); /* it has the descriptors of the outputs */
+        leave(call);
 }
 
-int exec_stream_resume(struct process *p, const int fds[static EXEC_STREAM_OUTPUTS],
-                       struct error *err)
+void exec_stream_go_on(struct exec_stream *s)
 {
-        struct exec_stream *s = exec_stream_new(NULL, p->container->server);
-
-        if (s)
-                s->drain = loop_timer_new(s->server->loop, on_drain_over, s);
-        if (!s || !s->drain) {
-                exec_stream_free(s);
-                for (int i = 0; i < EXEC_STREAM_OUTPUTS; i++)
-                        fd_close(fds[i]);
-                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "exec stream: no memory");
-        }
-        s->process = p;
-        p->stream = s;
-        for (int i = 0; i < EXEC_STREAM_OUTPUTS; i++) {
-                if (open_output_take(s, i, fds[i], err) < 0)
-                        return -1;
-        }
-        exec_stream_end_stdin(s);
+        s->may_resume = false;
+        stdin_grants_offer(&s->stdin);
         want_output(s, true);
-        return 0;
+        advance(s);
+}
+
+void exec_streams_settle(struct container *c)
+{
+        list_for_each_safe(p, &c->execs, struct process, node) {
+                if (!p->stream || !p->stream->may_resume)
+                        continue;
+                p->stream->may_resume = false;
+                exec_stream_abandon(p->stream);
+        }
 }
 
 void exec_stream_not_started(struct process *p, const struct error *why)
 {
         struct exec_stream *s = p->stream;
 
+        struct ttrpc_call *call = enter(s);
+
         s->why = *why;
         (void)error_prefix(&s->why, "OCI runtime exec failed");
         log_write(LOG_ERROR, p->exec_id, "%s", s->why.msg);
+        leave(call);
 }
 
 /* ---- The process is forgotten ---- */

@@ -17,6 +17,7 @@
 
 #include "shim/stdin_grants.h"
 
+struct container;
 struct process;
 struct shim_server;
 
@@ -35,6 +36,8 @@ struct exec_stream {
         struct stdin_grants stdin;
         struct exec_output outputs[EXEC_STREAM_OUTPUTS];
         struct loop_timer *drain;
+        bool may_resume; /* taken over from another process image, and its call may be, too */
+        bool started;    /* and the client was told so */
         bool has_stdin;
         bool stdin_ended;
         int signal;       /* that came while it was being started; 0: none */
@@ -58,11 +61,38 @@ void exec_stream_on_room(struct exec_stream *s);
 void exec_stream_started(struct process *p);
 void exec_stream_not_started(struct process *p, const struct error *why);
 
-/* The descriptors of the outputs, or -1, for another process of this shim; and there: the client is
- * gone, as exec_stream_abandon() has it. They are taken in any case. */
+/*
+ * ---- In another process image ----
+ *
+ * The descriptors of the outputs, or -1, are a part of the process's state. Restoring takes them in
+ * any case; nothing happens to the stream before it is resumed or settled.
+ */
 void exec_stream_save(const struct exec_stream *s, int fds[static EXEC_STREAM_OUTPUTS]);
-int exec_stream_resume(struct process *p, const int fds[static EXEC_STREAM_OUTPUTS],
-                       struct error *err);
+int exec_stream_restore(struct process *p, const int fds[static EXEC_STREAM_OUTPUTS],
+                        struct error *err);
+
+/* What its call has to know beside that, as a message of belay.state.v1.ExecStream in `note`: its
+ * length, or 0 when it has no room. */
+size_t exec_stream_note(const struct exec_stream *s, void *note, size_t room);
+
+/* For a call that has that note: *ret is its stream, or NULL when that had not been started by a
+ * request. exec_stream_go_on() is to be called when the call's callbacks are set. */
+int exec_stream_resume(struct exec_stream **ret, struct shim_server *server,
+                       struct ttrpc_call *call, const void *note, size_t len, struct error *err);
+void exec_stream_go_on(struct exec_stream *s);
+
+/* All calls have been resumed that will be: without one, the client is gone. */
+void exec_streams_settle(struct container *c);
+
+/* ---- Shared by exec_stream.c and exec_stream_note.c ---- */
+
+extern const struct stdin_grants_ops exec_stream_stdin_ops;
+
+/* -1 without memory. */
+int exec_stream_make_drain(struct exec_stream *s);
+int exec_stream_open_output_take(struct exec_stream *s, int i, int fd, struct error *err);
+
+/* ---- The end ---- */
 
 /* For every process, also one that has none: it has ended; it is about to be forgotten. */
 void exec_stream_advance(struct process *p);

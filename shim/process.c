@@ -19,6 +19,7 @@
 #include "shim/container.h"
 #include "shim/exec_stream.h"
 #include "shim/log.h"
+#include "shim/log_stream.h"
 #include "shim/pending.h"
 #include "shim/rpc/rpc.h"
 #include "shim/server_impl.h"
@@ -134,7 +135,7 @@ static void on_stdio_drained(void *userdata)
         struct process *p = userdata;
 
         attachments_advance(p);
-        rpc_logs_end(p);
+        log_streams_end(p);
         rpc_delete_drained(p);
 }
 
@@ -224,7 +225,10 @@ void process_end_streams(struct process *p)
 {
         attachments_end(p);
         exec_stream_end(p);
-        rpc_logs_end(p);
+        if (p->container->server->stopping && p->stdio && !io_stdio_is_drained(p->stdio))
+                log_streams_stop(p);
+        else
+                log_streams_end(p);
 }
 
 static void on_stdio_ready(const struct error *err, void *userdata)

@@ -77,7 +77,7 @@ struct process {
 
         struct list waiters;             /* pending calls, until the exit is told */
         struct list parked;              /* pending calls, until the state changes */
-        struct list logs;                /* those who read its log: rpc/logs.c */
+        struct list logs;                /* those who read its log: log_stream.h */
         struct ttrpc_call *start;        /* the Start under way; it is answered whoever waits */
         struct executor_job *start_job;  /* the executor's part of it; NULL: none */
         bool start_aborted;              /* what it fails with is of no matter */

@@ -117,7 +117,7 @@ static int restore_stream(struct process *p, const Belay__State__V1__Process *m,
                                                          "output of a stream", &fds[i], err) < 0)
                         return -1;
         }
-        return exec_stream_resume(p, fds, err);
+        return exec_stream_restore(p, fds, err);
 }
 
 static int restore_process(struct container *c, const Belay__State__V1__Process *m,

@@ -18,6 +18,7 @@
 #include "pkg/base/fd.h"
 #include "pkg/state/vault.h"
 
+#include "shim/exec_stream.h"
 #include "shim/log.h"
 #include "shim/rpc/rpc.h"
 #include "shim/server_impl.h"
@@ -304,8 +305,8 @@ int shim_server_listen_take(struct shim_server *server, int fd, struct error *er
 /*
  * Of the calls without an answer. After an upgrade they are those that wait, and go on waiting.
  * After a crash those that only look or wait do so again, unless it was one of them that crashed;
- * of the others nobody knows how far they had come. A stream's handler does not go on from where it
- * was; its client may ask again.
+ * of the others nobody knows how far they had come. A stream goes on from where it was, unless it
+ * was being worked at, or the image before could not tell where that is.
  */
 static const char *refuse_call(const struct ttrpc_restored_call *call, void *userdata)
 {
@@ -313,8 +314,11 @@ static const char *refuse_call(const struct ttrpc_restored_call *call, void *use
                                                "Pids",  "Stats", "Status"};
         const struct shim_server *server = userdata;
 
+        if (call->kind != TTRPC_UNARY && call->in_handler)
+                return "the shim crashed while it was at work on this stream";
         if (call->kind != TTRPC_UNARY)
-                return "the shim was restarted, and the stream ends with it";
+                return call->has_note ? NULL
+                                      : "the shim was restarted, and the stream ends with it";
         if (server->upgrade.state == UPGRADE_DONE)
                 return NULL;
         for (size_t i = 0; i < sizeof(harmless) / sizeof(harmless[0]); i++) {
@@ -338,6 +342,8 @@ void shim_server_resume(struct shim_server *server)
 
         state_resume(server);
         n_dropped = ttrpc_server_resume(server->ttrpc, &how);
+        if (server->container)
+                exec_streams_settle(server->container);
         server->upgrade.state = UPGRADE_NONE;
         if (n_dropped > 0)
                 log_warning("%zu connections could not be kept", n_dropped);

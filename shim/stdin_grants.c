@@ -16,26 +16,75 @@ static void on_taken(size_t n, void *userdata)
         g->owed += n;
         stdin_grants_offer(g);
         if (stdin_grants_is_empty(g))
-                g->on_empty(g->userdata);
+                g->ops->on_empty(g->userdata);
 }
 
-int stdin_grants_open_take(struct stdin_grants *g, struct loop *loop, int fd,
-                           bool (*send)(size_t n, void *userdata), void (*on_empty)(void *userdata),
-                           void *userdata, struct error *err)
+static void *on_enter(void *userdata)
 {
-        if (io_sink_new_take(&g->sink, loop, fd, LIMIT_STDIN_GRANT, on_taken, g, err) < 0)
+        const struct stdin_grants *g = userdata;
+        struct ttrpc_call *call = g->ops->call(g->userdata);
+
+        if (call)
+                ttrpc_call_enter(call);
+        return call;
+}
+
+static void on_leave(void *entered)
+{
+        if (entered)
+                ttrpc_call_leave(entered);
+}
+
+static const struct io_sink_ops sink_ops = {
+        .on_taken = on_taken,
+        .enter = on_enter,
+        .leave = on_leave,
+};
+
+int stdin_grants_open_take(struct stdin_grants *g, struct loop *loop, int fd,
+                           const struct stdin_grants_ops *ops, void *userdata, struct error *err)
+{
+        if (io_sink_new_take(&g->sink, loop, fd, LIMIT_STDIN_GRANT, &sink_ops, g, err) < 0)
                 return -1;
         g->allowed = 0;
         g->owed = LIMIT_STDIN_GRANT;
-        g->send = send;
-        g->on_empty = on_empty;
+        g->ops = ops;
         g->userdata = userdata;
+        return 0;
+}
+
+bool stdin_grants_save(const struct stdin_grants *g, Belay__State__V1__StdinGrants *ret,
+                       Belay__State__V1__Sink *ret_sink)
+{
+        if (!g->sink)
+                return false;
+        belay__state__v1__stdin_grants__init(ret);
+        io_sink_save(g->sink, ret_sink);
+        ret->sink = ret_sink;
+        ret->allowed = g->allowed;
+        ret->owed = g->owed;
+        return true;
+}
+
+int stdin_grants_restore(struct stdin_grants *g, struct loop *loop,
+                         const Belay__State__V1__StdinGrants *m, const struct stdin_grants_ops *ops,
+                         void *userdata, struct error *err)
+{
+        if (!m->sink || m->allowed > LIMIT_STDIN_GRANT || m->owed > LIMIT_STDIN_GRANT ||
+            m->allowed + m->owed + m->sink->length != LIMIT_STDIN_GRANT)
+                return error_set(err, STATUS_INVALID_ARGUMENT, "stdin: grants that do not add up");
+        g->ops = ops;
+        g->userdata = userdata;
+        if (io_sink_restore(&g->sink, loop, m->sink, LIMIT_STDIN_GRANT, &sink_ops, g, err) < 0)
+                return -1;
+        g->allowed = m->allowed;
+        g->owed = m->owed;
         return 0;
 }
 
 void stdin_grants_offer(struct stdin_grants *g)
 {
-        if (!g->sink || g->owed < STEP || !g->send(g->owed, g->userdata))
+        if (!g->sink || g->owed < STEP || !g->ops->send(g->owed, g->userdata))
                 return;
         g->allowed += g->owed;
         g->owed = 0;

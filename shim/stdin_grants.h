@@ -14,21 +14,42 @@
 #include "pkg/base/error.h"
 #include "pkg/io/pump.h"
 #include "pkg/loop/loop.h"
+#include "pkg/ttrpc/ttrpc.h"
+
+#include "belay/state/v1/streams.pb-c.h"
+
+struct stdin_grants_ops {
+        /* Tells the peer of a grant; false: no room now. */
+        bool (*send)(size_t n, void *userdata);
+
+        /* All that was held has been taken. */
+        void (*on_empty)(void *userdata);
+
+        /* The peer's call, which is entered around all that is done from the loop; NULL: it is
+         * gone. */
+        struct ttrpc_call *(*call)(void *userdata);
+};
 
 struct stdin_grants {
         struct io_sink *sink; /* NULL: the peer has no stdin */
         size_t allowed;
         size_t owed;
-        bool (*send)(size_t n, void *userdata); /* false: no room now */
-        void (*on_empty)(void *userdata);
+        const struct stdin_grants_ops *ops;
         void *userdata;
 };
 
-/* Takes fd on success. send tells the peer of a grant; on_empty runs when all that was held has
- * been taken. Neither runs from inside, and the grants may not be closed from inside of either. */
+/* Takes fd on success. No callback runs from inside, and the grants may not be closed from inside
+ * of one. */
 int stdin_grants_open_take(struct stdin_grants *g, struct loop *loop, int fd,
-                           bool (*send)(size_t n, void *userdata), void (*on_empty)(void *userdata),
-                           void *userdata, struct error *err);
+                           const struct stdin_grants_ops *ops, void *userdata, struct error *err);
+
+/* For another image of this process; ret_sink is a part of *ret. Without a stdin there is nothing
+ * to be saved: false. */
+bool stdin_grants_save(const struct stdin_grants *g, Belay__State__V1__StdinGrants *ret,
+                       Belay__State__V1__Sink *ret_sink);
+int stdin_grants_restore(struct stdin_grants *g, struct loop *loop,
+                         const Belay__State__V1__StdinGrants *m, const struct stdin_grants_ops *ops,
+                         void *userdata, struct error *err);
 
 /* Tells the peer what is owed, if it is enough to be told. To be called at the beginning, and when
  * the stream has room again. */

@@ -10,10 +10,14 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "pkg/base/cleanup.h"
 #include "pkg/base/clock.h"
+#include "pkg/base/fd.h"
+#include "pkg/base/kept.h"
 
 enum { READS_PER_ROUND = 4 }; /* then others have their turn */
 
@@ -87,9 +91,19 @@ static void source_pump(struct io_source *source)
                 (void)loop_timer_set(source->retry, 0);
 }
 
+static void source_run(struct io_source *source)
+{
+        const struct io_source_ops *ops = source->ops;
+        void *entered = ops->enter ? ops->enter(source->userdata) : NULL;
+
+        source_pump(source);
+        if (ops->leave)
+                ops->leave(entered);
+}
+
 static void source_on_io(struct loop_io *io, int fd, int what, void *userdata)
 {
-        source_pump(userdata);
+        source_run(userdata);
 }
 
 /* A descriptor that is finishing is asked once without waiting for it to become readable. */
@@ -98,7 +112,7 @@ static void source_on_retry(struct loop_timer *timer, void *userdata)
         struct io_source *source = userdata;
 
         if (source->fd >= 0 && source->wanted)
-                source_pump(source);
+                source_run(source);
 }
 
 int io_source_new_take(struct io_source **ret, struct loop *loop, int fd,
@@ -177,10 +191,11 @@ struct io_sink {
         int fd; /* -1 when it is closed */
         struct loop_io *io;
         struct loop_timer *retry;
-        io_sink_fn fn;
+        const struct io_sink_ops *ops;
         void *userdata;
         size_t max;
-        char *data; /* of max bytes; NULL while nothing is held */
+        int memory; /* a memfd of max bytes; -1 while nothing is held */
+        char *data; /* its mapping */
         size_t off;
         size_t len;
         bool ending;
@@ -213,11 +228,38 @@ static size_t sink_write_some(struct io_sink *sink, const char *data, size_t len
         return len;
 }
 
+static void sink_forget(struct io_sink *sink)
+{
+        if (sink->data)
+                (void)munmap(sink->data, sink->max);
+        sink->data = NULL;
+        sink->memory = fd_close(sink->memory);
+}
+
+static bool sink_map(struct io_sink *sink)
+{
+        void *data = mmap(NULL, sink->max, PROT_READ | PROT_WRITE, MAP_SHARED, sink->memory, 0);
+
+        if (data == MAP_FAILED)
+                return false;
+        sink->data = data;
+        return true;
+}
+
+static bool sink_get_memory(struct io_sink *sink)
+{
+        sink->memory = memfd_create("belay-stdin", MFD_CLOEXEC);
+        if (sink->memory >= 0 && ftruncate(sink->memory, (off_t)sink->max) == 0 && sink_map(sink))
+                return true;
+        sink_forget(sink);
+        return false;
+}
+
 /* Holds nothing any more, or watches for room. */
 static void sink_update(struct io_sink *sink)
 {
         if (sink->off == sink->len) {
-                free(TAKE_PTR(sink->data));
+                sink_forget(sink);
                 sink->off = 0;
                 sink->len = 0;
                 if (sink->ending)
@@ -240,11 +282,15 @@ static size_t sink_flush(struct io_sink *sink)
 
 static void sink_pump(struct io_sink *sink)
 {
+        const struct io_sink_ops *ops = sink->ops;
+        void *entered = ops->enter ? ops->enter(sink->userdata) : NULL;
         size_t n = sink_flush(sink);
 
         sink_update(sink);
         if (n > 0)
-                sink->fn(n, sink->userdata);
+                ops->on_taken(n, sink->userdata);
+        if (ops->leave)
+                ops->leave(entered);
 }
 
 static void sink_on_io(struct loop_io *io, int fd, int what, void *userdata)
@@ -257,23 +303,38 @@ static void sink_on_retry(struct loop_timer *timer, void *userdata)
         sink_pump(userdata);
 }
 
-int io_sink_new_take(struct io_sink **ret, struct loop *loop, int fd, size_t max, io_sink_fn fn,
-                     void *userdata, struct error *err)
+/* fd: -1 when nobody reads any more; it is not taken yet. */
+static struct io_sink *sink_new(struct loop *loop, int fd, size_t max,
+                                const struct io_sink_ops *ops, void *userdata, struct error *err)
 {
         _cleanup_(io_sink_free_p) struct io_sink *sink = calloc(1, sizeof(*sink));
 
+        if (sink) {
+                sink->fd = -1;
+                sink->memory = -1;
+                sink->ops = ops;
+                sink->userdata = userdata;
+                sink->max = max;
+                if (fd >= 0)
+                        sink->io = loop_io_new(loop, fd, LOOP_PRIORITY_RELAY, sink_on_io, sink);
+                sink->retry = loop_timer_new(loop, sink_on_retry, sink);
+        }
+        if (!sink || (fd >= 0 && !sink->io) || !sink->retry) {
+                (void)error_set(err, STATUS_RESOURCE_EXHAUSTED, "stream: no memory");
+                return NULL;
+        }
+        return TAKE_PTR(sink);
+}
+
+int io_sink_new_take(struct io_sink **ret, struct loop *loop, int fd, size_t max,
+                     const struct io_sink_ops *ops, void *userdata, struct error *err)
+{
+        struct io_sink *sink = sink_new(loop, fd, max, ops, userdata, err);
+
         if (!sink)
-                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "stream: no memory");
-        sink->fd = -1;
-        sink->max = max;
-        sink->fn = fn;
-        sink->userdata = userdata;
-        sink->io = loop_io_new(loop, fd, LOOP_PRIORITY_RELAY, sink_on_io, sink);
-        sink->retry = loop_timer_new(loop, sink_on_retry, sink);
-        if (!sink->io || !sink->retry)
-                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "stream: no memory");
+                return -1;
         sink->fd = fd;
-        *ret = TAKE_PTR(sink);
+        *ret = sink;
         return 0;
 }
 
@@ -284,9 +345,59 @@ struct io_sink *io_sink_free(struct io_sink *sink)
         loop_io_free(sink->io);
         loop_timer_free(sink->retry);
         fd_close(sink->fd);
-        free(sink->data);
+        sink_forget(sink);
         free(sink);
         return NULL;
+}
+
+void io_sink_save(const struct io_sink *sink, Belay__State__V1__Sink *ret)
+{
+        belay__state__v1__sink__init(ret);
+        ret->fd = kept_number(sink->fd);
+        ret->memory = kept_number(sink->memory);
+        ret->offset = (uint32_t)sink->off;
+        ret->length = (uint32_t)io_sink_held(sink);
+        ret->ending = sink->ending;
+}
+
+static int sink_restore_held(struct io_sink *sink, const Belay__State__V1__Sink *m,
+                             struct error *err)
+{
+        struct stat st;
+
+        if (kept_take(m->memory, KEPT_FILE, "held stdin", &sink->memory, err) < 0)
+                return -1;
+        if (sink->memory < 0)
+                return 0;
+        if (fstat(sink->memory, &st) < 0 || (uint64_t)st.st_size != sink->max ||
+            m->offset > sink->max || m->length > sink->max - m->offset)
+                return error_set(err, STATUS_INVALID_ARGUMENT, "held stdin: %u bytes at %u",
+                                 m->length, m->offset);
+        if (!sink_map(sink))
+                return error_errno(err, errno, "held stdin: map");
+        sink->off = m->offset;
+        sink->len = (size_t)m->offset + m->length;
+        return 0;
+}
+
+int io_sink_restore(struct io_sink **ret, struct loop *loop, const Belay__State__V1__Sink *m,
+                    size_t max, const struct io_sink_ops *ops, void *userdata, struct error *err)
+{
+        _cleanup_(io_sink_free_p) struct io_sink *sink = NULL;
+        _cleanup_close_ int fd = -1;
+
+        if (kept_take(m->fd, KEPT_PIPE, "stdin", &fd, err) < 0)
+                return -1;
+        sink = sink_new(loop, fd, max, ops, userdata, err);
+        if (!sink)
+                return -1;
+        sink->fd = TAKE_FD(fd);
+        sink->ending = m->ending;
+        if (sink_restore_held(sink, m, err) < 0)
+                return -1;
+        sink_update(sink);
+        *ret = TAKE_PTR(sink);
+        return 0;
 }
 
 size_t io_sink_held(const struct io_sink *sink)
@@ -297,9 +408,7 @@ size_t io_sink_held(const struct io_sink *sink)
 /* Room for len bytes behind those that are held. */
 static bool sink_reserve(struct io_sink *sink, size_t len)
 {
-        if (!sink->data)
-                sink->data = malloc(sink->max);
-        if (!sink->data)
+        if (!sink->data && !sink_get_memory(sink))
                 return false;
         if (sink->len + len <= sink->max)
                 return true;

@@ -3,7 +3,8 @@
  * The shim's ends of a process's streams, where it carries the bytes itself: a source reads one
  * when its owner has room, a sink writes to one what its owner was allowed to give it. Neither ever
  * blocks, and what they hold is bounded: a source holds nothing between two callbacks, a sink what
- * it was made for, and only while the other side does not take it.
+ * it was made for, and only while the other side does not take it. That lies in memory that can go
+ * through an execve(2).
  */
 #pragma once
 
@@ -13,6 +14,8 @@
 
 #include "pkg/base/error.h"
 #include "pkg/loop/loop.h"
+
+#include "belay/state/v1/io.pb-c.h"
 
 /* ---- Reading ---- */
 
@@ -26,6 +29,11 @@ struct io_source_ops {
 
         /* The end of the stream, once, after all data; it may be freed from here. */
         void (*on_end)(void *userdata);
+
+        /* Around all that it does from the loop, from before it reads; leave gets what enter has
+         * returned. Both may be NULL. */
+        void *(*enter)(void *userdata);
+        void (*leave)(void *entered);
 };
 
 /* Takes a nonblocking descriptor on success. It reads nothing before io_source_want(). ops must
@@ -55,13 +63,25 @@ size_t io_source_read(struct io_source *source, void *buf);
 
 struct io_sink;
 
-/* n bytes, that were held, were taken, or thrown away after the other side was closed. It may not
- * be freed from here. */
-typedef void (*io_sink_fn)(size_t n, void *userdata);
+struct io_sink_ops {
+        /* n bytes, that were held, were taken, or thrown away after the other side was closed. It
+         * may not be freed from here. */
+        void (*on_taken)(size_t n, void *userdata);
 
-/* Takes a nonblocking descriptor on success; holds up to max bytes. */
-int io_sink_new_take(struct io_sink **ret, struct loop *loop, int fd, size_t max, io_sink_fn fn,
-                     void *userdata, struct error *err);
+        /* Around all that it does from the loop; as above. */
+        void *(*enter)(void *userdata);
+        void (*leave)(void *entered);
+};
+
+/* Takes a nonblocking descriptor on success; holds up to max bytes. ops must outlive it. */
+int io_sink_new_take(struct io_sink **ret, struct loop *loop, int fd, size_t max,
+                     const struct io_sink_ops *ops, void *userdata, struct error *err);
+
+/* For another image of this process, with the descriptors of this one. Restoring takes them, as far
+ * as they are what they were. */
+void io_sink_save(const struct io_sink *sink, Belay__State__V1__Sink *ret);
+int io_sink_restore(struct io_sink **ret, struct loop *loop, const Belay__State__V1__Sink *m,
+                    size_t max, const struct io_sink_ops *ops, void *userdata, struct error *err);
 struct io_sink *io_sink_free(struct io_sink *sink);
 
 /*

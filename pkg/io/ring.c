@@ -91,23 +91,34 @@ static int ring_map(struct io_ring *ring, struct error *err)
         return 0;
 }
 
-int io_ring_new(struct io_ring **ret, size_t bytes, struct error *err)
+/* capacity: a power of two. Without an eventfd. */
+static int ring_make(struct io_ring **ret, size_t capacity, struct error *err)
 {
-        _cleanup_(io_ring_free_p) struct io_ring *ring = NULL;
+        _cleanup_(io_ring_free_p) struct io_ring *ring = ring_alloc(err);
 
-        if (bytes > IO_RING_MAX)
-                return error_set(err, STATUS_INVALID_ARGUMENT,
-                                 "%zu bytes of output to keep: at most %d", bytes, IO_RING_MAX);
-        ring = ring_alloc(err);
         if (!ring)
                 return -1;
-        ring->capacity = IO_RING_MIN;
-        while (ring->capacity < bytes)
-                ring->capacity *= 2;
+        ring->capacity = capacity;
         ring->memory_fd = memfd_create("belay-ring", MFD_CLOEXEC);
         if (ring->memory_fd < 0 || ftruncate(ring->memory_fd, (off_t)mapping_size(ring)) < 0)
                 return error_errno(err, errno, "output ring: make %zu bytes", mapping_size(ring));
         if (ring_map(ring, err) < 0)
+                return -1;
+        *ret = TAKE_PTR(ring);
+        return 0;
+}
+
+int io_ring_new(struct io_ring **ret, size_t bytes, struct error *err)
+{
+        _cleanup_(io_ring_free_p) struct io_ring *ring = NULL;
+        size_t capacity = IO_RING_MIN;
+
+        if (bytes > IO_RING_MAX)
+                return error_set(err, STATUS_INVALID_ARGUMENT,
+                                 "%zu bytes of output to keep: at most %d", bytes, IO_RING_MAX);
+        while (capacity < bytes)
+                capacity *= 2;
+        if (ring_make(&ring, capacity, err) < 0)
                 return -1;
         ring->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
         if (ring->event_fd < 0)
@@ -123,7 +134,8 @@ void io_ring_save(const struct io_ring *ring, Belay__State__V1__Ring *ret)
         ret->event = kept_number(ring->event_fd);
 }
 
-int io_ring_restore(struct io_ring **ret, const Belay__State__V1__Ring *m, struct error *err)
+int io_ring_restore_snapshot(struct io_ring **ret, const Belay__State__V1__Ring *m,
+                             struct error *err)
 {
         _cleanup_(io_ring_free_p) struct io_ring *ring = ring_alloc(err);
         struct stat st;
@@ -131,8 +143,8 @@ int io_ring_restore(struct io_ring **ret, const Belay__State__V1__Ring *m, struc
         if (!ring || kept_take(m->memory, KEPT_FILE, "output ring", &ring->memory_fd, err) < 0 ||
             kept_take(m->event, KEPT_ANY, "output ring's eventfd", &ring->event_fd, err) < 0)
                 return -1;
-        if (ring->memory_fd < 0 || ring->event_fd < 0)
-                return error_set(err, STATUS_INVALID_ARGUMENT, "output ring: no descriptors");
+        if (ring->memory_fd < 0)
+                return error_set(err, STATUS_INVALID_ARGUMENT, "output ring: no memory");
         if (fstat(ring->memory_fd, &st) < 0)
                 return error_errno(err, errno, "output ring: stat");
         ring->capacity = (size_t)st.st_size - sizeof(struct shared);
@@ -142,6 +154,18 @@ int io_ring_restore(struct io_ring **ret, const Belay__State__V1__Ring *m, struc
                                  (size_t)st.st_size);
         if (ring_map(ring, err) < 0)
                 return -1;
+        *ret = TAKE_PTR(ring);
+        return 0;
+}
+
+int io_ring_restore(struct io_ring **ret, const Belay__State__V1__Ring *m, struct error *err)
+{
+        _cleanup_(io_ring_free_p) struct io_ring *ring = NULL;
+
+        if (io_ring_restore_snapshot(&ring, m, err) < 0)
+                return -1;
+        if (ring->event_fd < 0)
+                return error_set(err, STATUS_INVALID_ARGUMENT, "output ring: no eventfd");
         atomic_store(&ring->shared->n_waiting, 0);
         *ret = TAKE_PTR(ring);
         return 0;
@@ -293,6 +317,42 @@ uint64_t io_ring_replay(const struct io_ring *ring, size_t bytes, size_t *ret_sk
         }
         *ret_skip = n > bytes ? (size_t)(n - bytes) : 0;
         return first < end ? first : end;
+}
+
+int io_ring_snapshot(const struct io_ring *ring, size_t bytes, struct io_ring **ret,
+                     uint64_t *ret_place, size_t *ret_skip, struct error *err)
+{
+        struct io_ring *copy = NULL;
+        uint64_t place = io_ring_replay(ring, bytes, ret_skip);
+        uint64_t end = io_ring_end(ring);
+        uint64_t start;
+
+        if (ring_make(&copy, ring->capacity, err) < 0)
+                return -1;
+        /* No more than the capacity: what is in excess was overwritten already. */
+        if (end - place > ring->capacity)
+                end = place;
+        for (uint64_t at = place; at < end;) {
+                size_t offset = (size_t)(at & (ring->capacity - 1));
+                size_t n = ring->capacity - offset;
+
+                if (n > end - at)
+                        n = (size_t)(end - at);
+                memcpy(copy->shared->bytes + offset, ring->shared->bytes + offset, n);
+                at += n;
+        }
+        start = ring_start(ring);
+        if (start > place) {
+                *ret_skip = 0;
+                place = start;
+        }
+        if (end < place)
+                end = place;
+        atomic_store(&copy->shared->start, place);
+        atomic_store(&copy->shared->end, end);
+        *ret_place = place;
+        *ret = copy;
+        return 0;
 }
 
 int io_ring_read(const struct io_ring *ring, uint64_t *place, struct io_ring_chunk *ret, void *buf)

@@ -36,6 +36,8 @@ struct io_ring *io_ring_free(struct io_ring *ring);
  * forgotten; the writer goes on. */
 void io_ring_save(const struct io_ring *ring, Belay__State__V1__Ring *ret);
 int io_ring_restore(struct io_ring **ret, const Belay__State__V1__Ring *m, struct error *err);
+int io_ring_restore_snapshot(struct io_ring **ret, const Belay__State__V1__Ring *m,
+                             struct error *err);
 
 /* Long output becomes several chunks of at most io_ring_chunk_max(). Wakes readers that wait. */
 void io_ring_write(struct io_ring *ring, uint8_t stream, uint64_t time_ns, const void *data,
@@ -46,6 +48,14 @@ size_t io_ring_chunk_max(const struct io_ring *ring);
  * that, or all when there are less: of the chunk there *ret_skip bytes come before those. */
 uint64_t io_ring_end(const struct io_ring *ring);
 uint64_t io_ring_replay(const struct io_ring *ring, size_t bytes, size_t *ret_skip);
+
+/*
+ * The same output as a ring of its own, which nobody writes to and which has no eventfd: places are
+ * the same, and it ends at io_ring_end() of it. So one who has asked for the past can take his time
+ * for it. It starts later when the writer overtakes the copying.
+ */
+int io_ring_snapshot(const struct io_ring *ring, size_t bytes, struct io_ring **ret,
+                     uint64_t *ret_place, size_t *ret_skip, struct error *err);
 
 /* False when what lay at a place has been overwritten. */
 bool io_ring_has(const struct io_ring *ring, uint64_t place);

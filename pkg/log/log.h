@@ -111,13 +111,26 @@ struct log_query {
 int log_query_check(const struct log_query *query, enum log_format format, struct error *err);
 
 /*
- * A reader is a process: a fork, with no descriptor but its own. It writes frames to *ret_fd
- * (non-blocking at our end), waits while that is full, and dies when it is closed. *ret_hold is
- * kept open as long as the log may grow: a reader that follows it ends some time after that was
- * closed. The pid, or -1; it is to be reaped by the caller, and may be killed.
+ * A reader is a process: a fork, with no descriptor but its own. It writes messages to *ret_fd (a
+ * SOCK_SEQPACKET, non-blocking at our end), each of whole frames, waits while that is full, and
+ * dies when it is closed. *ret_hold is kept open as long as the log may grow: a reader that follows
+ * it ends some time after that was closed. The pid, or -1; it is to be reaped by the caller, and
+ * may be killed.
+ *
+ * Caller and reader may be of different versions, when the caller has gone through an execve(2):
+ * what changes struct log_frame changes LOG_FRAMES_FORMAT.
  */
 pid_t log_reader_start(const struct log_config *config, const struct log_query *query, int *ret_fd,
                        int *ret_hold, struct error *err);
+
+enum { LOG_MESSAGE_MAX = 64 << 10, LOG_FRAMES_FORMAT = 1 };
+
+/* The message that comes first, which stays: its length; 0 when the reader has gone; or a negative
+ * errno, -EAGAIN when there is none yet. data has room for LOG_MESSAGE_MAX bytes. */
+ssize_t log_message_look(int fd, void *data);
+
+/* It goes. */
+void log_message_drop(int fd);
 
 /* Of one entry, with its newline; a longer one comes in parts. */
 enum { LOG_READ_TEXT_MAX = 16384 + 1 };

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/inotify.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -106,13 +107,11 @@ static int look_ms(const struct reader *r)
         return r->notify >= 0 ? LOOK_MS : LOOK_BLIND_MS;
 }
 
-/* 0, or a negative errno when nobody takes them any more. New files are opened while it waits, for
- * they may be gone when it goes on. */
+/* As one message. 0, or a negative errno when nobody takes them any more. New files are opened
+ * while it waits, for they may be gone when it goes on. */
 static int flush(struct reader *r)
 {
-        size_t done = 0;
-
-        while (done < r->n_out) {
+        while (r->n_out > 0) {
                 struct pollfd p[] = {{.fd = r->out, .events = POLLOUT},
                                      {.fd = r->notify, .events = POLLIN}};
                 int ready = poll(p, 2, r->query->follow ? look_ms(r) : -1);
@@ -124,12 +123,12 @@ static int flush(struct reader *r)
                         look(r);
                 if (ready <= 0 || !p[0].revents)
                         continue;
-                n = write(r->out, r->out_room + done, r->n_out - done);
+                n = send(r->out, r->out_room, r->n_out, MSG_DONTWAIT | MSG_NOSIGNAL);
                 if (n < 0 && errno != EAGAIN && errno != EINTR)
                         return -errno;
-                done += n > 0 ? (size_t)n : 0;
+                if (n > 0)
+                        r->n_out = 0;
         }
-        r->n_out = 0;
         return 0;
 }
 
@@ -382,7 +381,7 @@ static int wait_for_more(const struct reader *r)
                 timeout = until;
         if (poll(p, 3, timeout) < 0 && errno != EINTR)
                 return -errno;
-        return p[0].revents & POLLERR ? -EPIPE : 0;
+        return p[0].revents & (POLLERR | POLLHUP) ? -EPIPE : 0;
 }
 
 static int read_all(struct reader *r)

@@ -18,7 +18,7 @@ enum {
         /* What is read at once. A line that is longer comes in parts, whatever its format. */
         LOG_READ_ROOM = 256 << 10,
 
-        LOG_READ_OUT_ROOM = 64 << 10,
+        LOG_READ_OUT_ROOM = LOG_MESSAGE_MAX,
 };
 
 /* How far the times of entries may be out of order: an entry has the time of its beginning, and

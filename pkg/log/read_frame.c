@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "pkg/log/log.h"
 
@@ -23,6 +24,24 @@ ssize_t log_frame_parse(const void *data, size_t len, struct log_frame *ret, con
         *ret = frame;
         *ret_text = (const char *)data + sizeof(frame);
         return (ssize_t)(sizeof(frame) + frame.n);
+}
+
+ssize_t log_message_look(int fd, void *data)
+{
+        ssize_t n;
+
+        do {
+                n = recv(fd, data, LOG_MESSAGE_MAX, MSG_PEEK | MSG_DONTWAIT);
+        } while (n < 0 && errno == EINTR);
+        return n < 0 ? -errno : n;
+}
+
+/* The rest of a message goes with its first byte. */
+void log_message_drop(int fd)
+{
+        char byte;
+
+        (void)!recv(fd, &byte, 1, MSG_DONTWAIT);
 }
 
 int log_query_check(const struct log_query *query, enum log_format format, struct error *err)

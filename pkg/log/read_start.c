@@ -8,10 +8,12 @@
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "pkg/base/child.h"
 #include "pkg/base/cleanup.h"
+#include "pkg/base/fd.h"
 #include "pkg/log/read.h"
 
 enum { FD_OUT = 3, FD_HOLD = 4, FD_FIRST_FREE = 5 };
@@ -42,11 +44,27 @@ static _Noreturn void child_main(const struct log_config *config, const struct l
         _exit(log_read_run(config, query, FD_OUT, FD_HOLD));
 }
 
-static int pipe_new(int *ret_read, int *ret_write, int flags)
+/* Our end does not block. */
+static int socket_new(int *ret_ours, int *ret_theirs)
+{
+        const int room = 4 * LOG_MESSAGE_MAX;
+        int ends[2];
+        int r;
+
+        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
+                return -errno;
+        *ret_ours = ends[0];
+        *ret_theirs = ends[1];
+        (void)setsockopt(ends[1], SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
+        r = fd_set_nonblock(ends[0], 1);
+        return r < 0 ? r : 0;
+}
+
+static int hold_new(int *ret_read, int *ret_write)
 {
         int ends[2];
 
-        if (pipe2(ends, O_CLOEXEC | flags) < 0)
+        if (pipe2(ends, O_CLOEXEC) < 0)
                 return -errno;
         *ret_read = ends[0];
         *ret_write = ends[1];
@@ -60,13 +78,13 @@ pid_t log_reader_start(const struct log_config *config, const struct log_query *
         _cleanup_close_ int their_out = -1;
         _cleanup_close_ int their_hold = -1;
         _cleanup_close_ int hold = -1;
-        int r = pipe_new(&fd, &their_out, O_NONBLOCK);
+        int r = socket_new(&fd, &their_out);
         pid_t pid;
 
         if (r == 0)
-                r = pipe_new(&their_hold, &hold, 0);
+                r = hold_new(&their_hold, &hold);
         if (r < 0)
-                return error_errno(err, -r, "read log '%s': pipe", config->path);
+                return error_errno(err, -r, "read log '%s': socket", config->path);
         pid = fork();
         if (pid < 0)
                 return error_errno(err, errno, "read log '%s': fork", config->path);

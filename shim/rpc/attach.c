@@ -34,6 +34,25 @@ static void on_stdin_empty(void *userdata)
                 (void)loop_timer_set(a->stall, 0);
 }
 
+static struct ttrpc_call *stdin_call(void *userdata)
+{
+        const struct attachment *a = userdata;
+
+        return a->call;
+}
+
+static const struct stdin_grants_ops stdin_ops = {
+        .send = send_grant,
+        .on_empty = on_stdin_empty,
+        .call = stdin_call,
+};
+
+int attachment_restore_stdin(struct attachment *a, const Belay__State__V1__StdinGrants *m,
+                             struct error *err)
+{
+        return stdin_grants_restore(&a->stdin, a->server->loop, m, &stdin_ops, a, err);
+}
+
 static int open_stdin(struct attachment *a, struct error *err)
 {
         const struct process *p = a->process;
@@ -44,8 +63,7 @@ static int open_stdin(struct attachment *a, struct error *err)
         fd = io_stdio_stdin_fd(p->stdio, err);
         if (fd < 0)
                 return error_prefix(err, "attach");
-        if (stdin_grants_open_take(&a->stdin, p->container->server->loop, fd, send_grant,
-                                   on_stdin_empty, a, err) < 0) {
+        if (stdin_grants_open_take(&a->stdin, a->server->loop, fd, &stdin_ops, a, err) < 0) {
                 fd_close(fd);
                 return -1;
         }
@@ -166,11 +184,37 @@ static void on_cancel(struct ttrpc_call *call, void *userdata)
         attachment_free(userdata);
 }
 
+static size_t on_note(struct ttrpc_call *call, void *note, size_t room, void *userdata)
+{
+        (void)call;
+        return attachment_note(userdata, note, room);
+}
+
 static const struct ttrpc_stream_ops ops = {
         .on_message = on_message,
         .on_half_close = on_half_close,
         .on_room = on_room,
+        .on_note = on_note,
 };
+
+/* In another process image. */
+static void resume(struct attachment *a)
+{
+        struct error err = ERROR_INIT;
+        size_t len = 0;
+        const void *note = ttrpc_call_note(a->call, &len);
+        int r = attachment_resume(a, note, len, &err);
+
+        if (r < 0) {
+                err.code = STATUS_UNAVAILABLE;
+                attachment_fail(a, &err);
+                return;
+        }
+        if (r == 0)
+                return;
+        stdin_grants_offer(&a->stdin);
+        attachment_advance(a);
+}
 
 void rpc_attach(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata)
 {
@@ -182,4 +226,6 @@ void rpc_attach(struct ttrpc_call *call, const ProtobufCMessage *message, void *
         }
         ttrpc_call_on_stream(call, &ops, a);
         ttrpc_call_on_cancel(call, on_cancel, a);
+        if (ttrpc_call_is_resumed(call))
+                resume(a);
 }

@@ -199,20 +199,51 @@ static void on_cancel(struct ttrpc_call *call, void *userdata)
         exec_stream_abandon(userdata);
 }
 
+static size_t on_note(struct ttrpc_call *call, void *note, size_t room, void *userdata)
+{
+        (void)call;
+        return exec_stream_note(userdata, note, room);
+}
+
 static const struct ttrpc_stream_ops ops = {
         .on_message = on_message,
         .on_half_close = on_half_close,
         .on_room = on_room,
+        .on_note = on_note,
 };
 
-void rpc_exec_stream(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata)
+static void take(struct ttrpc_call *call, struct exec_stream *s)
 {
-        struct exec_stream *s = exec_stream_new(call, userdata);
-
         if (!s) {
                 ttrpc_call_fail(call, STATUS_RESOURCE_EXHAUSTED, "exec stream: no memory");
                 return;
         }
         ttrpc_call_on_stream(call, &ops, s);
         ttrpc_call_on_cancel(call, on_cancel, s);
+}
+
+/* In another process image. */
+static void resume(struct ttrpc_call *call, struct shim_server *server)
+{
+        struct exec_stream *s = NULL;
+        struct error err = ERROR_INIT;
+        size_t len = 0;
+        const void *note = ttrpc_call_note(call, &len);
+
+        if (exec_stream_resume(&s, server, call, note, len, &err) < 0) {
+                ttrpc_call_fail(call, STATUS_UNAVAILABLE, "%s", err.msg);
+        } else if (s) {
+                take(call, s);
+                exec_stream_go_on(s);
+        } else {
+                take(call, exec_stream_new(call, server));
+        }
+}
+
+void rpc_exec_stream(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata)
+{
+        if (ttrpc_call_is_resumed(call))
+                resume(call, userdata);
+        else
+                take(call, exec_stream_new(call, userdata));
 }

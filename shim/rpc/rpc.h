@@ -80,10 +80,6 @@ void rpc_pause_after_sigkill(struct container *container);
 /* Ends an Update under way early. */
 void rpc_update_abort(struct container *container);
 
-/* The log of a process has ended, or the process is forgotten: those who follow it get what is
- * left, and come to their end. */
-void rpc_logs_end(struct process *process);
-
 /* A Delete of the init goes on as far as it can: called when something it may wait for has
  * happened. Harmless when none is under way. */
 void rpc_delete_advance(struct container *container);

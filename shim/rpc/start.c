@@ -12,6 +12,7 @@
 #include "shim/container.h"
 #include "shim/exec_stream.h"
 #include "shim/exits.h"
+#include "shim/log_stream.h"
 #include "shim/oom.h"
 #include "shim/pending.h"
 #include "shim/rpc/rpc.h"
@@ -100,7 +101,7 @@ static void exec_failed(struct process *p, const struct error *err)
 {
         struct error why = failure_of(p, err);
 
-        rpc_logs_end(p);
+        log_streams_end(p);
         io_stdio_free(TAKE_PTR(p->stdio));
         if (p->stream)
                 exec_stream_not_started(p, &why);

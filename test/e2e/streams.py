@@ -16,13 +16,19 @@ class Session:
     method = None
     request = None
 
-    def __init__(self, shim, start, client=None):
+    def __init__(self, shim, start, client=None, later=False):
+        """later: begin() sends the first request."""
         self.stream = getattr(shim.service(protos.BELAY, client).stream, self.method)()
         self.granted = 0
         self.started = None
         self.exit = None
         self.out = {STDOUT: bytearray(), STDERR: bytearray()}
-        self.send(start=start)
+        self.start = start
+        if not later:
+            self.begin()
+
+    def begin(self):
+        self.send(start=self.start)
 
     def send(self, **fields):
         self.stream.send(self.request(**fields))
@@ -86,24 +92,24 @@ class Attach(Session):
     method = "Attach"
     request = protos.belay.AttachRequest
 
-    def __init__(self, process, client=None, **fields):
+    def __init__(self, process, client=None, later=False, **fields):
         c = process.container if process.exec_id else process
         start = protos.belay.AttachStart(id=c.id, exec_id=process.exec_id, **fields)
-        super().__init__(c.shim, start, client)
+        super().__init__(c.shim, start, client, later)
 
 
 class ExecStream(Session):
     method = "ExecStream"
     request = protos.belay.ExecStreamRequest
 
-    def __init__(self, container, *args, client=None, changes=None, **fields):
+    def __init__(self, container, *args, client=None, changes=None, later=False, **fields):
         spec = process_object(args, **(changes or {}))
         spec["env"] = [*spec.get("env", []), container.lab.token_variable]
         if fields.get("terminal"):
             spec["terminal"] = True
         start = protos.belay.ExecStart(id=container.id, spec=protos.wrap(json.dumps(spec).encode(), SPEC_TYPE),
                                        **fields)
-        super().__init__(container.shim, start, client)
+        super().__init__(container.shim, start, client, later)
 
     def signal(self, signo):
         self.send(signal=signo)

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "pkg/base/fd.h"
+#include "pkg/base/kept.h"
 #include "pkg/io/pump.h"
 
 #include "test/unit/unit.h"
@@ -29,6 +30,7 @@ struct fixture {
         size_t stop_at; /* the source is stopped when so much has come; 0: never */
         size_t taken;
         bool ended;
+        bool inside;
         bool free_at_end;
         int n_fds;
 };
@@ -236,8 +238,29 @@ static void on_taken(size_t n, void *userdata)
 {
         struct fixture *f = userdata;
 
+        assert_true(f->inside);
         f->taken += n;
 }
+
+static void *sink_enter(void *userdata)
+{
+        struct fixture *f = userdata;
+
+        assert_false(f->inside);
+        f->inside = true;
+        return f;
+}
+
+static void sink_leave(void *entered)
+{
+        struct fixture *f = entered;
+
+        assert_true(f->inside);
+        f->inside = false;
+}
+
+static const struct io_sink_ops sink_ops = {
+        .on_taken = on_taken, .enter = sink_enter, .leave = sink_leave};
 
 static void make_sink(struct fixture *f)
 {
@@ -246,7 +269,7 @@ static void make_sink(struct fixture *f)
 
         assert_int_equal(pipe2(fds, O_CLOEXEC | O_NONBLOCK), 0);
         f->other = fds[0];
-        assert_int_equal(io_sink_new_take(&f->sink, f->loop, fds[1], MAX, on_taken, f, &err), 0);
+        assert_int_equal(io_sink_new_take(&f->sink, f->loop, fds[1], MAX, &sink_ops, f, &err), 0);
 }
 
 /* Gives it as much as it takes at once, and then MAX bytes that it must hold. */
@@ -330,6 +353,86 @@ static void without_a_reader_everything_is_thrown_away(void **state)
         assert_int_equal(io_sink_held(f->sink), 0);
 }
 
+/* As an execve(2) does to them: without CLOEXEC, and without the object. */
+static void go_through_execve(struct fixture *f, Belay__State__V1__Sink *m)
+{
+        struct error err = ERROR_INIT;
+        uint32_t *numbers[] = {&m->fd, &m->memory};
+
+        io_sink_save(f->sink, m);
+        for (int i = 0; i < 2; i++) {
+                if (*numbers[i] > 0)
+                        *numbers[i] = kept_number(dup((int)*numbers[i] - 1));
+        }
+        f->sink = io_sink_free(f->sink);
+        if (io_sink_restore(&f->sink, f->loop, m, MAX, &sink_ops, f, &err) < 0)
+                fail_msg("%s", err.msg);
+}
+
+static void what_a_sink_holds_goes_through_an_execve(void **state)
+{
+        static char bytes[MAX];
+        static char got[PIPE + MAX];
+        struct fixture *f = *state;
+        Belay__State__V1__Sink m;
+
+        for (size_t i = 0; i < MAX; i++)
+                bytes[i] = (char)(i * 7 + i / 251);
+        make_sink(f);
+        for (int i = 0; i < PIPE / MAX; i++)
+                assert_int_equal(io_sink_write(f->sink, bytes, MAX), MAX);
+        assert_int_equal(io_sink_write(f->sink, bytes, MAX), 0);
+        assert_int_equal(read(f->other, got, 4096), 4096);
+        run_some(f); /* some of it is written */
+        io_sink_end(f->sink);
+        go_through_execve(f, &m);
+        assert_int_equal(io_sink_held(f->sink), MAX - 4096);
+        go_through_execve(f, &m);
+        assert_int_equal(read(f->other, got + 4096, PIPE), PIPE);
+        run_some(f);
+        assert_int_equal(io_sink_held(f->sink), 0);
+        assert_int_equal(f->taken, MAX);
+        assert_int_equal(read(f->other, got + PIPE + 4096, MAX - 4096), MAX - 4096);
+        for (int i = 0; i < PIPE / MAX + 1; i++)
+                assert_memory_equal(got + i * MAX, bytes, MAX);
+        assert_int_equal(read(f->other, got, 1), 0); /* the end */
+}
+
+static void a_sink_that_holds_nothing_goes_through_an_execve(void **state)
+{
+        struct fixture *f = *state;
+        Belay__State__V1__Sink m;
+        char byte = 0;
+
+        make_sink(f);
+        go_through_execve(f, &m);
+        assert_int_equal(m.memory, 0);
+        assert_int_equal(io_sink_write(f->sink, "x", 1), 1);
+        assert_int_equal(read(f->other, &byte, 1), 1);
+        f->other = fd_close(f->other);
+        assert_int_equal(io_sink_write(f->sink, "x", 1), 1);
+        go_through_execve(f, &m);
+        assert_int_equal(m.fd, 0);
+        assert_int_equal(io_sink_write(f->sink, "x", 1), 1);
+}
+
+static void held_bytes_that_are_not_there_are_refused(void **state)
+{
+        struct fixture *f = *state;
+        struct error err = ERROR_INIT;
+        struct io_sink *other = NULL;
+        Belay__State__V1__Sink m;
+
+        make_sink(f);
+        fill_sink(f);
+        io_sink_save(f->sink, &m);
+        m.fd = 0;
+        m.memory = kept_number(dup((int)m.memory - 1));
+        m.offset = 1;
+        assert_int_equal(io_sink_restore(&other, f->loop, &m, MAX, &sink_ops, f, &err), -1);
+        assert_string_equal(err.msg, "held stdin: 16384 bytes at 1");
+}
+
 static void what_is_freed_with_bytes_leaks_nothing(void **state)
 {
         struct fixture *f = *state;
@@ -353,6 +456,9 @@ int main(void)
                 WITH_FIXTURE(what_was_taken_in_part_makes_room_for_more),
                 WITH_FIXTURE(the_end_of_a_sink_comes_after_what_it_holds),
                 WITH_FIXTURE(without_a_reader_everything_is_thrown_away),
+                WITH_FIXTURE(what_a_sink_holds_goes_through_an_execve),
+                WITH_FIXTURE(a_sink_that_holds_nothing_goes_through_an_execve),
+                WITH_FIXTURE(held_bytes_that_are_not_there_are_refused),
                 WITH_FIXTURE(what_is_freed_with_bytes_leaks_nothing),
         };
 

@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -159,6 +160,67 @@ static void the_oldest_goes_first_and_a_late_reader_learns_it(void **state)
         io_ring_free(ring);
 }
 
+/* What was asked for of the past stays, however much comes after it. */
+static void a_snapshot_is_not_overwritten(void **state)
+{
+        struct io_ring *ring = ring_new(RING);
+        struct io_ring *copy = NULL;
+        struct error err = ERROR_INIT;
+        char text[32];
+        uint64_t place = 0;
+        size_t skip = 1;
+
+        for (int i = 0; i < 1000; i++) {
+                (void)snprintf(text, sizeof(text), "line %d", i);
+                io_ring_write(ring, 1, 1, text, strlen(text));
+        }
+        assert_int_equal(io_ring_snapshot(ring, 3 * 8, &copy, &place, &skip, &err), 0);
+        assert_int_equal(skip, 0);
+        for (int i = 0; i < 1000; i++)
+                io_ring_write(ring, 1, 1, "new", 3);
+        assert_false(io_ring_has(ring, place));
+        expect_chunk(copy, &place, 1, "line 997");
+        expect_chunk(copy, &place, 1, "line 998");
+        expect_chunk(copy, &place, 1, "line 999");
+        expect_end(copy, &place);
+        assert_int_equal(place, io_ring_end(copy));
+        io_ring_free(copy);
+        io_ring_free(ring);
+}
+
+static void the_end_of_a_snapshot_is_a_place_of_the_ring(void **state)
+{
+        struct io_ring *ring = ring_new(RING);
+        struct io_ring *copy = NULL;
+        struct error err = ERROR_INIT;
+        uint64_t place = 0;
+        size_t skip = 0;
+
+        io_ring_write(ring, 1, 1, "one", 3);
+        assert_int_equal(io_ring_snapshot(ring, 2, &copy, &place, &skip, &err), 0);
+        assert_int_equal(skip, 1);
+        io_ring_write(ring, 2, 1, "two", 3);
+        expect_chunk(copy, &place, 1, "one");
+        expect_end(copy, &place);
+        expect_chunk(ring, &place, 2, "two");
+        io_ring_free(copy);
+        io_ring_free(ring);
+}
+
+static void a_snapshot_of_nothing_is_empty(void **state)
+{
+        struct io_ring *ring = ring_new(RING);
+        struct io_ring *copy = NULL;
+        struct error err = ERROR_INIT;
+        uint64_t place = 0;
+        size_t skip = 0;
+
+        assert_int_equal(io_ring_snapshot(ring, RING, &copy, &place, &skip, &err), 0);
+        expect_end(copy, &place);
+        io_ring_free(copy);
+        io_ring_free(ring);
+}
+
 static void long_output_comes_in_chunks(void **state)
 {
         struct io_ring *ring = ring_new(65536);
@@ -269,6 +331,43 @@ static void a_chunk_is_whole_while_another_process_writes(void **state)
         io_ring_free(ring);
 }
 
+static void a_snapshot_is_whole_while_another_process_writes(void **state)
+{
+        struct io_ring *ring = ring_new(RING);
+        static char buf[RING];
+        pid_t pid = fork();
+        size_t n_read = 0;
+
+        assert_true(pid >= 0);
+        if (pid == 0)
+                write_forever(ring);
+        while (n_read < 20000) {
+                struct io_ring *copy = NULL;
+                struct error err = ERROR_INIT;
+                struct io_ring_chunk chunk;
+                uint64_t place = 0;
+                uint64_t last = 0;
+                size_t skip = 0;
+                int r;
+
+                assert_int_equal(io_ring_snapshot(ring, RING, &copy, &place, &skip, &err), 0);
+                while ((r = io_ring_read(copy, &place, &chunk, buf)) > 0) {
+                        n_read++;
+                        assert_true(last == 0 || chunk.time_ns == last + 1);
+                        last = chunk.time_ns;
+                        assert_int_equal(chunk.len, length_of(chunk.time_ns));
+                        for (size_t i = 0; i < chunk.len; i++)
+                                assert_int_equal(buf[i], 'a' + (int)(chunk.time_ns % 26));
+                }
+                assert_int_equal(r, 0);
+                assert_int_equal(place, io_ring_end(copy));
+                io_ring_free(copy);
+        }
+        assert_int_equal(kill(pid, SIGKILL), 0);
+        assert_int_equal(waitpid(pid, NULL, 0), pid);
+        io_ring_free(ring);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -278,6 +377,10 @@ int main(void)
                 cmocka_unit_test(a_replay_is_as_long_as_was_asked_for),
                 cmocka_unit_test(a_replay_may_begin_in_a_chunk),
                 cmocka_unit_test(the_oldest_goes_first_and_a_late_reader_learns_it),
+                cmocka_unit_test(a_snapshot_is_not_overwritten),
+                cmocka_unit_test(the_end_of_a_snapshot_is_a_place_of_the_ring),
+                cmocka_unit_test(a_snapshot_of_nothing_is_empty),
+                cmocka_unit_test(a_snapshot_is_whole_while_another_process_writes),
                 cmocka_unit_test(long_output_comes_in_chunks),
                 cmocka_unit_test(a_ring_that_is_too_large_is_refused),
                 cmocka_unit_test(only_readers_that_wait_are_woken),

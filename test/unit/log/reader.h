@@ -18,7 +18,7 @@ struct fixture {
         int fd;
         int hold;
         size_t n_input;
-        char input[4 * LOG_FRAME_MAX];
+        char input[LOG_MESSAGE_MAX];
         struct log_frame last;
         char last_text[LOG_READ_TEXT_MAX + 1];
         size_t n_text;
