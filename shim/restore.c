@@ -29,12 +29,13 @@
 typedef Belay__State__V1__Shim shim_message;
 
 /* Names in the message are for those who read it; what is restored goes by the numbers. */
-static_assert((int)BELAY__STATE__V1__PROCESS_STATE__PROCESS_STATE_DELETING == (int)PROCESS_DELETING,
+static_assert((int)BELAY__STATE__V1__PROCESS_STATE__PROCESS_STATE_DELETING ==
+                      (int)_PROCESS_STATE_MAX - 1,
               "the states of the message");
-static_assert((int)BELAY__STATE__V1__EXIT_REASON__EXIT_REASON_RUNTIME_ERROR ==
-                      (int)RECORD_RUNTIME_ERROR,
+static_assert((int)BELAY__STATE__V1__EXIT_REASON__EXIT_REASON_UNKNOWN ==
+                      (int)_RECORD_REASON_MAX - 1,
               "the reasons of the message");
-static_assert((int)BELAY__STATE__V1__OOM_LEVEL__OOM_LEVEL_HOST == (int)CGROUP_OOM_HOST,
+static_assert((int)BELAY__STATE__V1__OOM_LEVEL__OOM_LEVEL_HOST == (int)_CGROUP_OOM_LEVEL_MAX - 1,
               "the levels of the message");
 
 static void shim_message_free(shim_message *m)

@@ -310,8 +310,8 @@ int shim_server_listen_take(struct shim_server *server, int fd, struct error *er
  */
 static const char *refuse_call(const struct ttrpc_restored_call *call, void *userdata)
 {
-        static const char *const harmless[] = {"State", "Wait",  "Connect",
-                                               "Pids",  "Stats", "Status"};
+        static const char *const harmless[] = {"State", "Wait",   "Connect", "Pids",
+                                               "Stats", "Status", "Inspect"};
         const struct shim_server *server = userdata;
 
         if (call->kind != TTRPC_UNARY && call->in_handler)

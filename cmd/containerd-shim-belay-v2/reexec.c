@@ -33,7 +33,7 @@ static int copy_environment(char ***ret, struct error *err)
 
 int reexec_init(struct reexec *r, const struct options *options, struct error *err)
 {
-        *r = (struct reexec){.image_fd = -1, .before_fd = -1};
+        *r = (struct reexec){.image_fd = -1, .before_fd = -1, .spare_fd = -1};
         r->n_args = daemon_argv(options, options->program, options->debug, r->argv);
         r->argv[r->n_args++] = r->state;
         reexec_set_state(r, parse_fd(options->state));
@@ -42,6 +42,11 @@ int reexec_init(struct reexec *r, const struct options *options, struct error *e
                 return error_set(err, STATUS_INVALID_ARGUMENT, "-fallback '%s' is no descriptor",
                                  options->fallback);
         return 0;
+}
+
+static void take_spare(struct reexec *r)
+{
+        r->spare_fd = fcntl(r->image_fd, F_DUPFD_CLOEXEC, FIRST_FD);
 }
 
 int reexec_prepare(struct reexec *r, struct error *err)
@@ -53,7 +58,8 @@ int reexec_prepare(struct reexec *r, struct error *err)
         r->image_fd = open("/proc/self/exe", O_PATH | O_CLOEXEC);
         if (r->image_fd < 0)
                 return error_errno(err, errno, "open the binary that runs");
-        return 0;
+        take_spare(r);
+        return r->spare_fd >= 0 ? 0 : error_errno(err, errno, "reserve a descriptor");
 }
 
 void reexec_passed(struct reexec *r)
@@ -73,6 +79,7 @@ void reexec_deinit(struct reexec *r)
 {
         held_deinit(&r->held);
         r->image_fd = fd_close(r->image_fd);
+        r->spare_fd = fd_close(r->spare_fd);
         free(r->envp);
         r->envp = NULL;
 }
@@ -142,9 +149,11 @@ static int execute_with_fds(struct reexec *r, int image_fd, const char *last)
 {
         int errnum;
 
+        r->spare_fd = fd_close(r->spare_fd);
         for_each_fd(keep_fd, NULL);
         errnum = execute(r, image_fd, last);
         for_each_fd(unkeep_fd, NULL);
+        take_spare(r);
         return errnum;
 }
 

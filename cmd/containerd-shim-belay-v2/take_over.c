@@ -6,6 +6,7 @@
  * and finds all as it was. Behind that point nothing fails.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -18,6 +19,7 @@
 
 #include "cmd/containerd-shim-belay-v2/crash.h"
 #include "cmd/containerd-shim-belay-v2/daemon.h"
+#include "cmd/containerd-shim-belay-v2/fds.h"
 #include "shim/log.h"
 #include "version.h"
 
@@ -116,6 +118,17 @@ int daemon_take_over(struct daemon *d, struct error *err)
         return 0;
 }
 
+/* For the image before, and its caller. The vault may not have been opened yet. */
+static void leave_reason(struct daemon *d, const char *reason)
+{
+        int fd = parse_fd(d->options->state);
+
+        if (!d->vault && vault_open_take(&d->vault, fd, NULL) < 0)
+                return;
+        vault_set_reason(d->vault, reason);
+        (void)fcntl(fd, F_SETFD, 0); /* it goes along, also where nothing is held */
+}
+
 void daemon_fall_back(struct daemon *d, const struct error *why)
 {
         int errnum;
@@ -123,8 +136,7 @@ void daemon_fall_back(struct daemon *d, const struct error *why)
         if (!reexec_is_on_trial(&d->reexec))
                 return;
         log_error("take over: %s; the binary before goes on", why->msg);
-        if (d->vault)
-                vault_set_reason(d->vault, why->msg);
+        leave_reason(d, why->msg);
         errnum = reexec_again(&d->reexec);
         log_error("execute the binary before: %s", strerror(errnum));
 }

@@ -143,11 +143,20 @@ static void loop_on_idle_timeout(evutil_socket_t fd, short what, void *userdata)
                 loop->idle_fn(loop->idle_userdata);
 }
 
+/* libevent would call exit(3) where it cannot go on, without descriptors for instance. As a fault
+ * it goes the way of all faults, which may lead on. */
+static void on_fatal(int code)
+{
+        (void)code;
+        abort();
+}
+
 int loop_new(struct loop **ret, struct error *err)
 {
         struct event_config *config = event_config_new();
         struct loop *loop = calloc(1, sizeof(*loop));
 
+        event_set_fatal_callback(on_fatal);
         if (loop && config) {
                 (void)event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK);
                 loop->base = event_base_new_with_config(config);

@@ -5,6 +5,7 @@ on with everything as it was."""
 import json
 import os
 import pathlib
+import resource
 import signal
 
 import pytest
@@ -146,6 +147,28 @@ def test_one_that_hangs_while_it_takes_over_is_left(busy):
         answer.result()
     assert "has not taken over in time" in str(error.value)
     assert version(c) == present
+    busy.finish()
+
+
+def test_without_descriptors_for_it_nothing_changes(busy, lab):
+    c = busy.c
+    busy.look()
+    highest = max(map(int, os.listdir(f"/proc/{c.shim.pid}/fd")))
+    _, hard = resource.prlimit(c.shim.pid, resource.RLIMIT_NOFILE)
+    refusals = []
+    for room in range(1, 100, 4):
+        resource.prlimit(c.shim.pid, resource.RLIMIT_NOFILE, (highest + room, hard))
+        try:
+            upgrade(c, lab.shim)
+            break
+        except ttrpc.Error as error:
+            assert error.code in (ttrpc.UNKNOWN, ttrpc.FAILED_PRECONDITION, ttrpc.RESOURCE_EXHAUSTED), str(error)
+            refusals.append(str(error))
+        resource.prlimit(c.shim.pid, resource.RLIMIT_NOFILE, (hard, hard))
+        busy.look()
+    assert 1 < len(refusals) < 25, refusals
+    assert any("hold" in reason and "Too many open files" in reason for reason in refusals), refusals
+    resource.prlimit(c.shim.pid, resource.RLIMIT_NOFILE, (hard, hard))
     busy.finish()
 
 
