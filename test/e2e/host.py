@@ -78,6 +78,11 @@ def has_no_reader(fd):
     return any(events & select.POLLERR for _, events in poll.poll(0))
 
 
+def status_kib(pid, field):
+    """Of /proc/PID/status."""
+    return int(read(f"/proc/{pid}/status").split(f"{field}:".encode())[1].split()[0])
+
+
 def readable(fd, timeout):
     return bool(select.select([fd], [], [], timeout)[0])
 

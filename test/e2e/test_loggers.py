@@ -47,6 +47,7 @@ def test_it_gets_its_arguments_and_a_small_environment(lab):
     env = dict(line.split("=", 1) for line in logger.read("env").decode().splitlines())
     assert env["CONTAINER_ID"] == c.id and env["CONTAINER_NAMESPACE"] == lab.namespace
     assert not set(env) - {"CONTAINER_ID", "CONTAINER_NAMESPACE", *SHELL_S_OWN}
+    assert [int(fd) for fd in logger.read("fds").split()] == [0, 1, 2, 3, 4, 5, 6]  # the last is ls's own
     assert logger.read("args") == f"base {logger.base} key a value flag \n".encode()
 
 

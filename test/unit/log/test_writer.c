@@ -299,6 +299,64 @@ static void with_spill_it_goes_on_up_to_the_bound_and_nothing_is_lost(void **sta
         assert_int_equal(atomic_load(&f->writer.counters->bytes_waiting), 0);
 }
 
+/* The process that writes the file, as if it waited for a disk: its collector has one child. */
+static pid_t stop_flusher(struct fixture *f)
+{
+        char path[64];
+        char *text = NULL;
+        size_t len = 0;
+        pid_t flusher;
+
+        say(f->out, "x\n");
+        await_log(f);
+        (void)snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)f->pid, (int)f->pid);
+        assert_int_equal(file_read(AT_FDCWD, path, 64, &text, &len), 0);
+        flusher = (pid_t)strtol(text, NULL, 10);
+        free(text);
+        assert_true(flusher > 0);
+        assert_int_equal(kill(flusher, SIGSTOP), 0);
+        return flusher;
+}
+
+static void with_drop_a_disk_that_is_slow_costs_output_and_no_time(void **state)
+{
+        struct fixture *f = *state;
+        const size_t all = 8000000;
+        size_t len;
+        pid_t flusher;
+
+        f->writer.config.policy = LOG_POLICY_DROP;
+        start(f);
+        flusher = stop_flusher(f);
+        assert_int_equal(fill(f->out, all), all);
+        assert_int_equal(kill(flusher, SIGCONT), 0);
+        assert_int_equal(finish(f), 0);
+        free(read_log(f, &len));
+        assert_in_range(len, 1 << 20, all);
+        assert_int_equal(len + atomic_load(&f->writer.counters->bytes_dropped),
+                         all + strlen("x\n"));
+}
+
+static void with_spill_a_disk_that_is_slow_costs_memory_up_to_the_bound(void **state)
+{
+        struct fixture *f = *state;
+        size_t len;
+        size_t n;
+        pid_t flusher;
+
+        f->writer.config.policy = LOG_POLICY_SPILL;
+        f->writer.config.spill_max = 3 << 20;
+        start(f);
+        flusher = stop_flusher(f);
+        n = fill(f->out, 32 << 20);
+        assert_in_range(n, 3 << 20, 8 << 20);
+        assert_int_equal(kill(flusher, SIGCONT), 0);
+        assert_int_equal(finish(f), 0);
+        free(read_log(f, &len));
+        assert_int_equal(len, n + strlen("x\n"));
+        assert_int_equal(atomic_load(&f->writer.counters->bytes_dropped), 0);
+}
+
 /* Status is asked when a burst is over, and nothing else makes the writer count again. */
 static void what_waits_is_counted_down_when_the_disk_has_taken_it(void **state)
 {
@@ -368,6 +426,8 @@ int main(void)
                 T(with_drop_the_container_goes_on_and_the_loss_is_counted),
                 T(a_loss_is_marked_also_when_nothing_follows),
                 T(with_spill_it_goes_on_up_to_the_bound_and_nothing_is_lost),
+                T(with_drop_a_disk_that_is_slow_costs_output_and_no_time),
+                T(with_spill_a_disk_that_is_slow_costs_memory_up_to_the_bound),
                 T(what_waits_is_counted_down_when_the_disk_has_taken_it),
                 T(sigterm_ends_it_after_what_was_written_by_then),
                 T(sigterm_ends_it_with_a_full_disk_too),
