@@ -13,13 +13,13 @@
 struct log_queue {
         int fd; /* the pipe's writing end, non-blocking; borrowed */
         uint8_t *data;
-        size_t room;
         size_t off;
-        size_t len; /* waiting, from off */
+        size_t len; /* waiting, from off, and on from the beginning of data */
         size_t max;
+        bool touched; /* a large part of data, since it was last given back */
 };
 
-/* max is rounded up to a page; the memory is touched as it is needed. 0 or -ENOMEM. */
+/* The memory is of max bytes, and is touched as it is needed. 0 or -ENOMEM. */
 int log_queue_init(struct log_queue *queue, int fd, size_t max);
 void log_queue_deinit(struct log_queue *queue);
 
