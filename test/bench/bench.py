@@ -24,6 +24,7 @@ import chart
 import engine
 import io_paths
 import leftovers
+import reattach
 
 DOCS = pathlib.Path(__file__).resolve().parents[2] / "docs"
 STOCK = "/usr/bin/containerd-shim-runc-v2"
@@ -229,12 +230,27 @@ def io_part(args, work):
     return 0
 
 
+def reattach_part(args, work):
+    shims = {"belay": pathlib.Path(args.bin).resolve() / "containerd-shim-belay-v2", "stock": pathlib.Path(STOCK)}
+    n, rounds = (40, 3) if args.quick else (200, 9)
+    text = reattach.markdown(reattach.measure(args.tools, shims, work, n, rounds), n)
+    print(text)
+    if args.write:
+        command = "./dev bench --reattach --write" + (" --quick" if args.quick else "")
+        write_section("reattach", text +
+                      f"\n\nMedians of {rounds} restarts after SIGKILL, in turn (least to most): `{command}`, "
+                      f"{datetime.date.today()}.\n{versions()}. The method is in `test/bench/reattach.py`.")
+    return 0
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bin", required=True, help="where belay's binaries are")
     parser.add_argument("--tools", required=True, help="where the benchmark's own are")
     parser.add_argument("--engine", action="store_true", help="the engine beside runc, crun and the floor, instead")
     parser.add_argument("--io", action="store_true", help="the streams beside the stock shim, conmon and a pipe, instead")
+    parser.add_argument("--reattach", action="store_true",
+                        help="containerd's return to many containers beside the stock shim's, instead")
     parser.add_argument("--path", action="append", default=[], choices=[path[0] for path in io_paths.PATHS],
                         help="with --io: this path only; may be repeated")
     parser.add_argument("--quick", action="store_true", help="a fifth of the runs")
@@ -242,7 +258,7 @@ def main():
     args = parser.parse_args()
     if args.write and args.path:
         parser.error("--write needs all paths")
-    part = engine_part if args.engine else io_part if args.io else shim_part
+    part = (engine_part if args.engine else io_part if args.io else reattach_part if args.reattach else shim_part)
     leftovers.adopt()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench: told to end"))
     with tempfile.TemporaryDirectory(prefix="belay-bench.", dir=tmpfs()) as work:
