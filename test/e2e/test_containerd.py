@@ -273,7 +273,7 @@ def test_fifty_containers_at_once(containerd):
     processes = [containerd.popen(*containerd.run_argv(f"many-{i}", "sh", "-c", f"echo {i}; exit {i}", flags=["--rm"]),
                                   stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
                  for i in range(50)]
-    results = [p.communicate(timeout=100) for p in processes]
+    results = [p.communicate(timeout=100 * host.SLOWNESS) for p in processes]
     assert [p.returncode for p in processes] == list(range(50)), [r[1] for r in results if r[1]]
     assert [r[0] for r in results] == [f"{i}\n" for i in range(50)]
 

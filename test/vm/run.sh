@@ -12,6 +12,7 @@ if [ $$ = 1 ]; then
         mount -t sysfs sysfs /sys
         mount -t devtmpfs devtmpfs /dev
         mkdir -p /dev/pts /dev/shm /dev/mqueue
+        ln -s /proc/self/fd /dev/fd
         mount -t devpts -o gid=5,mode=620,ptmxmode=666 devpts /dev/pts
         mount -t tmpfs tmpfs /dev/shm
         mount -t mqueue mqueue /dev/mqueue
