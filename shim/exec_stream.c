@@ -190,12 +190,16 @@ static void on_end(void *userdata)
         exec_stream_advance(p);
 }
 
-/* Bytes that were read and not sent yet are nowhere else. */
+/* Bytes that were read and not sent yet are nowhere else; so they are read only when they will be
+ * sent. */
 static void *on_enter(void *userdata)
 {
         const struct exec_output *output = userdata;
+        struct exec_stream *s = output->stream;
 
-        return enter(output->stream);
+        if (s->call && ttrpc_call_room(s->call) < ROOM_WANTED)
+                want_output(s, false);
+        return enter(s);
 }
 
 static const struct io_source_ops source_ops = {

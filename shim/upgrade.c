@@ -90,11 +90,14 @@ static void on_timer(struct loop_timer *timer, void *userdata)
         struct error err = ERROR_INIT;
 
         publisher_hold(server->publisher, true);
+        if (!obstacle && !ttrpc_server_is_quiet(server->ttrpc))
+                obstacle = "a client does not take its answers, or has sent half of a large "
+                           "request";
         if (obstacle && clock_monotonic_ns() > u->give_up_ns) {
                 (void)error_set(&err, STATUS_UNAVAILABLE, "no quiet moment for an upgrade: %s",
                                 obstacle);
                 upgrade_end(server, &err);
-        } else if (!obstacle && ttrpc_server_is_quiet(server->ttrpc)) {
+        } else if (!obstacle) {
                 upgrade_execute(server);
         } else {
                 (void)loop_timer_set(timer, LOOK_NS);

@@ -36,6 +36,7 @@ static void conn_drop_queue(struct ttrpc_conn *conn)
         while (!list_is_empty(&conn->queue))
                 (void)ttrpc_out_free(list_first(&conn->queue, struct ttrpc_out, node));
         conn->n_queued = 0;
+        conn->n_data = 0;
 }
 
 static void conn_drop_body(struct ttrpc_conn *conn)
@@ -120,6 +121,8 @@ static void conn_sent(struct ttrpc_conn *conn, size_t n)
                         return;
                 }
                 n -= rest;
+                if (out->is_data)
+                        conn->n_data -= ttrpc_out_cost(out);
                 if (out->is_data || out->is_restored)
                         conn->ops->on_sent(conn, out);
                 ttrpc_pool_out_give(conn->pool, out);
@@ -182,6 +185,8 @@ void ttrpc_conn_send_consume(struct ttrpc_conn *conn, struct ttrpc_out *out)
                 ttrpc_kept_out_add(conn->kept, out->data, out->len, out->ends);
         list_append(&conn->queue, &out->node);
         conn->n_queued += out->len;
+        if (out->is_data)
+                conn->n_data += ttrpc_out_cost(out);
         if (conn->n_queued > TTRPC_QUEUED_BYTES_MAX)
                 conn_flush(conn);
         if (conn->n_queued > TTRPC_QUEUED_BYTES_MAX)

@@ -275,13 +275,21 @@ static void server_on_oversized(struct ttrpc_conn *conn, const struct ttrpc_fram
                TTRPC_MESSAGE_MAX);
 }
 
-/* Nothing of the image before is queued any more. */
-static void all_have_room(struct ttrpc_conn *conn)
+/* Each time another one is told first, and so finds the room that there is. */
+static void tell_of_room(struct ttrpc_conn *conn)
 {
-        conn->n_restored = 0;
-        for (size_t i = 0; i < TTRPC_STREAM_CHAINS; i++) {
-                struct ttrpc_stream *stream = conn->streams.chains[i];
+        size_t from = conn->woken + 1;
+        bool is_first = true;
 
+        conn->crowded = false;
+        for (size_t i = 0; i < TTRPC_STREAM_CHAINS; i++) {
+                size_t chain = (from + i) % TTRPC_STREAM_CHAINS;
+                struct ttrpc_stream *stream = conn->streams.chains[chain];
+
+                if (stream && is_first) {
+                        conn->woken = chain;
+                        is_first = false;
+                }
                 for (; stream; stream = stream->next)
                         ttrpc_call_room_again(container_of(stream, struct ttrpc_call, stream));
         }
@@ -292,9 +300,12 @@ static void server_on_sent(struct ttrpc_conn *conn, const struct ttrpc_out *out)
         struct ttrpc_stream *stream = ttrpc_streams_find(&conn->streams, out->stream_id);
 
         if (out->is_restored)
-                all_have_room(conn);
+                conn->n_restored = 0;
         else if (stream)
                 ttrpc_call_sent(container_of(stream, struct ttrpc_call, stream), out);
+        if (out->is_restored ||
+            (conn->crowded && ttrpc_conn_room(conn) >= TTRPC_STREAM_QUEUED_MAX / 2))
+                tell_of_room(conn);
 }
 
 static void server_on_lost(struct ttrpc_conn *conn, const struct error *err)

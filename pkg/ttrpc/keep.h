@@ -29,8 +29,9 @@ enum {
         KEEP_UNITS = 2048, /* of calls; most requests take one */
         KEEP_UNIT = 256,
         KEEP_IN = 128 << 10,
-        KEEP_OUT = 256 << 10,      /* a power of two */
-        KEEP_FRAME_MAX = 48 << 10, /* larger ones that come in pieces are not kept */
+        KEEP_OUT = 256 << 10,                     /* a power of two */
+        KEEP_FRAME_MAX = 48 << 10,                /* larger ones that come in pieces are not kept */
+        KEEP_OUT_STREAMS = KEEP_OUT - (32 << 10), /* what streams leave is for other answers */
         KEEP_NOTES = TTRPC_STREAMS_PER_CONNECTION_MAX,
         KEEP_NOTE = 3968, /* of a stream, with its head */
 };

@@ -118,8 +118,11 @@ void ttrpc_call_take_first(struct ttrpc_call *call, const struct ttrpc_frame *fr
 /* A stream of requests that goes on. */
 void ttrpc_call_resume(struct ttrpc_call *call, bool half_closed);
 
-/* All that was queued by the image before has left: there is room. */
+/* Others have left: there is room, if it wants any. */
 void ttrpc_call_room_again(struct ttrpc_call *call);
+
+/* What all streams of a connection have room for together, so that it can be kept. */
+size_t ttrpc_conn_room(const struct ttrpc_conn *conn);
 
 /* A message of the stream has left. */
 void ttrpc_call_sent(struct ttrpc_call *call, const struct ttrpc_out *out);

@@ -108,12 +108,33 @@ void ttrpc_call_resume(struct ttrpc_call *call, bool half_closed)
 
 /* ---- To the peer ---- */
 
+static size_t room_of(size_t max, size_t n)
+{
+        return n < max ? max - n : 0;
+}
+
+size_t ttrpc_conn_room(const struct ttrpc_conn *conn)
+{
+        return conn->kept ? room_of(KEEP_OUT_STREAMS, conn->n_data + conn->n_restored) : SIZE_MAX;
+}
+
 /* What the image before has queued counts against each stream: it may be of any. */
+static size_t own_room(const struct ttrpc_call *call)
+{
+        return room_of(TTRPC_STREAM_QUEUED_MAX,
+                       call->n_queued + (call->conn ? call->conn->n_restored : 0));
+}
+
 size_t ttrpc_call_room(const struct ttrpc_call *call)
 {
-        size_t n = call->n_queued + (call->conn ? call->conn->n_restored : 0);
+        size_t room = own_room(call);
+        size_t shared = call->conn ? ttrpc_conn_room(call->conn) : SIZE_MAX;
 
-        return n < TTRPC_STREAM_QUEUED_MAX ? TTRPC_STREAM_QUEUED_MAX - n : 0;
+        if (shared >= room)
+                return room;
+        if (shared < TTRPC_STREAM_QUEUED_MAX / 2)
+                call->conn->crowded = true;
+        return shared;
 }
 
 int ttrpc_call_send(struct ttrpc_call *call, const ProtobufCMessage *message, struct error *err)
@@ -126,7 +147,7 @@ int ttrpc_call_send(struct ttrpc_call *call, const ProtobufCMessage *message, st
                 return 0;
         if (ttrpc_out_data(&out, call->conn->pool, call->stream.id, message, err) < 0)
                 return -1;
-        if (ttrpc_out_cost(out) > ttrpc_call_room(call)) {
+        if (ttrpc_out_cost(out) > own_room(call)) {
                 (void)ttrpc_out_free(out);
                 return error_set(err, STATUS_RESOURCE_EXHAUSTED,
                                  "ttrpc: the peer does not read its stream");

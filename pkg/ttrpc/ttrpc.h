@@ -218,7 +218,10 @@ const char *ttrpc_call_metadata(const struct ttrpc_call *call, const char *key);
  * peer is gone. From all of these callbacks the call may be ended.
  *
  * ttrpc has no flow control, so each stream has room for TTRPC_STREAM_QUEUED_MAX bytes that the
- * peer has not taken yet: whoever sends looks at the room first, and goes on in on_room.
+ * peer has not taken yet: whoever sends looks at the room first, and goes on in on_room. On a
+ * connection that is kept (options.keep) all streams together have no more than that can be kept
+ * of; who finds no room for that reason is told as well, in turn, and may still send what
+ * is small.
  */
 struct ttrpc_stream_ops {
         /* message lives until it returns. NULL without a stream of requests. */

@@ -2,6 +2,7 @@
 """belay attach, belay logs and belay exec -t: a container's streams as a person at a terminal has them."""
 import datetime
 import fcntl
+import json
 import os
 import pty
 import re
@@ -431,3 +432,73 @@ def test_a_wrong_command_line_is_told_apart(belay, words, text):
 
 def test_an_input_that_nobody_could_reach_is_refused(belay):
     assert b"--interactive takes --log" in belay.run("a", "sh", flags=["-d", "-i"], status=125).stderr
+
+
+# ---- The shim goes on as another image ----
+
+
+@pytest.fixture(params=["upgrade", "crash"])
+def again(request, belay):
+    """What makes the shim of a container go on as another image, which nobody at a terminal notices."""
+    def image(name):
+        return json.loads(belay("inspect", belay.id(name)).stdout).get("generation", 0)
+
+    def again(name):
+        if request.param == "upgrade":
+            belay("upgrade", belay.id(name))
+            return
+        before = image(name)
+        os.kill(belay.shim_pid(name), signal.SIGSEGV)
+        host.wait_for(lambda: image(name) != before, "the next image")
+
+    return again
+
+
+def test_an_attach_goes_on(belay, again):
+    shell(belay)
+    t = Terminal(belay, "attach", belay.id("a"))
+    for n in range(3):
+        t.type(b"echo it is $((0+%d)).\n" % n)
+        t.until(b"it is %d." % n)
+        again("a")
+    t.resize(45, 123)
+    t.type(b"until [ \"$(stty size)\" = '45 123' ]; do sleep 0.01; done; echo now $(stty size)\n")
+    t.until(b"now 45 123")
+    t.type(b"exit 7\n")
+    assert t.wait() == 7
+
+
+def test_an_attach_can_be_left_afterwards(belay, again):
+    shell(belay)
+    t = Terminal(belay, "attach", belay.id("a"))
+    t.type(b"echo r''eady\n")
+    t.until(b"ready")
+    again("a")
+    t.type(DETACH)
+    t.until(b"detached from")
+    assert t.wait() == 0
+    assert belay.state("a")["status"] == "running"
+
+
+def test_logs_are_followed_on(belay, again):
+    keep(belay, "a", "seq 1 50000; read x; seq 1 50000; exit 3", "-i")
+    follow = belay.start("logs", "-f", belay.id("a"))
+    lines = b"".join(b"%d\n" % n for n in range(1, 50001))
+    assert follow.stdout.read(len(lines)) == lines
+    again("a")
+    again("a")
+    belay("attach", belay.id("a"), stdin=b"\n", status=3)
+    assert follow.stdout.read() == lines
+    assert follow.wait(20) == 0
+
+
+def test_an_exec_at_a_terminal_goes_on(belay, again):
+    shell(belay)
+    t = Terminal(belay, "exec", "-it", belay.id("a"), "--", "sh", "-c", "echo ready; while read x; do echo got $x; done; exit 5")
+    t.until(b"ready")
+    for n in range(3):
+        t.type(b"%d\n" % n)
+        t.until(b"got %d" % n)
+        again("a")
+    t.type(b"\x04")
+    assert t.wait() == 5

@@ -393,7 +393,7 @@ def test_all_kinds_on_one_connection_go_on(lab, again):
     c = attached(lab, False, "while read x; do echo got $x; done")
     a = Attach(c, stdin=True).until_started()
     e = ExecStream(c, "cat", stdin=True).until_started()
-    stream = logs(c, follow=True, tail=-1)
+    stream = logs(c, follow=True)
     for n in range(4):
         a.write(b"%d\n" % n)
         e.write(b"%d\n" % n)
@@ -404,9 +404,30 @@ def test_all_kinds_on_one_connection_go_on(lab, again):
     e.close_stdin()
     assert a.finish().out[STDOUT] == b"".join(b"got %d\n" % n for n in range(4))
     assert e.finish().out[STDOUT] == b"".join(b"%d\n" % n for n in range(4))
-    assert text(stream) == b"".join(b"got %d\n" % n for n in range(4))
+    assert text(stream) == b"ready\n" + b"".join(b"got %d\n" % n for n in range(4))
     c.wait()
     c.delete()
+    c.finish()
+
+
+def test_a_client_that_has_many_full_streams_is_no_obstacle(lab, again):
+    """All of its streams together have as much room as can be kept of a connection, in turn."""
+    c = sleeper(lab)
+    own = connect(c.shim)
+    own.reading.clear()
+    size = 2 << 20
+    streams = [ExecStream(c, "sh", "-c", f"head -c {size} /dev/zero | tr '\\0' {n}", client=own, exec_id=f"e{n}")
+               for n in range(6)]
+    host.wait_for(lambda: len(c.task.Pids().processes) >= 13, "the execs to be at work")
+    for n in range(6):
+        host.wait_for(lambda: c.task.State(exec_id=f"e{n}").status == protos.status.RUNNING, f"e{n}")
+    for _ in range(2):
+        again(c)
+    own.reading.set()
+    for n, e in enumerate(streams):
+        assert e.finish().exit.exit_status == 0
+        assert e.out[STDOUT] == b"%d" % n * size
+    own.close()
     c.finish()
 
 
