@@ -190,14 +190,14 @@ def test_a_background_child_that_holds_stdout_does_not_hang_delete(lab):
 @pytest.mark.parametrize("scheme", ["binary", "binary-v2"], ids=["v1", "v2"])
 def test_one_that_goes_on_is_told_to_end_and_has_time_to_flush(lab, scheme):
     """R61: its pipes have ended, and it goes on: SIGTERM comes, and what it does then is waited for."""
-    logger = Logger(lab, """trap 'busybox usleep 700000; echo flushed >>"$2.out"; exit 0' TERM; """ + READY
+    logger = Logger(lab, """trap 'busybox usleep 300000; echo flushed >>"$2.out"; exit 0' TERM; """ + READY
                     + 'cat <&3 >>"$2.out"; while :; do busybox usleep 20000; done', scheme)
     c = lab.container("sleep", "100").run()
     e = c.exec("echo", "said").add(**logger.stdio())
     e.start()
     e.wait()
     host.wait_for(lambda: os.path.exists(logger.base + ".out") and logger.read("out") == b"said\n", "it has read")
-    e.rpc().start.Delete(exec_id=e.exec_id, timeout_nano=2 * 10**9).result(10)
+    e.rpc().start.Delete(exec_id=e.exec_id, timeout_nano=6 * 10**9).result(10)
     host.wait_for(lambda: logger.read("out") == b"said\nflushed\n", "it has flushed")
     for pid in logger.pids():
         host.wait_gone(pid)
