@@ -17,6 +17,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "pkg/base/chaos.h"
 #include "pkg/base/cleanup.h"
 #include "pkg/base/clock.h"
 #include "pkg/base/fd.h"
@@ -119,7 +120,9 @@ static int entry_write(int fd, struct task_event *event, off_t *end)
 
         if (!entry)
                 return -ENOMEM;
+        CHAOS_POINT("event-packed");
         n = pwrite(fd, entry, len, *end);
+        CHAOS_POINT("event-written");
         if (n != (ssize_t)len) {
                 r = n < 0 ? -errno : -ENOSPC;
                 (void)!ftruncate(fd, *end);

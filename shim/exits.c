@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <sys/wait.h>
 
+#include "pkg/base/chaos.h"
 #include "pkg/base/cleanup.h"
 #include "pkg/base/clock.h"
 
@@ -74,6 +75,7 @@ static void exec_is_over(struct container *c)
 /* State, event, waiters. */
 static void tell(struct process *p)
 {
+        CHAOS_POINT("exit-tell");
         process_must(p, VERB_EXIT);
         p->exit.told = true;
         if (p->kind == PROCESS_INIT)
@@ -83,8 +85,11 @@ static void tell(struct process *p)
                   "process %d ended: %s, status %u", (int)p->pid,
                   record_reason_name(p->exit.reason), (unsigned)p->exit.status);
         publish_exit(p);
+        CHAOS_POINT("exit-published");
         state_commit(p->container->server);
+        CHAOS_POINT("exit-committed");
         pending_run(&p->waiters);
+        CHAOS_POINT("exit-told");
         attachments_advance(p);
         exec_stream_advance(p);
 }
@@ -163,8 +168,10 @@ static void on_exit_seen(const struct reaper_exit *exit, void *userdata)
         struct process *p = userdata;
         struct container *c = p->container;
 
+        CHAOS_POINT("exit-seen");
         fill_exit(p, exit);
         process_write_record(p);
+        CHAOS_POINT("exit-recorded");
         io_stdio_process_exited(p->stdio);
         if (p->kind == PROCESS_EXEC) {
                 tell(p);

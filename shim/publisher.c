@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "pkg/base/chaos.h"
 #include "pkg/base/cleanup.h"
 #include "pkg/base/clock.h"
 #include "pkg/base/limits.h"
@@ -174,7 +175,9 @@ static void publisher_accepted(struct publisher *p)
                 p->said_away = false;
                 log_info("events are accepted again, %zu to go", p->n_queued - 1);
         }
+        CHAOS_POINT("event-accepted");
         publisher_drop_head(p);
+        CHAOS_POINT("event-dropped");
         if (p->n_queued > 0)
                 loop_defer(p->loop, &p->send);
         else
@@ -290,6 +293,7 @@ static void publisher_send(struct publisher *p)
                 return;
         }
         p->in_flight = true;
+        CHAOS_POINT("event-sent");
 }
 
 /* Makes room by giving up the oldest event that is not under way. */
@@ -391,7 +395,9 @@ void publisher_publish_take(struct publisher *p, struct task_event *event)
         }
         event->at = clock_realtime();
         publisher_bound(p);
+        CHAOS_POINT("event-new");
         publisher_store(p, event);
+        CHAOS_POINT("event-stored");
         list_append(&p->queue, &event->node);
         p->n_queued++;
         /* At the end of the round, so that the reply to the client does not wait for it; and not

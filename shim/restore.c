@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "pkg/base/chaos.h"
 #include "pkg/base/cleanup.h"
 #include "pkg/base/clock.h"
 #include "pkg/base/kept.h"
@@ -280,6 +281,7 @@ int state_restore(struct shim_server *server, struct error *err)
             strcmp(m->runtime_namespace, server->runtime_namespace) != 0)
                 return error_set(err, STATUS_INVALID_ARGUMENT, "the state is that of '%s/%s'",
                                  m->runtime_namespace, m->id);
+        CHAOS_POINT("restore");
         server->restoring = true;
         server->had_container = m->had_container;
         server->listen_fd = (int)m->listener - 1;
@@ -296,10 +298,13 @@ int state_restore(struct shim_server *server, struct error *err)
 
 void state_resume(struct shim_server *server)
 {
+        CHAOS_POINT("container-restored");
         publisher_resume(server->publisher, server->rest.next_event_seq);
+        CHAOS_POINT("events-restored");
         if (server->container)
                 container_go_on(server->container, server->rest.oom_kills);
         server->restoring = false;
+        CHAOS_POINT("restored");
         state_commit(server);
         lifetime_touch(server);
 }

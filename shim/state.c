@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "pkg/base/arena.h"
+#include "pkg/base/chaos.h"
 #include "pkg/base/cleanup.h"
 #include "pkg/base/clock.h"
 #include "pkg/state/vault.h"
@@ -187,11 +188,13 @@ void state_commit(struct shim_server *server)
 
         if (!server->vault || server->restoring)
                 return;
+        CHAOS_POINT("commit");
         arena = arena_new(STATE_BUDGET);
         r = arena ? save(server, arena, &err) : no_memory(&err);
         if (r < 0 && !server->commit_failed)
                 log_error("keep the state: %s: it is that of before until this ends", err.msg);
         server->commit_failed = r < 0;
+        CHAOS_POINT("committed");
         reaper_settle(server->reaper);
 }
 

@@ -16,6 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "pkg/base/chaos.h"
 #include "pkg/base/cleanup.h"
 
 enum { READ_CHUNK = 4096 };
@@ -146,8 +147,10 @@ int file_write_atomic(int dirfd, const char *name, const void *data, size_t len,
         if (fd < 0)
                 return -errno;
         r = fd_write_all(fd, data, len);
+        CHAOS_POINT("file-written");
         if (r == 0 && renameat(dirfd, temp, dirfd, name) < 0)
                 r = -errno;
+        CHAOS_POINT("file-renamed");
         if (r < 0)
                 (void)unlinkat(dirfd, temp, 0);
         return r;

@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "pkg/base/chaos.h"
 #include "pkg/base/cleanup.h"
 #include "pkg/engine/internal.h"
 
@@ -80,6 +81,7 @@ void job_deinit(struct engine_job *job)
 void job_complete(struct engine_job *job)
 {
         assert(!job->is_complete);
+        CHAOS_POINT("job-complete");
         if (job->container)
                 job->container->n_jobs--;
         job->container = NULL;
@@ -130,6 +132,7 @@ static void on_message(struct engine_job *job, const struct message *msg, int *f
         struct error err = ERROR_INIT;
         bool is_own = n_fds == 0;
 
+        CHAOS_POINT("stage-said");
         if (is_own && msg->type == MESSAGE_WARNING) {
                 message_get_error(msg, &err);
                 engine_warn(job->engine, err.msg);
@@ -265,6 +268,7 @@ int job_fork(struct engine_job *job, const int *keep, size_t n_keep, bool expect
                 job->io = loop_io_free(job->io);
                 return -1;
         }
+        CHAOS_POINT(pid == 0 ? "stage" : "stage-forked");
         if (pid == 0)
                 stage_main(job, theirs, parent, keep, n_keep);
         job->watch = reaper_watch_new(job->engine->reaper, pid, on_stage_reaped, job);

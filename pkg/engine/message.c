@@ -9,12 +9,14 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "pkg/base/chaos.h"
 #include "pkg/base/fd.h"
 
 _Static_assert((int)MESSAGE_TEXT_MAX > (int)ERROR_TEXT_MAX, "an error's text fits into a message");
 
 int message_send(int sock, const struct message *msg, const int *fds, size_t n_fds)
 {
+        CHAOS_POINT("message");
         return fd_send(sock, msg, sizeof(*msg), fds, n_fds);
 }
 
@@ -74,6 +76,7 @@ int message_write(int sock, const struct message *msg)
 {
         ssize_t n;
 
+        CHAOS_POINT("message-of-init");
         do {
                 n = write(sock, msg, sizeof(*msg));
         } while (n < 0 && errno == EINTR);

@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
+#include "pkg/base/chaos.h"
 #include "pkg/base/clock.h"
 #include "pkg/base/limits.h"
 
@@ -104,6 +105,7 @@ void notes_add(struct notes *notes, const struct reaper_exit *exit)
         if (!note)
                 note = slot_for(notes);
         slot_set(note, FREE);
+        CHAOS_POINT("note-free");
         note->pid = exit->pid;
         note->code = exit->code;
         note->status = exit->status;

@@ -23,6 +23,7 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 
+#include "pkg/base/chaos.h"
 #include "pkg/base/cleanup.h"
 #include "pkg/base/clock.h"
 #include "pkg/base/fd.h"
@@ -186,9 +187,12 @@ void reaper_poll(struct reaper *reaper)
                         .seq = reaper->seq++,
                 };
 
+                CHAOS_POINT("child-looked-at");
                 notes_add(&reaper->notes, &kept.exit);
+                CHAOS_POINT("child-noted");
                 if (look_only)
                         (void)next_ended(P_PID, kept.exit.pid, 0, &info);
+                CHAOS_POINT("child-reaped");
                 reaper_dispatch(reaper, &kept);
         }
 }

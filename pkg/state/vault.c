@@ -20,6 +20,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "pkg/base/chaos.h"
 #include "pkg/base/cleanup.h"
 #include "pkg/base/clock.h"
 #include "pkg/base/fd.h"
@@ -356,10 +357,13 @@ int vault_put(struct vault *vault, enum vault_record which, const void *data, si
         slot_trim(vault, which, next, slot->len, len);
         if (len > 0)
                 memcpy(slot_bytes(vault, which, next), data, len);
+        CHAOS_POINT("slot-written");
         slot->len = len;
         slot->sum = checksum(data, len);
         /* From here on it is this one. */
+        CHAOS_POINT("slot-summed");
         atomic_store_explicit(&record->active, next + 1, memory_order_release);
+        CHAOS_POINT("slot-active");
         return 0;
 }
 

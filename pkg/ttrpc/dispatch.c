@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "pkg/base/chaos.h"
 #include "pkg/base/str.h"
 #include "pkg/ttrpc/limits.h"
 #include "pkg/ttrpc/server.h"
@@ -214,6 +215,7 @@ static void on_request(struct ttrpc_conn *conn, const struct ttrpc_frame *frame,
         if (conn->again && conn->again_state != KEEP_CALL_NEW &&
             !is_wanted_again(conn, id, service, method, kind))
                 return;
+        CHAOS_POINT("call");
         call = ttrpc_call_new(conn, service, method, &request, id);
         if (!call)
                 refuse(conn, id, STATUS_RESOURCE_EXHAUSTED, "ttrpc: no memory for a call");

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * See keep.h. All stores that publish something are release stores, so that no compiler moves one
- * before what it stands for. There is one thread, and the only other reader is the next process
- * image.
+ * before what it stands for. One thread writes; the next process image reads.
  */
 #include "pkg/ttrpc/keep.h"
 
@@ -10,6 +9,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "pkg/base/chaos.h"
 #include "pkg/ttrpc/limits.h"
 #include "pkg/ttrpc/ttrpc.h"
 
@@ -260,7 +260,7 @@ int ttrpc_keep_conn(struct ttrpc_keep *keep, int fd)
                 return -1;
         memset(&keep->areas[slot], 0, offsetof(struct keep_area, units));
         PUBLISH(&keep->head->conns[slot], fd + 1);
-        ttrpc_keep_step();
+        CHAOS_POINT("frames");
         return (int)slot;
 }
 
@@ -304,7 +304,7 @@ void ttrpc_kept_close(struct ttrpc_kept *kept)
         if (!kept->closed)
                 PUBLISH(&kept->keep->head->conns[kept->slot], 0);
         kept->closed = true;
-        ttrpc_keep_step();
+        CHAOS_POINT("frames");
 }
 
 struct ttrpc_kept *ttrpc_kept_free(struct ttrpc_kept *kept)
@@ -322,13 +322,13 @@ struct ttrpc_kept *ttrpc_kept_free(struct ttrpc_kept *kept)
 void ttrpc_kept_half_close(struct ttrpc_kept *kept)
 {
         PUBLISH(&kept->area->half_closed, 1);
-        ttrpc_keep_step();
+        CHAOS_POINT("frames");
 }
 
 void ttrpc_kept_last_id(struct ttrpc_kept *kept, uint32_t id)
 {
         PUBLISH(&kept->area->last_id, id);
-        ttrpc_keep_step();
+        CHAOS_POINT("frames");
 }
 
 /* Where it is no shared memory, nothing is given back, and nothing is lost. */
@@ -378,10 +378,10 @@ uint8_t *ttrpc_kept_in_room(struct ttrpc_kept *kept)
                 PUBLISH(&area->in, 0);
         } else if (pair_end(in) > KEEP_IN - TTRPC_READ_MAX) {
                 memcpy(area->in_bytes, area->in_bytes + pair_first(in), len);
-                ttrpc_keep_step();
+                CHAOS_POINT("frames");
                 PUBLISH(&area->in, pair(0, len));
         }
-        ttrpc_keep_step();
+        CHAOS_POINT("frames");
         return area->in_bytes + pair_end(LOOK(&area->in));
 }
 
@@ -390,7 +390,7 @@ void ttrpc_kept_in_add(struct ttrpc_kept *kept, size_t n)
         uint64_t in = LOOK(&kept->area->in);
 
         PUBLISH(&kept->area->in, pair(pair_first(in), pair_end(in) + (uint32_t)n));
-        ttrpc_keep_step();
+        CHAOS_POINT("frames");
 }
 
 const uint8_t *ttrpc_kept_in(const struct ttrpc_kept *kept, size_t *ret_len)
@@ -405,15 +405,15 @@ void ttrpc_kept_in_take(struct ttrpc_kept *kept, size_t n)
 {
         uint64_t in = LOOK(&kept->area->in);
 
-        ttrpc_keep_step();
+        CHAOS_POINT("frames");
         PUBLISH(&kept->area->in, pair(pair_first(in) + (uint32_t)n, pair_end(in)));
-        ttrpc_keep_step();
+        CHAOS_POINT("frames");
 }
 
 void ttrpc_kept_in_large(struct ttrpc_kept *kept, bool large)
 {
         PUBLISH(&kept->area->in_large, large);
-        ttrpc_keep_step();
+        CHAOS_POINT("frames");
 }
 
 /* ---- Calls ---- */
@@ -443,7 +443,7 @@ static size_t units_find(const struct ttrpc_kept *kept, size_t n)
 int ttrpc_kept_call_unkept(struct ttrpc_kept *kept)
 {
         PUBLISH(&kept->area->n_unkept, LOOK(&kept->area->n_unkept) + 1);
-        ttrpc_keep_step();
+        CHAOS_POINT("frames");
         return KEEP_UNKEPT;
 }
 
@@ -464,9 +464,9 @@ int ttrpc_kept_call_add(struct ttrpc_kept *kept, const uint8_t *frame, size_t le
         call->note = 0;
         memcpy(call->frame, frame, len);
         units_mark(kept, unit, n);
-        ttrpc_keep_step();
+        CHAOS_POINT("frames");
         PUBLISH(&kept->area->calls[unit], KEEP_CALL_NEW);
-        ttrpc_keep_step();
+        CHAOS_POINT("frames");
         return (int)unit;
 }
 
@@ -480,7 +480,7 @@ void ttrpc_kept_call_set(struct ttrpc_kept *kept, int unit, enum keep_call_state
         if (unit < 0)
                 return;
         PUBLISH(&kept->area->calls[unit], state);
-        ttrpc_keep_step();
+        CHAOS_POINT("frames");
 }
 
 void ttrpc_kept_call_end(struct ttrpc_kept *kept, int unit)
@@ -493,7 +493,7 @@ void ttrpc_kept_call_end(struct ttrpc_kept *kept, int unit)
         if (unit < 0)
                 return;
         PUBLISH(&area->calls[unit], KEEP_CALL_FREE);
-        ttrpc_keep_step();
+        CHAOS_POINT("frames");
         n = units_of(ttrpc_kept_call(kept, unit)->len);
         for (size_t i = (size_t)unit; i < (size_t)unit + n; i++)
                 kept->used[i / 64] &= ~bit_of(i);
@@ -521,19 +521,19 @@ void ttrpc_kept_out_add(struct ttrpc_kept *kept, const uint8_t *data, size_t len
         kept->touched = true;
         if (LOOK(&area->out_large) || len > KEEP_OUT - (pair_end(out) - pair_first(out))) {
                 PUBLISH(&area->out_large, 1);
-                ttrpc_keep_step();
+                CHAOS_POINT("frames");
         } else {
                 ring_put(area, pair_end(out), data, len);
                 if (ends >= 0)
                         PUBLISH(&area->answering, pair((uint32_t)ends + 1, end));
-                ttrpc_keep_step();
+                CHAOS_POINT("frames");
                 PUBLISH(&area->out, pair(pair_first(out), end));
-                ttrpc_keep_step();
+                CHAOS_POINT("frames");
         }
         ttrpc_kept_call_end(kept, ends);
         if (ends >= 0)
                 PUBLISH(&area->answering, 0);
-        ttrpc_keep_step();
+        CHAOS_POINT("frames");
 }
 
 void ttrpc_kept_ask(struct ttrpc_kept *kept, uint32_t id, uint64_t tag, size_t len)
@@ -542,15 +542,15 @@ void ttrpc_kept_ask(struct ttrpc_kept *kept, uint32_t id, uint64_t tag, size_t l
 
         PUBLISH(&area->tags[id / 2 % 2], tag);
         PUBLISH(&area->asking, pair(id, pair_end(LOOK(&area->out)) + (uint32_t)len));
-        ttrpc_keep_step();
+        CHAOS_POINT("frames");
 }
 
 void ttrpc_kept_asked(struct ttrpc_kept *kept, uint32_t id)
 {
         PUBLISH(&kept->area->last_id, id);
-        ttrpc_keep_step();
+        CHAOS_POINT("frames");
         PUBLISH(&kept->area->asking, 0);
-        ttrpc_keep_step();
+        CHAOS_POINT("frames");
 }
 
 uint64_t ttrpc_kept_last_tag(struct ttrpc_kept *kept)
@@ -578,7 +578,7 @@ void ttrpc_kept_out_sent(struct ttrpc_kept *kept, size_t n, bool empty)
         } else if (!LOOK(&area->out_large)) {
                 PUBLISH(&area->out, pair(pair_first(out) + (uint32_t)n, pair_end(out)));
         }
-        ttrpc_keep_step();
+        CHAOS_POINT("frames");
 }
 
 size_t ttrpc_kept_out_len(const struct ttrpc_kept *kept)

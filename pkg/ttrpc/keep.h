@@ -207,12 +207,3 @@ void ttrpc_kept_out_sent(struct ttrpc_kept *kept, size_t n, bool empty);
 /* Copies what is queued; ret has room for ttrpc_kept_out_len() bytes. */
 size_t ttrpc_kept_out_len(const struct ttrpc_kept *kept);
 void ttrpc_kept_out_copy(const struct ttrpc_kept *kept, uint8_t *ret);
-
-/* A test is told of every step, and may end the process there. */
-#ifdef TTRPC_KEEP_STEPS
-void ttrpc_keep_step(void);
-#else
-static inline void ttrpc_keep_step(void)
-{
-}
-#endif

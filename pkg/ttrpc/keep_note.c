@@ -6,6 +6,7 @@
  */
 #include <assert.h>
 
+#include "pkg/base/chaos.h"
 #include "pkg/ttrpc/keep.h"
 #include "pkg/ttrpc/limits.h"
 
@@ -65,7 +66,7 @@ uint8_t *ttrpc_kept_note_begin(struct ttrpc_kept *kept, int unit)
         kept->touched = true;
         if (!call_note(kept->area, call) && !note_new(kept, call))
                 return NULL;
-        ttrpc_keep_step();
+        CHAOS_POINT("frames");
         return kept->area->notes[call->note - 1].bytes;
 }
 
@@ -75,7 +76,7 @@ void ttrpc_kept_note_end(struct ttrpc_kept *kept, int unit, size_t len)
 
         assert(len <= TTRPC_NOTE_MAX);
         note->len = (uint32_t)len;
-        ttrpc_keep_step();
+        CHAOS_POINT("frames");
 }
 
 const uint8_t *ttrpc_kept_note(const struct ttrpc_kept *kept, int unit, size_t *ret_len)

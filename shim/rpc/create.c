@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "pkg/base/chaos.h"
 #include "pkg/base/cleanup.h"
 #include "pkg/base/clock.h"
 #include "pkg/base/str.h"
@@ -97,6 +98,7 @@ static void create_succeeded(struct container *c)
         /* Both are sent at the end of the round, the answer first. */
         ttrpc_call_reply(TAKE_PTR(c->create), &response.base);
         publisher_publish_take(server->publisher, event);
+        CHAOS_POINT("create-answered");
         log_info("container created, pid %d", (int)c->init->pid);
         oom_start(c);
         exits_watch(c->init);

@@ -9,6 +9,7 @@
  */
 #include <signal.h>
 
+#include "pkg/base/chaos.h"
 #include "pkg/base/cleanup.h"
 #include "pkg/base/clock.h"
 #include "pkg/cgroup/cgroup.h"
@@ -107,8 +108,10 @@ static void exec_gone(struct process *p)
         p->is_gone = true;
         list_remove(&p->node);
         c->n_execs--;
+        CHAOS_POINT("exec-gone");
         state_commit(c->server);
         reply(p);
+        CHAOS_POINT("exec-delete-answered");
         pending_fail(&p->waiters, STATUS_NOT_FOUND, "process was deleted before it was started");
         server_bury_process(c->server, p);
         pending_run(&p->parked);
@@ -141,8 +144,10 @@ static void container_gone(struct container *c)
         }
         publisher_publish_take(server->publisher,
                                task_event_delete(c->id, p->pid, p->exit.status, &p->exit.at));
+        CHAOS_POINT("container-gone");
         state_commit(server);
         reply(p);
+        CHAOS_POINT("delete-answered");
         server_bury_container(server, c);
         lifetime_touch(server);
         pending_run(&p->parked);

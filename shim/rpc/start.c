@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdlib.h>
 
+#include "pkg/base/chaos.h"
 #include "pkg/base/cleanup.h"
 
 #include "containerd/task/v2/task.pb-c.h"
@@ -77,6 +78,7 @@ static void on_init_started(const struct error *err, void *userdata)
                 publisher_publish_take(c->server->publisher, task_event_start(c->id, p->pid));
                 state_commit(c->server);
                 reply(p);
+                CHAOS_POINT("start-answered");
         }
         exits_after_start(p);
         pending_run(&p->parked);
@@ -121,6 +123,7 @@ static void exec_started(struct process *p)
                                task_event_exec_started(c->id, p->exec_id, p->pid));
         state_commit(c->server);
         reply(p);
+        CHAOS_POINT("exec-start-answered");
         exits_watch(p);
         /* The abort came too late: what the init left was killed without it. */
         if (c->init_reaped || p->start_aborted)

@@ -201,3 +201,11 @@ def test_a_call_in_flight_at_shutdown_harms_nobody(lab):
     c.shim.disconnect()
     host.wait_gone(c.shim.pid)
     c.task = None
+
+
+def test_nothing_in_the_binaries_lets_a_test_make_them_die(lab, stock):
+    if stock:
+        pytest.skip("belay's binaries")
+    for name in (lab.shim, lab.shim.with_name("belay")):
+        binary = name.read_bytes()
+        assert b"BELAY_CHAOS" not in binary and b"exit-committed" not in binary

@@ -15,6 +15,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "pkg/base/chaos.h"
 #include "pkg/base/str.h"
 #include "pkg/ttrpc/keep.h"
 #include "pkg/ttrpc/ttrpc.h"
@@ -30,7 +31,7 @@ struct image {
         struct ttrpc_client *client;
 };
 
-/* ttrpc_keep_step() has no argument. */
+/* chaos_point() has no argument for it. */
 static struct image *the_image;
 
 _Noreturn static void die(const char *what)
@@ -39,10 +40,11 @@ _Noreturn static void die(const char *what)
         _exit(100);
 }
 
-void ttrpc_keep_step(void)
+void chaos_point(const char *name)
 {
         struct client_control *control = the_image->control;
 
+        (void)name;
         if (++control->n_steps != control->crash_at)
                 return;
         (void)fcntl(the_image->socket, F_SETFD, 0);

@@ -11,7 +11,7 @@ enum { CLIENT_CALLS = 3 };
 /* In a memfd that all of them map. */
 struct client_control {
         uint64_t n_images;
-        uint64_t n_steps;  /* of ttrpc_keep_step() */
+        uint64_t n_steps;  /* of chaos_point() */
         uint64_t crash_at; /* the step at which it crashes */
         uint64_t n_resumed;
         uint64_t next;                       /* the call that has no answer yet, from 1 */

@@ -15,6 +15,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "pkg/base/chaos.h"
 #include "pkg/base/str.h"
 #include "pkg/ttrpc/keep.h"
 #include "pkg/ttrpc/ttrpc.h"
@@ -33,7 +34,7 @@ struct image {
         uint64_t n_talked; /* of the one stream that a test has */
 };
 
-/* ttrpc_keep_step() has no argument. */
+/* A point has no argument for it. */
 static struct image *the_image;
 
 _Noreturn static void die(const char *what)
@@ -54,11 +55,12 @@ _Noreturn static void execute_again(struct image *image)
         die("execv");
 }
 
-void ttrpc_keep_step(void)
+void chaos_point(const char *name)
 {
         struct control *control = the_image->control;
         uint64_t n = ++control->n_steps;
 
+        (void)name;
         if (n == control->crash_at || (control->crash_every > 0 && n % control->crash_every == 0))
                 execute_again(the_image);
 }

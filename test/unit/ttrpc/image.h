@@ -11,7 +11,7 @@ enum { IMAGE_CONNS = 4, IMAGE_NUMBERS = 4096 };
 /* In a memfd that all of them map. */
 struct control {
         uint64_t n_images;
-        uint64_t n_steps;  /* of ttrpc_keep_step() */
+        uint64_t n_steps;  /* of chaos_point() */
         uint64_t crash_at; /* the step at which it crashes; 0: never */
         uint64_t crash_every;
         uint64_t refuse_streams; /* those that are open at a re-exec */

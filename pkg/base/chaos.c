@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * See chaos.h. A point may be anywhere, in a signal handler and behind a clone3(2), too: so it is
+ * some loads and stores, and the file is mapped before main().
+ */
+#include "pkg/base/chaos.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+static struct chaos_plan *the_plan;
+
+struct chaos_plan *chaos_plan_open(void)
+{
+        const char *path = getenv(CHAOS_VARIABLE);
+        struct chaos_plan *plan = NULL;
+        struct stat st;
+        int fd;
+
+        if (!path)
+                return NULL;
+        fd = open(path, O_RDWR | O_CLOEXEC);
+        if (fd < 0)
+                return NULL;
+        if (fstat(fd, &st) == 0 && st.st_size == (off_t)sizeof(*plan))
+                plan = mmap(NULL, sizeof(*plan), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+        (void)close(fd);
+        return plan == MAP_FAILED ? NULL : plan;
+}
+
+__attribute__((constructor)) static void open_plan(void)
+{
+        the_plan = chaos_plan_open();
+}
+
+static void set_name(char *to, const char *name)
+{
+        size_t n = strnlen(name, CHAOS_NAME_MAX - 1);
+
+        memcpy(to, name, n);
+        memset(to + n, 0, CHAOS_NAME_MAX - n);
+}
+
+bool chaos_trigger_pass(struct chaos_trigger *t, const char *name)
+{
+        pid_t pid = getpid();
+        uint64_t n;
+
+        if ((t->only && t->only != pid) || (t->but && t->but == pid))
+                return false;
+        if (*t->name && strncmp(t->name, name, CHAOS_NAME_MAX) != 0)
+                return false;
+        n = ++t->n;
+        if (n <= CHAOS_LOG_MAX)
+                set_name(t->log[n - 1], name);
+        if (t->at == 0 || n != t->at)
+                return false;
+        if (t->n_fired + 1 < t->times)
+                t->at += t->every;
+        t->n_fired++;
+        set_name(t->fired, name);
+        return true;
+}
+
+/* A fault of the processor's is not the same as a signal that is sent: crash.c. */
+static void die(int signo)
+{
+        static volatile int *volatile nowhere;
+
+        if (signo == SIGSEGV)
+                *nowhere = 0;
+        (void)raise(signo);
+}
+
+void chaos_point(const char *name)
+{
+        int value;
+
+        if (!the_plan || !chaos_trigger_pass(&the_plan->points, name))
+                return;
+        value = the_plan->points.value;
+        if (value >= CHAOS_DELAY) {
+                struct timespec ts = {.tv_nsec = (long)(value - CHAOS_DELAY) * 1000000};
+
+                (void)nanosleep(&ts, NULL);
+        } else if (value != CHAOS_NOTHING) {
+                die(value);
+        }
+}
