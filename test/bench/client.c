@@ -287,13 +287,18 @@ void client_wait_begin(struct client *c, const char *exec_id, struct pending *p)
         client_begin(c, METHOD_WAIT, &r.base, p);
 }
 
-void client_delete(struct client *c, const char *exec_id)
+uint32_t client_delete_status(struct client *c, const char *exec_id)
 {
         Containerd__Task__V2__DeleteRequest r = CONTAINERD__TASK__V2__DELETE_REQUEST__INIT;
 
         r.id = (char *)c->id;
         r.exec_id = (char *)exec_id;
-        (void)client_call(c, METHOD_DELETE, &r.base);
+        return client_call(c, METHOD_DELETE, &r.base);
+}
+
+void client_delete(struct client *c, const char *exec_id)
+{
+        (void)client_delete_status(c, exec_id);
 }
 
 void client_kill(struct client *c)

@@ -80,6 +80,7 @@ uint32_t client_create_io(struct client *c, const char *in, const char *out, boo
 uint32_t client_start(struct client *c, const char *exec_id);
 void client_wait_begin(struct client *c, const char *exec_id, struct pending *p);
 void client_delete(struct client *c, const char *exec_id);
+uint32_t client_delete_status(struct client *c, const char *exec_id);
 void client_kill(struct client *c);
 void client_exec(struct client *c, const char *exec_id, const char *process_json, const char *out);
 void client_shutdown(struct client *c);

@@ -3,6 +3,7 @@
  * What runs in the benchmarks' containers; static, with no library start-up to speak of.
  *
  *   true                  end at once
+ *   exit N                end at once, with that status
  *   stamp                 write CLOCK_MONOTONIC nanoseconds to stdout as 8 bytes, and end
  *   pause                 wait for a signal
  *   spew N                write N MiB to stdout, and end
@@ -169,6 +170,8 @@ int main(int argc, char **argv)
 
         if (strcmp(what, "true") == 0)
                 return 0;
+        if (strcmp(what, "exit") == 0 && argc > 2)
+                return (int)strtol(argv[2], NULL, 10);
         if (strcmp(what, "stamp") == 0) {
                 uint64_t ns = now(CLOCK_MONOTONIC);
 
