@@ -290,6 +290,7 @@ int state_restore(struct shim_server *server, struct error *err)
         free(server->previous);
         server->previous = strdup(m->version);
         server->rest = (struct state_rest){
+                .stopping = m->stopping,
                 .next_event_seq = m->next_event_seq,
                 .oom_kills = m->container ? m->container->oom_kills : 0,
         };

@@ -16,6 +16,7 @@
 #include "pkg/base/cleanup.h"
 #include "pkg/base/clock.h"
 #include "pkg/base/fd.h"
+#include "pkg/base/kept.h"
 #include "pkg/state/vault.h"
 
 #include "shim/exec_stream.h"
@@ -61,6 +62,7 @@ static void close_listeners(struct shim_server *server)
         if (server->on_closing)
                 server->on_closing(server->userdata);
         ttrpc_server_stop_listening(server->ttrpc);
+        server->listen_fd = -1;
 }
 
 static void on_finish(struct loop_deferred *deferred)
@@ -147,6 +149,7 @@ void shim_server_stop(struct shim_server *server, const char *why)
                 container_end_streams(server->container);
         if (loop_timer_set(server->stop_timer, server->times.stop_ns) < 0)
                 server->stop_time_over = true;
+        state_commit(server);
         server_advance_stop(server);
 }
 
@@ -199,10 +202,10 @@ static int make_parts(struct shim_server *server, const struct shim_server_optio
                 .userdata = server,
         };
 
-        if (server->vault)
+        if (server->vault) {
                 ttrpc.keep = vault_region(server->vault, VAULT_CONNS, &ttrpc.keep_size);
-        if (server->vault)
                 publisher.keep = vault_region(server->vault, VAULT_EVENTS, &publisher.keep_size);
+        }
         server->runtime_namespace = strdup(options->runtime_namespace);
         server->id = strdup(options->id);
         server->bundle = strdup(options->bundle);
@@ -223,6 +226,12 @@ static int make_parts(struct shim_server *server, const struct shim_server_optio
         if (service_register(server, err) < 0)
                 return -1;
         return service_belay_register(server, err);
+}
+
+/* The state names a descriptor that is to be closed. */
+static void on_late_close(void *userdata)
+{
+        state_commit_late(userdata);
 }
 
 int shim_server_new(struct shim_server **ret, const struct shim_server_options *options,
@@ -255,6 +264,8 @@ int shim_server_new(struct shim_server **ret, const struct shim_server_options *
                 shim_server_free(server);
                 return -1;
         }
+        if (server->vault)
+                kept_late_begin(on_late_close, server);
         lifetime_touch(server);
         *ret = server;
         return 0;
@@ -272,6 +283,7 @@ struct shim_server *shim_server_free(struct shim_server *server)
         /* No callback of a connection that goes may start a timer again. */
         server->stopping = true;
         server->finished = true;
+        kept_late_end();
         loop_deferred_cancel(&server->bury);
         loop_deferred_cancel(&server->finish);
         loop_deferred_cancel(&server->commit);
@@ -349,6 +361,8 @@ void shim_server_resume(struct shim_server *server)
                 log_warning("%zu connections could not be kept", n_dropped);
         state_commit(server);
         lifetime_touch(server);
+        if (server->rest.stopping)
+                shim_server_stop(server, "it was, before the crash");
 }
 
 bool shim_server_was_upgraded(const struct shim_server *server)

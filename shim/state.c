@@ -11,6 +11,7 @@
 #include "pkg/base/chaos.h"
 #include "pkg/base/cleanup.h"
 #include "pkg/base/clock.h"
+#include "pkg/base/kept.h"
 #include "pkg/state/vault.h"
 
 #include "belay/state/v1/shim.pb-c.h"
@@ -64,7 +65,7 @@ static void save_request(const struct process *p, Belay__State__V1__Process *m)
         if (!p->passed.map)
                 return;
         m->passed = p->passed.map;
-        m->passed_pidfd = (uint32_t)(p->passed.pidfd + 1);
+        m->passed_pidfd = kept_number(p->passed.pidfd);
         m->passed_listen = p->passed.n_listen;
 }
 
@@ -78,7 +79,7 @@ static int save_stream(const struct exec_stream *s, struct arena *arena,
                 return -1;
         exec_stream_save(s, fds);
         for (int i = 0; i < EXEC_STREAM_OUTPUTS; i++)
-                m->stream_outputs[i] = (uint32_t)(fds[i] + 1);
+                m->stream_outputs[i] = kept_number(fds[i]);
         m->n_stream_outputs = EXEC_STREAM_OUTPUTS;
         return 0;
 }
@@ -170,6 +171,7 @@ static int save(const struct shim_server *server, struct arena *arena, struct er
         m.listener = (uint32_t)(server->listen_fd + 1);
         if (server->version)
                 m.version = (char *)server->version;
+        m.stopping = server->stopping || server->rest.stopping;
         if (server->container && save_container(server->container, arena, &m.container, err) < 0)
                 return -1;
         len = belay__state__v1__shim__get_packed_size(&m);
@@ -195,6 +197,8 @@ void state_commit(struct shim_server *server)
                 log_error("keep the state: %s: it is that of before until this ends", err.msg);
         server->commit_failed = r < 0;
         CHAOS_POINT("committed");
+        if (r == 0)
+                kept_late_settle();
         reaper_settle(server->reaper);
 }
 

@@ -20,6 +20,7 @@ struct vault;
 struct state_rest {
         uint64_t next_event_seq;
         uint64_t oom_kills;
+        bool stopping;
 };
 
 /* Writes the present state. A failure is logged, and costs nothing as long as the process lives.

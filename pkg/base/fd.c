@@ -18,6 +18,7 @@
 
 #include "pkg/base/chaos.h"
 #include "pkg/base/cleanup.h"
+#include "pkg/base/kept.h"
 
 enum { READ_CHUNK = 4096 };
 
@@ -25,7 +26,7 @@ int fd_close(int fd)
 {
         int saved = errno;
 
-        if (fd >= 0)
+        if (fd >= 0 && !kept_late_close(fd))
                 (void)close(fd);
         errno = saved;
         return -1;

@@ -5,6 +5,7 @@
  */
 #include "pkg/base/kept.h"
 
+#include <assert.h>
 #include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -16,6 +17,85 @@
 #include "pkg/base/fd.h"
 #include "pkg/base/limits.h"
 #include "pkg/base/str.h"
+
+/* Descriptors are the process's, and so is this. */
+static struct {
+        pid_t owner; /* 0: nothing is put off */
+        void (*fn)(void *userdata);
+        void *userdata;
+        uint64_t marked[LIMIT_KEPT_LATE / 64];
+        uint64_t late[LIMIT_KEPT_LATE / 64];
+        unsigned n_late;
+} put_off;
+
+static bool can_be_put_off(int fd)
+{
+        return put_off.owner != 0 && fd >= 0 && fd < LIMIT_KEPT_LATE;
+}
+
+static void mark(int fd)
+{
+        if (can_be_put_off(fd))
+                put_off.marked[fd / 64] |= UINT64_C(1) << (fd % 64);
+}
+
+static bool is_marked(int fd)
+{
+        return put_off.marked[fd / 64] & (UINT64_C(1) << (fd % 64));
+}
+
+uint32_t kept_number(int fd)
+{
+        mark(fd);
+        return (uint32_t)(fd + 1);
+}
+
+void kept_late_begin(void (*fn)(void *userdata), void *userdata)
+{
+        put_off.owner = getpid();
+        put_off.fn = fn;
+        put_off.userdata = userdata;
+}
+
+bool kept_late_close(int fd)
+{
+        uint64_t bit = UINT64_C(1) << (fd % 64);
+
+        if (!can_be_put_off(fd) || !is_marked(fd) || put_off.owner != getpid())
+                return false;
+        assert(!(put_off.late[fd / 64] & bit)); /* closed twice */
+        put_off.late[fd / 64] |= bit;
+        if (put_off.n_late++ == 0)
+                put_off.fn(put_off.userdata);
+        return true;
+}
+
+int kept_close_now(int fd)
+{
+        if (can_be_put_off(fd) && is_marked(fd))
+                (void)dup3(STDIN_FILENO, fd, O_CLOEXEC);
+        return fd_close(fd);
+}
+
+void kept_late_settle(void)
+{
+        for (int i = 0; put_off.n_late > 0 && i < LIMIT_KEPT_LATE / 64; i++) {
+                while (put_off.late[i] != 0) {
+                        int bit = __builtin_ctzll(put_off.late[i]);
+
+                        put_off.late[i] &= ~(UINT64_C(1) << bit);
+                        put_off.marked[i] &= ~(UINT64_C(1) << bit);
+                        put_off.n_late--;
+                        (void)close(i * 64 + bit);
+                }
+        }
+}
+
+void kept_late_end(void)
+{
+        kept_late_settle();
+        memset(&put_off, 0, sizeof(put_off));
+}
 
 static bool is_of_kind(int fd, enum kept_kind kind)
 {
@@ -123,6 +203,7 @@ void kept_claim(int fd)
 {
         if (fd >= 0)
                 (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
+        mark(fd);
 }
 
 int kept_take(uint32_t number, enum kept_kind kind, const char *what, int *ret, struct error *err)

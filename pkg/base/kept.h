@@ -9,6 +9,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -22,11 +23,8 @@ enum kept_kind {
         KEPT_TERMINAL,
 };
 
-/* -1 is none. */
-static inline uint32_t kept_number(int fd)
-{
-        return (uint32_t)(fd + 1);
-}
+/* The number of a descriptor in a message; -1 is none. It is marked: see kept_late_begin(). */
+uint32_t kept_number(int fd);
 
 /*
  * Only looks: the descriptor, or -1 for none. A descriptor that is not open, is of another kind or
@@ -43,3 +41,24 @@ void kept_claim(int fd);
 
 /* Both: for what is closed again if something else fails, so that it is owned at once. */
 int kept_take(uint32_t number, enum kept_kind kind, const char *what, int *ret, struct error *err);
+
+/*
+ * A message names descriptors until it is replaced by the next one, and the process may end between
+ * the two. So what it names stays open as long: from kept_late_begin() on, fd_close() only takes
+ * note of a descriptor that was marked by kept_number() or kept_claim(), and calls `fn` when it is
+ * the first one since kept_late_settle(), which closes them all. Whoever replaces the message calls
+ * that then, soon; until it does their numbers are not used again. In a fork all is as if this was
+ * never called. As many as LIMIT_KEPT_LATE have this; the others are closed at once.
+ */
+void kept_late_begin(void (*fn)(void *userdata), void *userdata);
+void kept_late_settle(void);
+
+/* As fd_close(), for where it matters that it is closed at once: if it is put off, it is the number
+ * alone that stays, with standard input behind it. */
+int kept_close_now(int fd);
+
+/* Closes what is left, and no more is put off. */
+void kept_late_end(void);
+
+/* For fd_close(): true if it was put off. */
+bool kept_late_close(int fd);

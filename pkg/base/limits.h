@@ -126,3 +126,7 @@
 /* Seconds for all poststop hooks that have no timeout of their own: nobody waits longer for a
  * Delete, and containerd's patience with one is 10 s. */
 #define LIMIT_POSTSTOP_SECONDS 8
+
+/* Descriptors below this are closed only when the state that names them has been replaced: kept.h.
+ * Each exec has up to three, so that it is nearly always all of them. A multiple of 64. */
+#define LIMIT_KEPT_LATE 4096

@@ -100,8 +100,9 @@ struct engine_container {
         struct container_facts facts;
         struct engine_process *init; /* NULL once it has been freed */
         pid_t init_pid;
-        int gate;       /* the shim's end; -1 once init has passed it */
-        int seccomp_fd; /* sealed memfds; -1: none */
+        int gate;         /* the shim's end; -1 once init has passed it */
+        bool is_restored; /* made by another process image, which may have opened the gate */
+        int seccomp_fd;   /* sealed memfds; -1: none */
         int config_fd;
         bool unmount;      /* the Create request brought mounts */
         bool made_rootfs;  /* the directory that they are mounted on was not there before */

@@ -212,6 +212,7 @@ static int restore_container(struct engine_container **ret, struct engine *engin
         kept_claim(fds.seccomp);
         kept_claim(fds.config);
         c->gate = fds.gate >= 0 && gate_has_ended(fds.gate) ? fd_close(fds.gate) : fds.gate;
+        c->is_restored = true;
         c->seccomp_fd = fds.seccomp;
         c->config_fd = fds.config;
         c->init_pid = msg->init_pid;

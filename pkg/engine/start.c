@@ -160,7 +160,8 @@ static void on_gate_eof(struct start_job *start)
 
         start->gate_io = loop_io_free(start->gate_io);
         job->container->gate = fd_close(job->container->gate);
-        if (!start->is_executing && job->err.code == STATUS_OK)
+        /* The image before may have opened the gate, and have read what init said then. */
+        if (!start->is_executing && !job->container->is_restored && job->err.code == STATUS_OK)
                 on_early_end(job);
         else
                 on_started(job);
@@ -217,6 +218,8 @@ static int open_gate(struct start_job *start, struct engine_container *c, struct
                 return error_set(err, STATUS_RESOURCE_EXHAUSTED, "start: no memory");
         (void)fd_set_nonblock(c->gate, 1);
         r = message_send_simple(c->gate, MESSAGE_GO, 0);
+        if ((r == -EPIPE || r == -ECONNRESET) && c->is_restored)
+                return 0; /* the gate was opened before the restore, just so */
         if (r == -EPIPE || r == -ECONNRESET)
                 return error_set(err, STATUS_FAILED_PRECONDITION,
                                  "start: the container's init has ended");

@@ -22,6 +22,7 @@
 
 #include "pkg/base/cleanup.h"
 #include "pkg/base/clock.h"
+#include "pkg/base/kept.h"
 #include "pkg/io/console.h"
 #include "pkg/io/stdio_impl.h"
 #include "pkg/io/stream.h"
@@ -322,7 +323,7 @@ static bool late_has_come(struct io_stdio *s, int i)
 {
         struct pollfd p = {.fd = s->late[i]};
 
-        s->keep[i] = fd_close(s->keep[i]);
+        s->keep[i] = kept_close_now(s->keep[i]);
         if (poll(&p, 1, 0) < 0 || (p.revents & POLLERR))
                 return false;
         s->keep[i] = io_stream_open_keep(s->late[i]);

@@ -95,14 +95,14 @@ static void create_succeeded(struct container *c)
         server->had_container = true;
         response.pid = (uint32_t)c->init->pid;
         c->create_request = NULL;
-        /* Both are sent at the end of the round, the answer first. */
-        ttrpc_call_reply(TAKE_PTR(c->create), &response.base);
         publisher_publish_take(server->publisher, event);
-        CHAOS_POINT("create-answered");
-        log_info("container created, pid %d", (int)c->init->pid);
+        CHAOS_POINT("create-published");
         oom_start(c);
         exits_watch(c->init);
         state_commit(server);
+        ttrpc_call_reply(TAKE_PTR(c->create), &response.base);
+        CHAOS_POINT("create-answered");
+        log_info("container created, pid %d", (int)c->init->pid);
         lifetime_touch(server);
         server_advance_stop(server);
 }

@@ -5,10 +5,12 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/pidfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "pkg/base/fd.h"
 #include "pkg/base/kept.h"
 
 #include "test/unit/unit.h"
@@ -88,12 +90,93 @@ static void a_pidfd_is_of_its_process(void **state)
         assert_non_null(strstr(err.msg, "is not a pidfd"));
 }
 
+static void count(void *userdata)
+{
+        ++*(int *)userdata;
+}
+
+static void what_a_message_names_is_closed_when_the_next_one_is_there(void **state)
+{
+        int n_asked = 0;
+        int a = eventfd(0, EFD_CLOEXEC);
+        int b = eventfd(0, EFD_CLOEXEC);
+        int other = eventfd(0, EFD_CLOEXEC);
+
+        (void)state;
+        kept_late_begin(count, &n_asked);
+        (void)kept_number(a);
+        kept_claim(b);
+        assert_int_equal(fd_close(other), -1);
+        assert_int_equal(fcntl(other, F_GETFD), -1); /* nobody has named it */
+        assert_int_equal(n_asked, 0);
+        assert_int_equal(fd_close(a), -1);
+        assert_int_equal(fd_close(b), -1);
+        assert_int_equal(n_asked, 1);
+        assert_int_equal(fcntl(a, F_GETFD), FD_CLOEXEC);
+        assert_int_equal(fcntl(b, F_GETFD), FD_CLOEXEC);
+        kept_late_settle();
+        assert_int_equal(fcntl(a, F_GETFD), -1);
+        assert_int_equal(fcntl(b, F_GETFD), -1);
+        /* The mark was the descriptor's, not the number's. */
+        a = eventfd(0, EFD_CLOEXEC);
+        (void)fd_close(a);
+        assert_int_equal(fcntl(a, F_GETFD), -1);
+        kept_late_end();
+        assert_int_equal(n_asked, 1);
+}
+
+static void what_is_behind_a_number_can_be_closed_at_once(void **state)
+{
+        int n_asked = 0;
+        int ends[2];
+        char c;
+
+        (void)state;
+        assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+        kept_late_begin(count, &n_asked);
+        (void)kept_number(ends[1]);
+        assert_int_equal(kept_close_now(ends[1]), -1);
+        assert_int_equal(read(ends[0], &c, 1), 0);
+        assert_int_equal(fcntl(ends[1], F_GETFD), FD_CLOEXEC);
+        kept_late_settle();
+        assert_int_equal(fcntl(ends[1], F_GETFD), -1);
+        assert_int_equal(kept_close_now(ends[0]), -1);
+        assert_int_equal(fcntl(ends[0], F_GETFD), -1);
+        kept_late_end();
+}
+
+static void a_fork_closes_at_once(void **state)
+{
+        int n_asked = 0;
+        int fd = eventfd(0, EFD_CLOEXEC);
+        int status = 0;
+        pid_t pid;
+
+        (void)state;
+        kept_late_begin(count, &n_asked);
+        (void)kept_number(fd);
+        pid = fork();
+        if (pid == 0) {
+                (void)fd_close(fd);
+                _exit(fcntl(fd, F_GETFD) < 0 && n_asked == 0 ? 0 : 1);
+        }
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_int_equal(status, 0);
+        (void)fd_close(fd);
+        assert_int_equal(fcntl(fd, F_GETFD), FD_CLOEXEC);
+        kept_late_end();
+        assert_int_equal(fcntl(fd, F_GETFD), -1);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(nothing_is_fine),
                 cmocka_unit_test(a_pipe_is_found_and_claimed_once),
                 cmocka_unit_test(a_pidfd_is_of_its_process),
+                cmocka_unit_test(what_a_message_names_is_closed_when_the_next_one_is_there),
+                cmocka_unit_test(what_is_behind_a_number_can_be_closed_at_once),
+                cmocka_unit_test(a_fork_closes_at_once),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
