@@ -141,6 +141,7 @@ void shim_server_stop(struct shim_server *server, const char *why)
         log_info("stopping: %s", why);
         server->stopping = true;
         loop_timer_clear(server->lifetime);
+        upgrade_abort(server);
         if (server->creating)
                 rpc_create_abort(server->creating);
         if (server->container && server->container->freeze)

@@ -82,6 +82,16 @@ static void upgrade_execute(struct shim_server *server)
         upgrade_end(server, &err);
 }
 
+void upgrade_abort(struct shim_server *server)
+{
+        struct error err = ERROR_INIT;
+
+        if (server->upgrade.state != UPGRADE_WAITING)
+                return;
+        (void)error_set(&err, STATUS_UNAVAILABLE, "the shim is ending");
+        upgrade_end(server, &err);
+}
+
 static void on_timer(struct loop_timer *timer, void *userdata)
 {
         struct shim_server *server = userdata;
@@ -114,7 +124,10 @@ static void on_checked(const struct error *err, void *userdata)
         }
         server->upgrade.state = UPGRADE_WAITING;
         server->upgrade.give_up_ns = clock_monotonic_ns() + server->times.upgrade_ns;
-        on_timer(server->upgrade.timer, server);
+        if (server->stopping)
+                upgrade_abort(server);
+        else
+                on_timer(server->upgrade.timer, server);
 }
 
 int upgrade_begin(struct shim_server *server, const char *path, struct ttrpc_call *call,

@@ -34,6 +34,9 @@ struct upgrade {
 /* Begins; call may be NULL. Fails when there is one under way, or nobody who could do it. */
 int upgrade_begin(struct shim_server *server, const char *path, struct ttrpc_call *call,
                   struct error *err);
+/* The shim is ending: a quiet moment is not waited for any more, since that holds back events. */
+void upgrade_abort(struct shim_server *server);
+
 void upgrade_deinit(struct shim_server *server);
 
 /* What an execve would break at present, as a text; NULL: nothing. */

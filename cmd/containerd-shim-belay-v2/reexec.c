@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -136,13 +137,34 @@ void reexec_close_unclaimed(void)
         for_each_fd(close_unclaimed_fd, NULL);
 }
 
+/* An execve takes the handlers away. What is sent before the next image has its own waits for it:
+ * crash_arm() lets it through. */
+static void block_fatal(sigset_t *ret_before)
+{
+        sigset_t set;
+
+        (void)sigemptyset(&set);
+        (void)sigaddset(&set, SIGSEGV);
+        (void)sigaddset(&set, SIGBUS);
+        (void)sigaddset(&set, SIGILL);
+        (void)sigaddset(&set, SIGFPE);
+        (void)sigaddset(&set, SIGABRT);
+        (void)sigprocmask(SIG_BLOCK, &set, ret_before);
+}
+
 /* Returns an errno. last: one more word, or NULL. */
 static int execute(struct reexec *r, int image_fd, const char *last)
 {
+        sigset_t before;
+        int errnum;
+
         r->argv[r->n_args] = last;
         r->argv[r->n_args + 1] = NULL;
+        block_fatal(&before);
         execveat(image_fd, "", (char *const *)r->argv, r->envp ? r->envp : environ, AT_EMPTY_PATH);
-        return errno;
+        errnum = errno;
+        (void)sigprocmask(SIG_SETMASK, &before, NULL);
+        return errnum;
 }
 
 static int execute_with_fds(struct reexec *r, int image_fd, const char *last)

@@ -74,7 +74,7 @@ int freezer_set(const struct cgroup *cg, bool frozen, uint64_t deadline_ns)
         if (fd < 0)
                 return fd;
         r = set(fd, frozen, deadline_ns);
-        if (r == -ETIMEDOUT && frozen)
+        if (r < 0 && frozen)
                 (void)file_write(fd, set == v1_set ? "freezer.state" : "cgroup.freeze",
                                  set == v1_set ? "THAWED" : "0");
         return r;

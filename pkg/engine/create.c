@@ -22,7 +22,9 @@
 #include "pkg/engine/teardown.h"
 
 /* The text of a cgroup: a path of at most PATH_MAX for each hierarchy. */
-enum { CGROUP_TEXT_MAX = 128 << 10 };
+/* The room that is there from the beginning holds nearly every text: what the stage has made must
+ * not be forgotten for want of memory. */
+enum { CGROUP_TEXT_MAX = 128 << 10, CGROUP_TEXT_ROOM = 4 << 10 };
 
 static struct create_job *create_job(struct engine_job *job)
 {
@@ -41,16 +43,20 @@ static int add_cgroup_part(struct create_job *create, const struct message *msg)
                 create->text_len = 0;
         if (create->text_len + n > CGROUP_TEXT_MAX)
                 return -E2BIG;
-        grown = realloc(create->text, create->text_len + n + 1);
-        if (!grown)
-                return -ENOMEM;
-        memcpy(grown + create->text_len, msg->text, n);
-        create->text = grown;
+        if (create->text_len + n >= create->text_room) {
+                grown = realloc(create->text, create->text_len + n + 1);
+                if (!grown)
+                        return -ENOMEM;
+                create->text = grown;
+                create->text_room = create->text_len + n + 1;
+        }
+        memcpy(create->text + create->text_len, msg->text, n);
         create->text_len += n;
         create->text[create->text_len] = '\0';
         if (msg->value & MESSAGE_PART_LAST) {
                 free(c->cgroup);
                 c->cgroup = TAKE_PTR(create->text);
+                create->text_room = 0;
         }
         return 0;
 }
@@ -340,8 +346,13 @@ int engine_create(struct engine *engine, const struct engine_create *args, engin
         create = calloc(1, sizeof(*create));
         if (!create)
                 return error_set(err, STATUS_RESOURCE_EXHAUSTED, "create: no memory");
-        c = new_container(engine, args, &create->init_gate, err);
+        create->text = malloc(CGROUP_TEXT_ROOM);
+        create->text_room = CGROUP_TEXT_ROOM;
+        if (!create->text)
+                (void)error_set(err, STATUS_RESOURCE_EXHAUSTED, "create: no memory");
+        c = create->text ? new_container(engine, args, &create->init_gate, err) : NULL;
         if (!c) {
+                free(create->text);
                 free(create);
                 return -1;
         }

@@ -245,6 +245,7 @@ struct create_job {
         int terminal_fd;
         char *text; /* of the cgroup, while its parts arrive */
         size_t text_len;
+        size_t text_room;
 };
 
 /* 1: init is to be heard at the gate. */

@@ -20,6 +20,8 @@
 #include "pkg/ttrpc/limits.h"
 #include "pkg/ttrpc/unpack.h"
 
+enum { EMPTY_BYTES_MAX = 128 };
+
 struct unary {
         struct ttrpc_pending pending;
         const ProtobufCMessageDescriptor *output;
@@ -335,16 +337,25 @@ static void unary_unpack(struct ttrpc_pending *pending, struct ttrpc_span payloa
         /* pending goes away with its callback; what it holds on to must not. */
         _cleanup_(ttrpc_client_unref_p) struct ttrpc_client *client =
                 ttrpc_client_ref(pending->client);
-        struct arena *arena = ttrpc_pool_arena_take(client->pool);
+        const ProtobufCMessageDescriptor *output = unary_of(pending)->output;
+        _Alignas(max_align_t) uint8_t empty[EMPTY_BYTES_MAX];
         struct error err = ERROR_INIT;
         const ProtobufCMessage *response;
+        struct arena *arena;
 
+        /* An answer that says no more than "yes" must not be lost for want of memory. */
+        if (payload.len == 0 && output->sizeof_message <= sizeof(empty)) {
+                output->message_init((void *)empty);
+                unary_end(pending, NULL, (const void *)empty);
+                return;
+        }
+        arena = ttrpc_pool_arena_take(client->pool);
         if (!arena) {
                 ttrpc_pending_fail(pending, STATUS_RESOURCE_EXHAUSTED,
                                    "ttrpc: no memory for an answer");
                 return;
         }
-        response = ttrpc_unpack(unary_of(pending)->output, payload.data, payload.len, arena, &err);
+        response = ttrpc_unpack(output, payload.data, payload.len, arena, &err);
         unary_end(pending, response ? NULL : &err, response);
         ttrpc_pool_arena_give(client->pool, arena);
 }

@@ -22,6 +22,13 @@
 
 enum { SEND_VECTORS = 64 };
 
+/* A host that is short of memory gets a new try with the next event, which comes at once: a
+ * container must not be lost with its shim's connection. */
+static bool is_for_now(int errnum)
+{
+        return errnum == EAGAIN || errnum == ENOMEM || errnum == ENOBUFS;
+}
+
 static void conn_want(struct ttrpc_conn *conn)
 {
         int what = (conn->half_closed || conn->paused ? 0 : LOOP_READ) |
@@ -160,7 +167,7 @@ static void conn_flush(struct ttrpc_conn *conn)
                 n = sendmsg(conn->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
                 if (n >= 0) {
                         conn_sent(conn, (size_t)n);
-                } else if (errno == EAGAIN) {
+                } else if (is_for_now(errno)) {
                         break;
                 } else if (errno != EINTR) {
                         conn_send_failed(conn, errno);
@@ -370,10 +377,8 @@ static void conn_read(struct ttrpc_conn *conn)
         enum place place = conn_place(conn, &buffer, &room);
         ssize_t n;
 
-        if (!buffer) {
-                ttrpc_conn_doom(conn, "no memory for reading", ENOMEM);
-                return;
-        }
+        if (!buffer)
+                return; /* the bytes stay in the socket, and it stays readable */
         n = recv(conn->fd, buffer, room, MSG_DONTWAIT);
         if (n > 0 && place == PLACE_KEPT)
                 ttrpc_kept_in_add(conn->kept, (size_t)n);
@@ -382,7 +387,7 @@ static void conn_read(struct ttrpc_conn *conn)
                 ttrpc_conn_half_close(conn);
         else if (n < 0 && errno == EAGAIN && conn->draining)
                 ttrpc_conn_doom(conn, "send", EPIPE);
-        else if (n < 0 && errno != EAGAIN && errno != EINTR)
+        else if (n < 0 && !is_for_now(errno) && errno != EINTR)
                 ttrpc_conn_doom(conn, "receive", errno);
         else if (n > 0 && place == PLACE_BODY)
                 conn_body_advance(conn, (size_t)n);

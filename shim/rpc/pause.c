@@ -104,9 +104,13 @@ static void begin(struct container *c, struct ttrpc_call *call)
 static void on_paused(const struct error *err, void *userdata)
 {
         struct container *c = userdata;
+        const struct cgroup *cg = c->executor->ops->cgroup(c->impl);
 
         c->freeze_job = NULL;
         process_must(c->init, err ? VERB_PAUSE_FAILED : VERB_PAUSED);
+        /* Whoever has failed to stop it may have failed to let it go, too. */
+        if (err && cg)
+                cgroup_let_go(cg);
         if (err)
                 fail(c, "OCI runtime pause failed", err);
         else
