@@ -193,8 +193,7 @@ WRAP(ssize_t, -1, BROKEN_OFF | NO_SPACE | NO_MEMORY, write, (int a, const void *
 WRAP(ssize_t, -1, BROKEN_OFF | NO_SPACE, pwrite64, (int a, const void *b, size_t c, off_t d),
      (a, b, c, d))
 WRAP(ssize_t, -1, BROKEN_OFF | NO_MEMORY, recv, (int a, void *b, size_t c, int d), (a, b, c, d))
-WRAP(ssize_t, -1, BROKEN_OFF | NO_MEMORY | NO_FD, recvmsg, (int a, struct msghdr *b, int c),
-     (a, b, c))
+WRAP(ssize_t, -1, BROKEN_OFF | NO_MEMORY, recvmsg, (int a, struct msghdr *b, int c), (a, b, c))
 WRAP(ssize_t, -1, BROKEN_OFF | NO_MEMORY, send, (int a, const void *b, size_t c, int d),
      (a, b, c, d))
 WRAP(ssize_t, -1, BROKEN_OFF | NO_MEMORY, sendmsg, (int a, const struct msghdr *b, int c),
@@ -208,11 +207,18 @@ WRAP(int, -1, BROKEN_OFF | NO_MEMORY, poll, (struct pollfd * a, nfds_t b, int c)
 WRAP(int, -1, BROKEN_OFF | NO_MEMORY, ppoll,
      (struct pollfd * a, nfds_t b, const struct timespec *c, const sigset_t *d), (a, b, c, d))
 WRAP(int, -1, BROKEN_OFF, epoll_wait, (int a, struct epoll_event *b, int c, int d), (a, b, c, d))
-WRAP(int, -1, NO_SPACE | NO_MEMORY, epoll_ctl, (int a, int b, int c, struct epoll_event *d),
-     (a, b, c, d))
 WRAP(int, -1, NO_SPACE | NO_MEMORY, inotify_add_watch, (int a, const char *b, uint32_t c),
      (a, b, c))
 WRAP(int, -1, BROKEN_OFF | NO_MEMORY, flock, (int a, int b), (a, b))
+
+/* Only what is new takes memory, or counts against a limit. */
+int epoll_ctl(int epoll_fd, int what, int fd, struct epoll_event *event)
+{
+        NEXT(int, epoll_ctl);
+        if (what == EPOLL_CTL_ADD && fails("epoll_ctl", NO_SPACE | NO_MEMORY))
+                return -1;
+        return next(epoll_fd, what, fd, event);
+}
 
 /* ---- Files ---- */
 

@@ -24,6 +24,7 @@ import host  # noqa: E402
 
 WARM_UP = 0.1  # of the samples, before what is measured counts
 PAGES_KB = 16  # a heap breathes by some pages
+STAGE = {"fds": 1, "children": 1}  # one may be at work when a life is looked at
 ROUNDS = 50
 LOOKS = 100  # at each series of lives
 
@@ -41,7 +42,8 @@ def check_flat(name, samples, series=1):
         quarter = max(1, len(values) // 4)
         begin, end = median(values[:quarter]), median(values[-quarter:])
         print(f"{name}: {key}: {begin} in the first quarter, {end} in the last; least {min(values)}, most {max(values)}")
-        if end - begin > bound or (bound == 0 and max(values) != min(values)):
+        spread = STAGE[key] if series > 1 and bound == 0 else bound
+        if end - begin > bound or (bound == 0 and max(values) - min(values) > spread):
             problems.append(f"{key} went from {begin} to {end}, between {min(values)} and {max(values)}")
     if problems:
         raise SystemExit(f"soak: {name}: not flat: " + "; ".join(problems))

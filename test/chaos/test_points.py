@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The shim dies at each point that is compiled in, by a fatal signal or outright; its stages die, too."""
+import signal
+
+import pytest
+
+from life import ShimGone
+
+FATAL = [signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE]
+
+
+def count_points(chaos, preload=False, **who):
+    """How many points an ordinary life passes; who: only or but, as of the shim's pid."""
+    found = {}
+
+    def run(life, plan):
+        life.launch()
+        plan.points.arm(0, **{k: life.c.shim.pid for k in who})
+        life.lead()
+        life.end()
+        found["n"] = plan.points.n
+
+    chaos.life("count", run)
+    assert found["n"] > 20, found
+    return found["n"]
+
+
+def at_point(chaos, case, signo, at, **who):
+    def run(life, plan):
+        life.launch()
+        plan.points.arm(signo, at=at, **{k: life.c.shim.pid for k in who})
+        life.lead()
+        life.end()
+
+    return chaos.life(case, run)
+
+
+@pytest.mark.share(3)
+def test_a_crash_at_any_point_loses_nothing(chaos):
+    n = count_points(chaos, only=True)
+    for at in chaos.cases(range(1, n + 1)):
+        at_point(chaos, at, signal.SIGSEGV, at, only=True)
+    chaos.finish()
+
+
+def test_any_fatal_signal_at_any_point_loses_nothing(chaos):
+    n = count_points(chaos, only=True)
+    for signo, at in chaos.cases((s, at) for s in FATAL for at in range(1, n + 1)):
+        at_point(chaos, (signo, at), signo, at, only=True)
+    chaos.finish()
+
+
+def test_a_second_crash_while_the_first_is_got_over_loses_nothing(chaos):
+    n = count_points(chaos, only=True)
+
+    def run(life, plan, at, after):
+        life.patience = 2
+        life.launch()
+        plan.points.arm(signal.SIGSEGV, at=at, every=after, times=2, only=life.c.shim.pid)
+        life.lead()
+        life.end()
+
+    for at, after in chaos.cases((at, after) for at in range(1, n + 1) for after in range(1, 13)):
+        chaos.life((at, after), lambda life, plan, at=at, after=after: run(life, plan, at, after))
+    chaos.finish()
+
+
+@pytest.mark.share(2)
+@pytest.mark.parametrize("signo", [signal.SIGSEGV, signal.SIGKILL], ids=lambda s: s.name)
+def test_a_stage_or_an_init_that_dies_at_any_point_is_an_error_of_its_call(chaos, signo):
+    n = count_points(chaos, but=True)
+    for at in chaos.cases(range(1, n + 1)):
+        at_point(chaos, at, signo, at, but=True)
+    chaos.finish()
+
+
+@pytest.mark.share(2)
+def test_a_shim_that_is_killed_at_any_point_is_cleaned_up_after(chaos):
+    n = count_points(chaos, only=True)
+
+    def run(life, plan, at):
+        life.launch()
+        plan.points.arm(signal.SIGKILL, at=at, only=life.c.shim.pid)
+        try:
+            life.lead()
+            life.call("Shutdown", life.c.task.Shutdown, now=False)
+        except ShimGone:
+            pass
+        plan.disarm()
+        life.after_death()
+
+    for at in chaos.cases(range(1, n + 1)):
+        chaos.life(at, lambda life, plan, at=at: run(life, plan, at), may_die=True)
+    chaos.finish()
