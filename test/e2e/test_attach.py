@@ -53,6 +53,26 @@ def test_replay_then_live_output_then_the_exit(lab):
     assert a.exit.exited_at == c.wait().at
 
 
+def test_who_takes_a_full_replay_does_not_fall_behind_by_it(lab):
+    """What is written meanwhile overwrites the oldest in the ring, where the replay begins."""
+    c = run(lab, "seq 1 300000; echo ready; read x; seq 1 100000; echo done; read x", "ring=1m", stdin="attach:///")
+    typist = Attach(c, stdin=True, replay_bytes=100).until_output(b"ready\n")
+    own = connect(c.shim)
+    own.reading.clear()
+    a = Attach(c, client=own, replay_bytes=1 << 20)
+    host.wait_for(lambda: c.shim.holds()["/memfd:belay-ring (deleted)"] == 2, "the copy of the ring")
+    typist.write(b"\n")
+    typist.until_output(b"done\n")
+    own.reading.set()
+    a.until_output(b"done\n")
+    typist.write(b"\n")
+    assert a.finish().exit.exit_status == 0
+    first, second = (b"".join(b"%d\n" % i for i in range(1, n + 1)) for n in (300000, 100000))
+    assert (first + b"ready\n" + second + b"done\n").endswith(bytes(a.out[STDOUT]))
+    assert len(a.out[STDOUT]) > (768 << 10) + len(second)
+    own.close()
+
+
 def test_without_replay_only_what_comes_afterwards(lab):
     c = run(lab, "echo before; read x; echo after", stdin="attach:///")
     first = Attach(c, replay_bytes=1 << 20).until_output(b"before\n")
