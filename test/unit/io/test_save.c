@@ -315,6 +315,44 @@ static void log_second(void *memory)
         assert_int_equal(rmdir(a->dir), 0);
 }
 
+static void log_ended_first(void *memory)
+{
+        struct along *a = memory;
+        struct bed b;
+
+        make_dir(a);
+        (void)snprintf(a->out, sizeof(a->out), "log://%s/log?format=raw", a->dir);
+        bed_open(&b);
+        open_stdio(&b, a);
+        io_stdio_close_child_fds(b.stdio);
+        io_stdio_process_exited(b.stdio);
+        await_drained(&b);
+        save(&b, a);
+}
+
+/* As it is when the image ended between the logger's end and its being told. */
+static void log_ended_second(void *memory)
+{
+        struct along *a = memory;
+        Belay__State__V1__Stdio *m = belay__state__v1__stdio__unpack(NULL, a->n, a->packed);
+        struct io_stdio_config config;
+        char path[64];
+        struct bed b;
+
+        assert_true(m->logger->ended);
+        assert_true(m->drained);
+        m->drained = false;
+        bed_open(&b);
+        config = config_of(&b, a);
+        assert_int_equal(io_stdio_restore(&b.stdio, &config, m, NULL), 0);
+        belay__state__v1__stdio__free_unpacked(m, NULL);
+        await_drained(&b);
+        bed_close(&b);
+        (void)snprintf(path, sizeof(path), "%s/log", a->dir);
+        unlink(path);
+        assert_int_equal(rmdir(a->dir), 0);
+}
+
 /* ---- FIFOs ---- */
 
 static void fifo_first(void *memory)
@@ -384,9 +422,8 @@ static void damaged_second(void *memory)
 }
 
 static const struct reexec_case cases[] = {
-        {"terminal", terminal_first, terminal_second},
-        {"log", log_first, log_second},
-        {"fifo", fifo_first, fifo_second},
+        {"terminal", terminal_first, terminal_second},    {"log", log_first, log_second},
+        {"log_ended", log_ended_first, log_ended_second}, {"fifo", fifo_first, fifo_second},
         {"damaged", fifo_first, damaged_second},
 };
 
@@ -400,6 +437,12 @@ static void a_log_and_its_writer_stay_together(void **state)
 {
         (void)state;
         reexec_run("log");
+}
+
+static void a_log_that_has_ended_is_drained_also_if_nobody_was_told(void **state)
+{
+        (void)state;
+        reexec_run("log_ended");
 }
 
 static void fifos_are_kept_open_and_let_go_of_as_before(void **state)
@@ -419,6 +462,7 @@ int main(int argc, char **argv)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_terminal_loses_no_byte_in_either_direction),
                 cmocka_unit_test(a_log_and_its_writer_stay_together),
+                cmocka_unit_test(a_log_that_has_ended_is_drained_also_if_nobody_was_told),
                 cmocka_unit_test(fifos_are_kept_open_and_let_go_of_as_before),
                 cmocka_unit_test(a_descriptor_that_is_missing_is_named),
         };
