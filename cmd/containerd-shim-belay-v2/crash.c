@@ -8,7 +8,6 @@
 #include "cmd/containerd-shim-belay-v2/crash.h"
 
 #include <errno.h>
-#include <execinfo.h>
 #include <signal.h>
 #include <stdint.h>
 #include <string.h>
@@ -19,7 +18,9 @@
 #include "pkg/base/clock.h"
 #include "pkg/base/fd.h"
 
-enum { STACK_BYTES = 32 << 10, FRAMES_MAX = 16 };
+#include "cmd/containerd-shim-belay-v2/frames.h"
+
+enum { STACK_BYTES = 32 << 10, FRAMES_MAX = 14 };
 
 static const struct {
         int signo;
@@ -94,15 +95,16 @@ static const char *name_of(int signo)
 }
 
 /* Offsets into the executable, as addr2line(1) takes them. */
-static void add_backtrace(struct text *t)
+static void add_frames(struct text *t, const void *context)
 {
-        void *frames[FRAMES_MAX];
-        int n = backtrace(frames, FRAMES_MAX);
+        uintptr_t frames[FRAMES_MAX];
+        size_t n = frames_find(context, frames, FRAMES_MAX);
 
-        add(t, ", from");
-        for (int i = 2; i < n; i++) {
+        if (n > 0)
+                add(t, ", from");
+        for (size_t i = 0; i < n; i++) {
                 add(t, " +");
-                add_hex(t, (uintptr_t)frames[i] - (uintptr_t)__ehdr_start);
+                add_hex(t, frames[i] - (uintptr_t)__ehdr_start);
         }
 }
 
@@ -149,7 +151,6 @@ static void on_fatal(int signo, siginfo_t *info, void *context)
         struct text text = {.len = 0};
         int saved = errno;
 
-        (void)context;
         if (getpid() != armed.pid) {
                 give_up(signo);
                 return;
@@ -169,7 +170,7 @@ static void on_fatal(int signo, siginfo_t *info, void *context)
                 add(&text, " at address 0x");
                 add_hex(&text, (uintptr_t)info->si_addr);
                 set_reason(&text);
-                add_backtrace(&text);
+                add_frames(&text, context);
                 set_reason(&text);
                 leave_core(signo);
                 break;
@@ -228,7 +229,6 @@ static int set_handlers(struct error *err)
 int crash_arm(struct reexec *reexec, struct vault *const *vault, struct error *err)
 {
         stack_t stack = {.ss_size = STACK_BYTES};
-        void *frames[1];
 
         armed.reexec = reexec;
         armed.vault = vault;

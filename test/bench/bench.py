@@ -43,6 +43,7 @@ ROWS = [
     ("life_cold", "whole life, 100 ms apart", "ms", 1 / 5),
     ("exec", "exec to exit", "ms", 1 / 6),
     ("exec_p99", "exec to exit, p99", "ms", None),
+    ("exec_cpu", "shim CPU for an exec", "ms", None),
     ("state", "State", "ms", 1 / 2),
     ("state_p99", "State, p99", "ms", None),
     ("state_per_s", "State calls per second, 32 at once", "1/s", None),
