@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * See notes.h. Few slots are ever used at a time, so all is done by looking through them.
+ * See notes.h. Few slots are ever used at a time, so all is done by looking through them; those
+ * that never were are not even read, since in a new file a page that is read is a page that is
+ * there.
  */
 #include "pkg/reaper/notes.h"
 
@@ -11,7 +13,7 @@
 #include "pkg/base/clock.h"
 #include "pkg/base/limits.h"
 
-enum { LAYOUT = 1 };
+enum { LAYOUT = 2 };
 
 enum { FREE, NOTED, DELIVERED };
 
@@ -26,8 +28,9 @@ struct note {
 _Static_assert(sizeof(struct note) == 32, "a part of the layout");
 
 struct notes_memory {
-        uint32_t layout; /* 0: new */
-        uint32_t unused[7];
+        uint32_t layout;          /* 0: new */
+        _Atomic uint32_t n_begun; /* slots, the first ones, that have ever been used */
+        uint32_t unused[6];
         struct note notes[];
 };
 
@@ -35,21 +38,25 @@ int notes_open(struct notes *ret, void *memory, size_t size, struct error *err)
 {
         struct notes_memory *m = memory;
         size_t room;
+        size_t n_begun;
 
         if (size < sizeof(*m) + sizeof(struct note))
                 return error_set(err, STATUS_INVALID_ARGUMENT, "exits: %zu bytes are too few",
                                  size);
-        if (m->layout > LAYOUT)
+        if (m->layout != 0 && m->layout != LAYOUT)
                 return error_set(err, STATUS_UNIMPLEMENTED,
                                  "exits: layout version %u, this program knows %d", m->layout,
                                  LAYOUT);
         m->layout = LAYOUT;
         room = (size - sizeof(*m)) / sizeof(struct note);
-        *ret = (struct notes){
-                .memory = m,
-                .room = room < LIMIT_KEPT_EXITS ? room : LIMIT_KEPT_EXITS,
-        };
-        for (size_t i = 0; i < ret->room; i++) {
+        if (room > LIMIT_KEPT_EXITS)
+                room = LIMIT_KEPT_EXITS;
+        n_begun = m->n_begun;
+        if (n_begun > room)
+                return error_set(err, STATUS_INVALID_ARGUMENT, "exits: %zu slots, at most %zu",
+                                 n_begun, room);
+        *ret = (struct notes){.memory = m, .room = room};
+        for (size_t i = 0; i < n_begun; i++) {
                 uint32_t state = m->notes[i].state;
 
                 if (state > DELIVERED)
@@ -77,6 +84,16 @@ static struct note *find(const struct notes *notes, pid_t pid)
         return NULL;
 }
 
+/* It counts before it is used: whoever looks for exits looks there, too. */
+static struct note *slot_begin(struct notes *notes)
+{
+        struct notes_memory *m = notes->memory;
+
+        if (notes->n >= m->n_begun)
+                atomic_store_explicit(&m->n_begun, (uint32_t)notes->n + 1, memory_order_release);
+        return &m->notes[notes->n++];
+}
+
 /* A free one; else the first that was delivered; else the first. */
 static struct note *slot_for(struct notes *notes)
 {
@@ -87,7 +104,7 @@ static struct note *slot_for(struct notes *notes)
                         return &slots[i];
         }
         if (notes->n < notes->room)
-                return &slots[notes->n++];
+                return slot_begin(notes);
         for (size_t i = 0; i < notes->n; i++) {
                 if (slots[i].state == DELIVERED)
                         return &slots[i];

@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -566,12 +567,36 @@ static void memory_that_is_none_of_notes_is_refused(void **state)
         notes[0] = 9;
         assert_int_equal(reaper_set_notes(f->reaper, notes, NOTES, &err), -1);
         assert_int_equal(err.code, STATUS_UNIMPLEMENTED);
-        assert_string_equal(err.msg, "exits: layout version 9, this program knows 1");
-        notes[0] = 1;
+        assert_string_equal(err.msg, "exits: layout version 9, this program knows 2");
+        notes[0] = 2;
+        notes[1] = 1 << 20;
+        assert_int_equal(reaper_set_notes(f->reaper, notes, NOTES, &err), -1);
+        assert_int_equal(err.code, STATUS_INVALID_ARGUMENT);
+        assert_non_null(strstr(err.msg, "1048576 slots, at most"));
+        notes[1] = 1;
         notes[8] = 77;
         assert_int_equal(reaper_set_notes(f->reaper, notes, NOTES, &err), -1);
         assert_string_equal(err.msg, "exits: slot 0 says 77");
         free(notes);
+}
+
+/* A page of a file that is read for the first time is a page that it has from then on. */
+static void memory_without_exits_is_hardly_touched(void **state)
+{
+        struct fixture *f = *state;
+        void *notes = mmap(NULL, NOTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+        unsigned char is_there[NOTES / 4096];
+        size_t n = 0;
+
+        assert_true(notes != MAP_FAILED);
+        for (int i = 0; i < 3; i++)
+                begin_anew(f, notes);
+        assert_int_equal(mincore(notes, NOTES, is_there), 0);
+        for (size_t i = 0; i < sizeof(is_there); i++)
+                n += is_there[i] & 1;
+        assert_int_equal(n, 1);
+        f->reaper = reaper_free(f->reaper);
+        assert_int_equal(munmap(notes, NOTES), 0);
 }
 
 /* The smallest memory has room for one. */
@@ -645,6 +670,7 @@ int main(void)
                 CASE(what_nobody_has_claimed_is_forgotten_in_the_notes_too),
                 CASE(a_child_that_was_noted_and_not_reaped_is_told_once),
                 CASE(memory_that_is_none_of_notes_is_refused),
+                CASE(memory_without_exits_is_hardly_touched),
                 CASE(of_too_many_those_that_were_delivered_go_first),
                 CASE(children_that_nobody_watches_are_listed),
         };
