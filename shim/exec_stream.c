@@ -50,8 +50,10 @@ struct exec_stream *exec_stream_free(struct exec_stream *s)
                 io_source_free(s->outputs[i].source);
         stdin_grants_close(&s->stdin);
         loop_timer_free(s->drain);
-        if (s->process)
+        if (s->process) {
                 s->process->stream = NULL;
+                state_touch_late(s->process);
+        }
         free(s);
         return NULL;
 }
@@ -366,6 +368,7 @@ static void has_started(struct exec_stream *s)
         }
         if (s->signal)
                 (void)p->container->executor->ops->process_signal(p->impl, s->signal, &err);
+        state_touch_late(p); /* its outputs have changed hands */
         stdin_grants_offer(&s->stdin);
         want_output(s, true);
 }

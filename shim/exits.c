@@ -78,6 +78,7 @@ static void tell(struct process *p)
         CHAOS_POINT("exit-tell");
         process_must(p, VERB_EXIT);
         p->exit.told = true;
+        state_touch(p);
         if (p->kind == PROCESS_INIT)
                 oom_stop(p->container);
         /* A health check is an exec every few seconds. */
@@ -159,6 +160,7 @@ static void init_reaped(struct container *c)
 void exits_want_end(struct container *c)
 {
         c->is_unwanted = true;
+        state_commit_late(c->server);
         if (c->init_reaped)
                 rpc_start_abort(c->init);
 }
@@ -170,6 +172,7 @@ static void on_exit_seen(const struct reaper_exit *exit, void *userdata)
 
         CHAOS_POINT("exit-seen");
         fill_exit(p, exit);
+        state_touch(p);
         process_write_record(p);
         CHAOS_POINT("exit-recorded");
         io_stdio_process_exited(p->stdio);
@@ -212,6 +215,7 @@ void exits_exec_not_started(struct process *p)
         };
         process_write_record(p);
         process_must(p, VERB_START_FAILED);
+        state_touch(p);
         state_commit(p->container->server);
         pending_run(&p->waiters);
         exec_stream_advance(p);

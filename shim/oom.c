@@ -17,6 +17,7 @@
 #include "shim/container.h"
 #include "shim/log.h"
 #include "shim/server_impl.h"
+#include "shim/state.h"
 
 struct oom {
         struct container *container;
@@ -101,6 +102,7 @@ static void tell(struct oom *oom, const struct cgroup_oom_news *news)
 
         if (n > news->n_kills)
                 n = news->n_kills;
+        state_commit_late(c->server); /* it comes before the events are sent */
         oom->n_unlogged += news->n_kills;
         oom->n_left_out += news->n_kills - n;
         while (n-- > 0)

@@ -38,6 +38,7 @@ struct process *process_new(struct container *container, enum process_kind kind,
         p->terminal = request->terminal;
         p->carried = request->carried;
         list_init(&p->node);
+        state_entry_init(&container->server->state, &p->saved);
         list_init(&p->waiters);
         list_init(&p->parked);
         list_init(&p->logs);
@@ -51,6 +52,7 @@ struct process *process_new(struct container *container, enum process_kind kind,
         if (kind == PROCESS_EXEC) {
                 list_append(&container->execs, &p->node);
                 container->n_execs++;
+                state_touch(p);
         }
         return p;
 }
@@ -74,6 +76,7 @@ struct process *process_free(struct process *p)
         task_event_free(p->exit_event);
         passed_deinit(&p->passed);
         exec_options_deinit(&p->options);
+        list_remove(&p->saved.node);
         free(p->spec);
         free(p->exec_id);
         free(p->stdin_path);
@@ -92,7 +95,12 @@ int process_may(const struct process *p, enum process_verb verb, struct error *e
 
 int process_do(struct process *p, enum process_verb verb, struct error *err)
 {
-        return process_next(p->kind, p->state, verb, &p->state, err);
+        enum process_state before = p->state;
+        int r = process_next(p->kind, p->state, verb, &p->state, err);
+
+        if (p->state != before)
+                state_touch(p);
+        return r;
 }
 
 bool process_is_paused(const struct process *p)
@@ -148,9 +156,7 @@ static void on_stdio_report(const char *text, void *userdata)
 
 static void on_stdio_change(void *userdata)
 {
-        const struct process *p = userdata;
-
-        state_commit_late(p->container->server);
+        state_touch_late(userdata);
 }
 
 static struct io_stdio_config stdio_config(struct process *p)
@@ -205,6 +211,7 @@ int process_resize(struct process *p, uint32_t width, uint32_t height, struct er
                 return -1;
         p->width = (uint16_t)width;
         p->height = (uint16_t)height;
+        state_touch(p);
         state_commit(p->container->server);
         return p->impl ? io_stdio_resize(p->stdio, p->width, p->height, err) : 0;
 }
@@ -216,6 +223,7 @@ int process_close_stdin(struct process *p, struct error *err)
         p->stdin_closed = true;
         if (p->stdio)
                 io_stdio_close_stdin(p->stdio);
+        state_touch(p);
         state_commit(p->container->server);
         attachments_end_stdin(p);
         return 0;
@@ -266,6 +274,7 @@ int process_attach_take(struct process *p, struct executor_process *impl, int te
         p->started_at = clock_realtime();
         p->start_ticks = process_start_ticks(p->pid);
         io_stdio_close_child_fds(p->stdio);
+        state_touch(p);
         if (!p->terminal) {
                 fd_close(terminal_fd);
                 return 0;

@@ -27,6 +27,7 @@
 #include "shim/passed.h"
 #include "shim/process_state.h"
 #include "shim/record.h"
+#include "shim/state.h"
 
 struct attachments;
 struct container;
@@ -48,6 +49,7 @@ struct process_exit {
 struct process {
         struct container *container;
         struct list node; /* in the container's execs, or in the server's graveyard */
+        struct state_entry saved;
         enum process_kind kind;
         enum process_state state; /* changed by process_do() only */
         bool stdin_closed;        /* CloseIO came */

@@ -50,9 +50,140 @@ static void shim_message_free_p(shim_message **m)
                 shim_message_free(*m);
 }
 
-static int no_memory(struct error *err)
+/* ---- Reading ---- */
+
+/* What a piece says of a process. */
+struct entry {
+        size_t piece;
+        const Belay__State__V1__KeyedProcess *process;
+};
+
+/* The record's pieces, and what they say of processes. */
+struct reading {
+        Belay__State__V1__Change **pieces;
+        size_t n_pieces;
+        struct entry *entries; /* by key, and of one key the first piece first */
+        size_t n_entries;
+};
+
+static void reading_deinit(struct reading *reading)
 {
-        return error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory");
+        for (size_t i = 0; i < reading->n_pieces; i++)
+                belay__state__v1__change__free_unpacked(reading->pieces[i], NULL);
+        free(reading->pieces);
+        free(reading->entries);
+}
+
+static int read_piece(struct reading *reading, const uint8_t *data, size_t len, struct error *err)
+{
+        Belay__State__V1__Change **pieces =
+                reallocarray(reading->pieces, reading->n_pieces + 1, sizeof(reading->pieces[0]));
+        Belay__State__V1__Change *piece;
+
+        if (!pieces)
+                return error_no_memory(err);
+        reading->pieces = pieces;
+        piece = belay__state__v1__change__unpack(NULL, len, data);
+        if (!piece)
+                return error_set(err, STATUS_DATA_LOSS, "piece %zu of the state is no message",
+                                 reading->n_pieces);
+        reading->pieces[reading->n_pieces++] = piece;
+        reading->n_entries += piece->n_processes;
+        return 0;
+}
+
+static int compare_entries(const void *a, const void *b)
+{
+        const struct entry *one = a;
+        const struct entry *other = b;
+
+        if (one->process->key != other->process->key)
+                return one->process->key < other->process->key ? -1 : 1;
+        return (one->piece > other->piece) - (one->piece < other->piece);
+}
+
+static int sort_entries(struct reading *reading, struct error *err)
+{
+        size_t n = 0;
+
+        reading->entries = calloc(reading->n_entries + 1, sizeof(reading->entries[0]));
+        if (!reading->entries)
+                return error_no_memory(err);
+        for (size_t i = 0; i < reading->n_pieces; i++) {
+                const Belay__State__V1__Change *piece = reading->pieces[i];
+
+                for (size_t k = 0; k < piece->n_processes; k++)
+                        reading->entries[n++] = (struct entry){i, piece->processes[k]};
+        }
+        qsort(reading->entries, n, sizeof(reading->entries[0]), compare_entries);
+        if (n > 0 && reading->entries[0].process->key == 0)
+                return error_set(err, STATUS_INVALID_ARGUMENT, "a process without a key");
+        return 0;
+}
+
+/* The last that is said of each process, into the message. */
+static int read_processes(const struct reading *reading, Belay__State__V1__Container *m,
+                          struct error *err)
+{
+        m->processes = calloc(reading->n_entries + 1, sizeof(m->processes[0]));
+        if (!m->processes)
+                return error_no_memory(err);
+        for (size_t i = 0; i < reading->n_entries; i++) {
+                const Belay__State__V1__KeyedProcess *entry = reading->entries[i].process;
+                bool is_last = i + 1 == reading->n_entries ||
+                               reading->entries[i + 1].process->key != entry->key;
+                Belay__State__V1__Process *p;
+
+                if (!is_last || entry->gone)
+                        continue;
+                p = belay__state__v1__process__unpack(NULL, entry->process.len,
+                                                      entry->process.data);
+                if (!p)
+                        return error_set(err, STATUS_DATA_LOSS,
+                                         "process %llu of the state is no message",
+                                         (unsigned long long)entry->key);
+                p->key = entry->key;
+                m->processes[m->n_processes++] = p;
+        }
+        return 0;
+}
+
+/* The last that is said of all but the processes. */
+static int read_shim(const struct reading *reading, shim_message **ret, struct error *err)
+{
+        const ProtobufCBinaryData *shim = NULL;
+
+        for (size_t i = 0; i < reading->n_pieces; i++) {
+                if (reading->pieces[i]->shim.len > 0)
+                        shim = &reading->pieces[i]->shim;
+        }
+        *ret = shim ? belay__state__v1__shim__unpack(NULL, shim->len, shim->data) : NULL;
+        if (!*ret)
+                return error_set(err, STATUS_DATA_LOSS, "the state does not tell of the shim");
+        if ((*ret)->container && (*ret)->container->n_processes > 0)
+                return error_set(err, STATUS_INVALID_ARGUMENT, "processes that have no key");
+        return 0;
+}
+
+int state_read(const struct vault *vault, shim_message **ret, struct error *err)
+{
+        _cleanup_(reading_deinit) struct reading reading = {.n_pieces = 0};
+        _cleanup_(shim_message_free_p) shim_message *m = NULL;
+        const void *data = NULL;
+        size_t len = 0;
+        size_t at = 0;
+        int r;
+
+        while ((r = vault_next(vault, VAULT_SHIM, &at, &data, &len, err)) > 0) {
+                if (read_piece(&reading, data, len, err) < 0)
+                        return -1;
+        }
+        if (r < 0 || sort_entries(&reading, err) < 0 || read_shim(&reading, &m, err) < 0)
+                return -1;
+        if (m->container && read_processes(&reading, m->container, err) < 0)
+                return -1;
+        *ret = TAKE_PTR(m);
+        return 0;
 }
 
 /* ---- A process ---- */
@@ -89,12 +220,12 @@ static int restore_request(struct process *p, const Belay__State__V1__Process *m
         if (*m->cgroup) {
                 p->options.cgroup = strdup(m->cgroup);
                 if (!p->options.cgroup)
-                        return no_memory(err);
+                        return error_no_memory(err);
         }
         if (m->spec.len > 0) {
                 p->spec = malloc(m->spec.len + 1);
                 if (!p->spec)
-                        return no_memory(err);
+                        return error_no_memory(err);
                 memcpy(p->spec, m->spec.data, m->spec.len);
                 p->spec[m->spec.len] = '\0';
                 p->spec_len = m->spec.len;
@@ -103,7 +234,7 @@ static int restore_request(struct process *p, const Belay__State__V1__Process *m
                 return 0;
         p->passed.map = strdup(m->passed);
         if (!p->passed.map)
-                return no_memory(err);
+                return error_no_memory(err);
         p->passed.n_listen = m->passed_listen;
         return kept_take(m->passed_pidfd, KEPT_ANY, "the process of passed descriptors",
                          &p->passed.pidfd, err);
@@ -137,7 +268,8 @@ static int restore_process(struct container *c, const Belay__State__V1__Process 
         struct process *p = process_new(c, is_init ? PROCESS_INIT : PROCESS_EXEC, &request);
 
         if (!p)
-                return no_memory(err);
+                return error_no_memory(err);
+        state_entry_restore(&c->server->state, &p->saved, m->key);
         if (is_init)
                 c->init = p;
         if ((unsigned)m->state >= _PROCESS_STATE_MAX)
@@ -225,6 +357,9 @@ static int restore_container(struct shim_server *server, const Belay__State__V1_
         server->container = c;
         if (m->by_binary)
                 c->executor = server->binary_executor;
+        if (!c->executor)
+                return error_set(err, STATUS_UNIMPLEMENTED,
+                                 "a runtime binary's container is not supported here");
         c->io_uid = m->io_uid;
         c->io_gid = m->io_gid;
         c->init_reaped = m->init_reaped;
@@ -233,6 +368,10 @@ static int restore_container(struct shim_server *server, const Belay__State__V1_
         if (c->executor->ops->container_restore(c->executor->impl, m, &c->impl, err) < 0)
                 return -1;
         for (size_t i = 0; i < m->n_processes; i++) {
+                if ((i == 0) != !*m->processes[i]->exec_id)
+                        return error_set(err, STATUS_INVALID_ARGUMENT, "process '%s': %s",
+                                         m->processes[i]->exec_id,
+                                         i == 0 ? "it comes before the init" : "a second init");
                 if (restore_process(c, m->processes[i], err) < 0)
                         return error_prefix(err, "process '%s'", m->processes[i]->exec_id);
         }
@@ -254,17 +393,6 @@ static void container_go_on(struct container *c, uint64_t oom_kills)
         exits_advance(c);
 }
 
-int state_read(const struct vault *vault, shim_message **ret, struct error *err)
-{
-        const void *packed = NULL;
-        size_t len = 0;
-
-        if (vault_get(vault, VAULT_SHIM, &packed, &len, err) < 0)
-                return -1;
-        *ret = belay__state__v1__shim__unpack(NULL, len, packed);
-        return *ret ? 0 : error_set(err, STATUS_DATA_LOSS, "the state is no message");
-}
-
 int state_restore(struct shim_server *server, struct error *err)
 {
         _cleanup_(shim_message_free_p) shim_message *m = NULL;
@@ -275,7 +403,7 @@ int state_restore(struct shim_server *server, struct error *err)
                 free(server->bundle);
                 server->bundle = strdup(m->bundle);
                 if (!server->bundle)
-                        return no_memory(err);
+                        return error_no_memory(err);
         }
         if (strcmp(m->id, server->id) != 0 ||
             strcmp(m->runtime_namespace, server->runtime_namespace) != 0)
@@ -306,7 +434,7 @@ void state_resume(struct shim_server *server)
                 container_go_on(server->container, server->rest.oom_kills);
         server->restoring = false;
         CHAOS_POINT("restored");
-        state_commit(server);
+        state_commit_all(server);
         lifetime_touch(server);
 }
 

@@ -260,7 +260,7 @@ int shim_server_new(struct shim_server **ret, const struct shim_server_options *
         list_init(&server->dead_containers);
         loop_deferred_init(&server->bury, on_bury);
         loop_deferred_init(&server->finish, on_finish);
-        loop_deferred_init(&server->commit, state_on_commit_late);
+        state_init(&server->state);
         if (make_parts(server, options, err) < 0) {
                 shim_server_free(server);
                 return -1;
@@ -287,11 +287,11 @@ struct shim_server *shim_server_free(struct shim_server *server)
         kept_late_end();
         loop_deferred_cancel(&server->bury);
         loop_deferred_cancel(&server->finish);
-        loop_deferred_cancel(&server->commit);
         upgrade_deinit(server);
         on_bury(&server->bury);
         server->creating = container_free(server->creating);
         server->container = container_free(server->container);
+        loop_deferred_cancel(&server->state.late);
         ttrpc_server_free(server->ttrpc);
         publisher_free(server->publisher);
         loop_timer_free(server->lifetime);

@@ -32,13 +32,12 @@ struct shim_server {
         ttrpc_handler handlers[SERVICE_METHODS_MAX];
         ttrpc_handler belay_handlers[SERVICE_BELAY_METHODS_MAX];
         enum ttrpc_kind belay_kinds[SERVICE_BELAY_METHODS_MAX];
-        struct vault *vault;         /* NULL: nothing is kept for another process */
-        int listen_fd;               /* the last one; it is the ttrpc server's. -1: none */
-        bool was_upgraded;           /* see server.h */
-        bool restoring;              /* the vault's state is being taken over: none is written */
-        struct state_rest rest;      /* between restore and resume */
-        struct loop_deferred commit; /* of state_commit_late() */
-        bool commit_failed;          /* the present failure is in the log */
+        struct vault *vault;    /* NULL: nothing is kept for another process */
+        int listen_fd;          /* the last one; it is the ttrpc server's. -1: none */
+        bool was_upgraded;      /* see server.h */
+        bool restoring;         /* the vault's state is being taken over: none is written */
+        struct state_rest rest; /* between restore and resume */
+        struct state state;     /* what of it the vault has */
         const char *version;
         char *previous; /* that of the image before; NULL: there was none */
         const struct shim_upgrade_ops *upgrade_ops;

@@ -1,214 +1,283 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Writing the state: see state.h. One message holds all of it, so that no two parts of it can
- * disagree. It borrows what it can, and is packed from an arena that is gone afterwards.
+ * Writing the state: see state.h. One piece of the vault's record holds all that one commit writes,
+ * so that no two parts of it can disagree. When most of the record is out of date it is put anew,
+ * so the cost of a commit does not grow with the number of execs that there are.
  */
 #include "shim/state.h"
 
-#include <stdint.h>
+#include <stdalign.h>
+#include <stddef.h>
 
 #include "pkg/base/arena.h"
 #include "pkg/base/chaos.h"
+#include "pkg/base/checksum.h"
 #include "pkg/base/cleanup.h"
-#include "pkg/base/clock.h"
 #include "pkg/base/kept.h"
 #include "pkg/state/vault.h"
 
-#include "belay/state/v1/shim.pb-c.h"
 #include "shim/container.h"
-#include "shim/exec_stream.h"
 #include "shim/log.h"
-#include "shim/oom.h"
+#include "shim/save.h"
 #include "shim/server_impl.h"
 
 CLEANUP_DEFINE(struct arena, arena_free)
 
-/* The message and its packed form, with room for LIMIT_EXECS execs. */
-enum { STATE_BUDGET = 32 << 20 };
+enum {
+        STATE_BUDGET = 32 << 20, /* the messages and their packed form, of LIMIT_EXECS execs */
+        ROOM_BYTES = 6 << 10,    /* of that on the stack: enough for most commits */
+        RECORD_BYTES_MIN = 4096, /* a record that is no larger is not put anew for its size */
+};
 
-static int no_memory(struct error *err)
+/* What a commit is about to write. */
+struct commit {
+        struct shim_server *server;
+        struct arena *arena;
+        bool all;
+        Belay__State__V1__Change change;
+};
+
+static void on_late(struct loop_deferred *deferred)
 {
-        return error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory");
+        struct state *state = container_of(deferred, struct state, late);
+
+        state_commit(container_of(state, struct shim_server, state));
 }
 
-static Belay__State__V1__Exit *save_exit(const struct process_exit *exit, struct arena *arena)
+void state_init(struct state *state)
 {
-        Belay__State__V1__Exit *m = arena_alloc(arena, sizeof(*m));
-
-        if (!m)
-                return NULL;
-        belay__state__v1__exit__init(m);
-        m->known = exit->known;
-        m->told = exit->told;
-        m->status = exit->status;
-        m->signal = exit->signal;
-        m->core_dumped = exit->core_dumped;
-        m->oom_killed = exit->oom_killed;
-        m->oom_level = (uint32_t)exit->oom_level;
-        m->oom_up = exit->oom_up;
-        m->reason = (uint32_t)exit->reason;
-        m->at_ns = (int64_t)clock_timespec_ns(&exit->at);
-        return m;
+        list_init(&state->touched);
+        loop_deferred_init(&state->late, on_late);
+        state->is_stale = true;
 }
 
-/* An exec's request, as long as it has not been started. */
-static void save_request(const struct process *p, Belay__State__V1__Process *m)
+void state_entry_init(struct state *state, struct state_entry *entry)
 {
-        if (p->spec) {
-                m->spec.data = (uint8_t *)p->spec;
-                m->spec.len = p->spec_len;
+        list_init(&entry->node);
+        entry->key = ++state->last_key;
+}
+
+void state_entry_restore(struct state *state, struct state_entry *entry, uint64_t key)
+{
+        entry->key = key;
+        if (key > state->last_key)
+                state->last_key = key;
+}
+
+void state_touch(struct process *p)
+{
+        if (p->kind == PROCESS_EXEC && p->saved.key > 0 && list_is_empty(&p->saved.node))
+                list_append(&p->container->server->state.touched, &p->saved.node);
+}
+
+void state_commit_late(struct shim_server *server)
+{
+        if (server->vault && !server->restoring)
+                loop_defer(server->loop, &server->state.late);
+}
+
+void state_touch_late(struct process *p)
+{
+        state_touch(p);
+        state_commit_late(p->container->server);
+}
+
+void state_forget(struct process *p)
+{
+        struct state *state = &p->container->server->state;
+
+        list_remove(&p->saved.node);
+        if (p->saved.len > 0) {
+                state->is_stale |= state->gone > 0;
+                state->gone = p->saved.key;
+                state->processes_len -= p->saved.len;
         }
-        m->ignore_paused = p->options.ignore_paused;
-        m->own_child = p->options.own_child;
-        if (p->options.cgroup)
-                m->cgroup = p->options.cgroup;
-        if (!p->passed.map)
-                return;
-        m->passed = p->passed.map;
-        m->passed_pidfd = kept_number(p->passed.pidfd);
-        m->passed_listen = p->passed.n_listen;
+        p->saved = (struct state_entry){.node = LIST_INIT(p->saved.node)};
 }
 
-static int save_stream(const struct exec_stream *s, struct arena *arena,
-                       Belay__State__V1__Process *m)
-{
-        int fds[EXEC_STREAM_OUTPUTS];
+/* ---- A commit ---- */
 
-        m->stream_outputs = arena_calloc(arena, EXEC_STREAM_OUTPUTS, sizeof(uint32_t));
-        if (!m->stream_outputs)
+/* Packed into the arena; false without memory. */
+static bool pack(const ProtobufCMessage *message, struct arena *arena, ProtobufCBinaryData *ret)
+{
+        ret->len = protobuf_c_message_get_packed_size(message);
+        ret->data = arena_alloc(arena, ret->len);
+        if (!ret->data)
+                return false;
+        (void)protobuf_c_message_pack(message, ret->data);
+        return true;
+}
+
+static int commit_shim(struct commit *commit, struct error *err)
+{
+        struct state *state = &commit->server->state;
+        Belay__State__V1__Shim *m = NULL;
+        ProtobufCBinaryData packed;
+        uint64_t sum;
+
+        if (save_shim(commit->server, commit->arena, &m, err) < 0)
                 return -1;
-        exec_stream_save(s, fds);
-        for (int i = 0; i < EXEC_STREAM_OUTPUTS; i++)
-                m->stream_outputs[i] = kept_number(fds[i]);
-        m->n_stream_outputs = EXEC_STREAM_OUTPUTS;
+        if (!pack(&m->base, commit->arena, &packed))
+                return error_no_memory(err);
+        sum = checksum(packed.data, packed.len);
+        if (!commit->all && sum == state->shim_sum && packed.len == state->shim_len)
+                return 0;
+        state->shim_sum = sum;
+        state->shim_len = packed.len;
+        commit->change.shim = packed;
         return 0;
 }
 
-static int save_process(const struct process *p, struct arena *arena,
-                        Belay__State__V1__Process **ret, struct error *err)
+/* There is room for it in the change. */
+static int commit_entry(struct commit *commit, uint64_t key, const ProtobufCBinaryData *packed,
+                        struct error *err)
 {
-        const struct executor_ops *ops = p->container->executor->ops;
-        Belay__State__V1__Process *m = arena_alloc(arena, sizeof(*m));
+        Belay__State__V1__KeyedProcess *entry = arena_alloc(commit->arena, sizeof(*entry));
 
-        if (!m)
-                return no_memory(err);
-        belay__state__v1__process__init(m);
-        m->exec_id = p->exec_id;
-        m->state = (uint32_t)p->state;
-        m->stdin_closed = p->stdin_closed;
-        m->terminal = p->terminal;
-        m->carried = p->carried;
-        m->start_failed = p->start_failed;
-        m->width = p->width;
-        m->height = p->height;
-        m->stdin_path = p->stdin_path;
-        m->stdout_path = p->stdout_path;
-        m->stderr_path = p->stderr_path;
-        m->pid = p->pid;
-        m->start_ticks = p->start_ticks;
-        m->started_at_ns = (int64_t)clock_timespec_ns(&p->started_at);
-        m->drain_waited = p->drain_waited;
-        save_request(p, m);
-        m->exit = save_exit(&p->exit, arena);
-        if (!m->exit)
-                return no_memory(err);
-        if (p->stdio && io_stdio_save(p->stdio, arena, &m->stdio, err) < 0)
-                return error_prefix(err, "stdio of '%s'", p->exec_id);
-        if (p->impl && ops->process_save(p->impl, arena, m, err) < 0)
-                return error_prefix(err, "process %d", (int)p->pid);
-        if (p->stream && save_stream(p->stream, arena, m) < 0)
-                return no_memory(err);
-        *ret = m;
+        if (!entry)
+                return error_no_memory(err);
+        belay__state__v1__keyed_process__init(entry);
+        entry->key = key;
+        entry->gone = !packed;
+        if (packed)
+                entry->process = *packed;
+        commit->change.processes[commit->change.n_processes++] = entry;
         return 0;
 }
 
-static int save_container(const struct container *c, struct arena *arena,
-                          Belay__State__V1__Container **ret, struct error *err)
+static int commit_process(struct commit *commit, struct process *p, struct error *err)
 {
-        Belay__State__V1__Container *m = arena_alloc(arena, sizeof(*m));
-        size_t n = 0;
+        struct state *state = &commit->server->state;
+        struct state_entry *saved = &p->saved;
+        Belay__State__V1__Process *m = NULL;
+        ProtobufCBinaryData packed;
+        uint64_t sum;
 
-        if (!m)
-                return no_memory(err);
-        belay__state__v1__container__init(m);
-        m->id = c->id;
-        m->bundle = c->bundle;
-        m->by_binary = c->executor == c->server->binary_executor;
-        m->io_uid = c->io_uid;
-        m->io_gid = c->io_gid;
-        m->init_reaped = c->init_reaped;
-        m->is_unwanted = c->is_unwanted;
-        m->execs_wait_over = c->execs_wait_over;
-        m->oom_kills = oom_n_told(c);
-        m->processes = arena_calloc(arena, c->n_execs + 1, sizeof(Belay__State__V1__Process *));
-        if (!m->processes)
-                return no_memory(err);
-        if (save_process(c->init, arena, &m->processes[n++], err) < 0)
+        list_remove(&saved->node);
+        if (save_process(p, commit->arena, &m, err) < 0)
                 return -1;
-        list_for_each(p, &c->execs, struct process, node) {
-                if (save_process(p, arena, &m->processes[n++], err) < 0)
+        if (!pack(&m->base, commit->arena, &packed))
+                return error_no_memory(err);
+        sum = checksum(packed.data, packed.len);
+        if (!commit->all && sum == saved->sum && packed.len == saved->len)
+                return 0;
+        state->processes_len += packed.len - (commit->all ? 0 : saved->len);
+        saved->sum = sum;
+        saved->len = packed.len;
+        return commit_entry(commit, saved->key, &packed, err);
+}
+
+static int commit_processes(struct commit *commit, struct container *c, struct error *err)
+{
+        struct state *state = &commit->server->state;
+        size_t room = 2; /* the init, and one that is gone */
+
+        if (commit->all)
+                room += c->n_execs;
+        list_for_each(entry, &state->touched, struct state_entry, node)
+                room++;
+        commit->change.processes =
+                arena_calloc(commit->arena, room, sizeof(commit->change.processes[0]));
+        if (!commit->change.processes)
+                return error_no_memory(err);
+        if (commit_process(commit, c->init, err) < 0)
+                return -1;
+        if (commit->all) {
+                list_for_each(p, &c->execs, struct process, node) {
+                        if (commit_process(commit, p, err) < 0)
+                                return -1;
+                }
+                return 0;
+        }
+        while (!list_is_empty(&state->touched)) {
+                struct process *p = list_first(&state->touched, struct process, saved.node);
+
+                if (commit_process(commit, p, err) < 0)
                         return -1;
         }
-        m->n_processes = n;
-        if (c->impl && c->executor->ops->container_save(c->impl, arena, m, err) < 0)
-                return error_prefix(err, "container '%s'", c->id);
-        *ret = m;
-        return 0;
+        return state->gone > 0 ? commit_entry(commit, state->gone, NULL, err) : 0;
 }
 
-static int save(const struct shim_server *server, struct arena *arena, struct error *err)
+/* A record that is mostly out of date is put anew. */
+static bool is_too_long(const struct shim_server *server, size_t more)
 {
-        Belay__State__V1__Shim m = BELAY__STATE__V1__SHIM__INIT;
-        uint8_t *packed;
-        size_t len;
+        size_t needed = 2 * (server->state.shim_len + server->state.processes_len);
 
-        m.id = server->id;
-        m.runtime_namespace = server->runtime_namespace;
-        m.bundle = server->bundle;
-        m.had_container = server->had_container;
-        m.next_event_seq = publisher_next_seq(server->publisher);
-        m.upgrading = server->upgrade.state == UPGRADE_EXECUTING;
-        m.listener = (uint32_t)(server->listen_fd + 1);
-        if (server->version)
-                m.version = (char *)server->version;
-        m.stopping = server->stopping || server->rest.stopping;
-        if (server->container && save_container(server->container, arena, &m.container, err) < 0)
+        return vault_size(server->vault, VAULT_SHIM) + more >
+               (needed > RECORD_BYTES_MIN ? needed : RECORD_BYTES_MIN);
+}
+
+/* 1: all is to be written, since too much was written already. */
+static int write_change(struct commit *commit, struct error *err)
+{
+        struct shim_server *server = commit->server;
+        const Belay__State__V1__Change *change = &commit->change;
+        ProtobufCBinaryData packed;
+
+        if (change->n_processes == 0 && change->shim.len == 0)
+                return 0;
+        if (!pack(&change->base, commit->arena, &packed))
+                return error_no_memory(err);
+        if (commit->all)
+                return vault_put(server->vault, VAULT_SHIM, packed.data, packed.len, err);
+        if (is_too_long(server, packed.len))
+                return 1;
+        return vault_add(server->vault, VAULT_SHIM, packed.data, packed.len, err);
+}
+
+static int write_state(struct shim_server *server, bool all, struct error *err)
+{
+        _Alignas(max_align_t) uint8_t room[ROOM_BYTES];
+        _cleanup_(arena_free_p) struct arena *arena =
+                arena_new_in(room, sizeof(room), STATE_BUDGET);
+        struct commit commit = {
+                .server = server,
+                .arena = arena,
+                .all = all,
+                .change = BELAY__STATE__V1__CHANGE__INIT,
+        };
+
+        if (all)
+                server->state.processes_len = 0;
+        if (commit_shim(&commit, err) < 0)
                 return -1;
-        len = belay__state__v1__shim__get_packed_size(&m);
-        packed = arena_alloc(arena, len);
-        if (!packed)
-                return no_memory(err);
-        (void)belay__state__v1__shim__pack(&m, packed);
-        return vault_put(server->vault, VAULT_SHIM, packed, len, err);
+        if (server->container && commit_processes(&commit, server->container, err) < 0)
+                return -1;
+        return write_change(&commit, err);
 }
 
-void state_commit(struct shim_server *server)
+static void commit(struct shim_server *server, bool all)
 {
-        _cleanup_(arena_free_p) struct arena *arena = NULL;
+        struct state *state = &server->state;
         struct error err = ERROR_INIT;
         int r;
 
         if (!server->vault || server->restoring)
                 return;
         CHAOS_POINT("commit");
-        arena = arena_new(STATE_BUDGET);
-        r = arena ? save(server, arena, &err) : no_memory(&err);
-        if (r < 0 && !server->commit_failed)
+        all |= state->is_stale || state->container != server->container;
+        r = write_state(server, all, &err);
+        if (r == 1)
+                r = write_state(server, true, &err);
+        if (r < 0 && !state->has_failed)
                 log_error("keep the state: %s: it is that of before until this ends", err.msg);
-        server->commit_failed = r < 0;
+        state->has_failed = r < 0;
+        state->is_stale = r < 0;
+        state->container = server->container;
+        state->gone = 0;
         CHAOS_POINT("committed");
-        if (r == 0)
-                kept_late_settle();
+        if (r < 0)
+                return;
+        kept_late_settle();
         reaper_settle(server->reaper);
 }
 
-void state_on_commit_late(struct loop_deferred *deferred)
+void state_commit(struct shim_server *server)
 {
-        state_commit(container_of(deferred, struct shim_server, commit));
+        commit(server, false);
 }
 
-void state_commit_late(struct shim_server *server)
+void state_commit_all(struct shim_server *server)
 {
-        if (server->vault && !server->restoring)
-                loop_defer(server->loop, &server->commit);
+        commit(server, true);
 }

@@ -72,8 +72,8 @@ static void upgrade_execute(struct shim_server *server)
 
         log_info("upgrade: executing %s", u->path ? u->path : "the installed binary");
         u->state = UPGRADE_EXECUTING;
-        state_commit(server);
-        if (server->commit_failed)
+        state_commit_all(server);
+        if (server->state.has_failed)
                 (void)error_set(&err, STATUS_INTERNAL, "the state cannot be kept");
         else
                 server->upgrade_ops->execute(u->path, server->userdata, &err);

@@ -240,7 +240,6 @@ int crash_arm(struct reexec *reexec, struct vault *const *vault, struct error *e
         stack.ss_sp = armed.stack;
         if (sigaltstack(&stack, NULL) < 0)
                 return error_errno(err, errno, "set a stack for crashes");
-        (void)backtrace(frames, 1); /* the first call may allocate */
         return set_handlers(err);
 }
 

@@ -6,7 +6,9 @@
  */
 #include "pkg/base/arena.h"
 
+#include <assert.h>
 #include <stdalign.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -25,6 +27,7 @@ struct arena {
         struct chunk *chunks; /* newest first; the last one is &first */
         size_t budget;
         size_t used;
+        bool is_borrowed; /* the first chunk is the caller's */
 };
 
 static size_t align_up(size_t n, size_t to)
@@ -52,6 +55,20 @@ struct arena *arena_new(size_t budget)
         return a;
 }
 
+struct arena *arena_new_in(void *memory, size_t size, size_t budget)
+{
+        struct arena *a = memory;
+
+        assert(size >= 256 && (uintptr_t)memory % alignof(max_align_t) == 0);
+        memset(memory, 0, size);
+        a->first.size = size;
+        a->first.used = align_up(sizeof(*a), alignof(max_align_t));
+        a->chunks = &a->first;
+        a->budget = budget;
+        a->is_borrowed = true;
+        return a;
+}
+
 static void arena_unmap_extra(struct arena *a)
 {
         while (a->chunks != &a->first) {
@@ -67,7 +84,8 @@ struct arena *arena_free(struct arena *a)
         if (!a)
                 return NULL;
         arena_unmap_extra(a);
-        (void)munmap(a, a->first.size);
+        if (!a->is_borrowed)
+                (void)munmap(a, a->first.size);
         return NULL;
 }
 

@@ -11,6 +11,7 @@
 /* Where clang's analyzer reads this, they are macros, too. */
 #undef error_set
 #undef error_errno
+#undef error_no_memory
 #undef error_prefix
 
 static void __attribute__((format(printf, 4, 0)))
@@ -32,6 +33,11 @@ int error_set(struct error *err, int code, const char *fmt, ...)
         error_vformat(err, code, 0, fmt, ap);
         va_end(ap);
         return -1;
+}
+
+int error_no_memory(struct error *err)
+{
+        return error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory");
 }
 
 int error_errno(struct error *err, int errnum, const char *fmt, ...)

@@ -51,14 +51,18 @@ int error_set(struct error *err, int code, const char *fmt, ...)
 int error_errno(struct error *err, int errnum, const char *fmt, ...)
         __attribute__((format(printf, 3, 4)));
 
+/* RESOURCE_EXHAUSTED, "no memory": for a helper whose caller says what for. */
+int error_no_memory(struct error *err);
+
 /* Puts "prefix: " before the text that is there, keeping code and errnum. */
 int error_prefix(struct error *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* clang's analyzer looks into one file at a time, and would think that a setter can return 0. */
 #ifdef __clang_analyzer__
-#define error_set(...)    (error_set(__VA_ARGS__), -1)
-#define error_errno(...)  (error_errno(__VA_ARGS__), -1)
-#define error_prefix(...) (error_prefix(__VA_ARGS__), -1)
+#define error_set(...)       (error_set(__VA_ARGS__), -1)
+#define error_errno(...)     (error_errno(__VA_ARGS__), -1)
+#define error_no_memory(err) (error_no_memory(err), -1)
+#define error_prefix(...)    (error_prefix(__VA_ARGS__), -1)
 #endif
 
 /* "not found" for STATUS_NOT_FOUND and so on; never NULL. */

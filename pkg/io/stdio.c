@@ -354,8 +354,10 @@ void stdio_look_late(struct io_stdio *s)
                 all_here &= s->late[i] < 0 || late_has_come(s, i);
         if (all_here)
                 return;
-        if (!s->late_timer)
+        if (!s->late_timer) {
                 s->late_timer = loop_timer_new(s->loop, late_on_timer, s);
+                stdio_on_change(s); /* what was kept open of them is closed */
+        }
         if (s->late_timer && loop_timer_set(s->late_timer, s->late_pause_ns) == 0)
                 s->late_pause_ns *= s->late_pause_ns < LATE_PAUSE_MAX_NS ? 2 : 1;
 }

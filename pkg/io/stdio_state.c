@@ -21,11 +21,6 @@ static void abandon_p(struct io_stdio **s)
         io_stdio_free(*s);
 }
 
-static int no_memory(struct error *err)
-{
-        return error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory");
-}
-
 /* ---- Saving ---- */
 
 static uint32_t *save_fds(const int fds[static STDIO_STREAMS], struct arena *arena)
@@ -43,13 +38,13 @@ int io_stdio_save(const struct io_stdio *s, struct arena *arena, Belay__State__V
         Belay__State__V1__Stdio *m = arena_alloc(arena, sizeof(*m));
 
         if (!m)
-                return no_memory(err);
+                return error_no_memory(err);
         belay__state__v1__stdio__init(m);
         m->child = save_fds(s->child, arena);
         m->keep = save_fds(s->keep, arena);
         m->late = save_fds(s->late, arena);
         if (!m->child || !m->keep || !m->late)
-                return no_memory(err);
+                return error_no_memory(err);
         m->n_child = STDIO_STREAMS;
         m->n_keep = STDIO_STREAMS;
         m->n_late = STDIO_STREAMS;
@@ -65,13 +60,13 @@ int io_stdio_save(const struct io_stdio *s, struct arena *arena, Belay__State__V
         if (s->relay) {
                 m->relay = arena_alloc(arena, sizeof(*m->relay));
                 if (!m->relay)
-                        return no_memory(err);
+                        return error_no_memory(err);
                 io_relay_save(s->relay, m->relay);
         }
         if (s->ring) {
                 m->ring = arena_alloc(arena, sizeof(*m->ring));
                 if (!m->ring)
-                        return no_memory(err);
+                        return error_no_memory(err);
                 io_ring_save(s->ring, m->ring);
         }
         if (s->logger && io_logger_save(s->logger, arena, &m->logger, err) < 0)

@@ -5,7 +5,7 @@
  * nobody who holds the descriptor can make an access fault.
  *
  *   page 0    struct header
- *   then      two slots for each record that the layout has room for
+ *   then      two slots for each record that the layout has room for: pieces, one behind the other
  *   then      the regions
  */
 #include "pkg/state/vault.h"
@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "pkg/base/chaos.h"
+#include "pkg/base/checksum.h"
 #include "pkg/base/cleanup.h"
 #include "pkg/base/clock.h"
 #include "pkg/base/fd.h"
@@ -31,11 +32,12 @@
 #endif
 
 enum {
-        LAYOUT = 1,
+        LAYOUT = 2,
         RECORDS = 4, /* that the layout has room for */
         REGIONS = 4,
         HEADER_BYTES = 4096,
         PAGE = 4096,
+        SLOT_BYTES = VAULT_RECORD_BYTES_MAX + PAGE,
 };
 
 static const char magic[8] = {'b', 'e', 'l', 'a', 'y', 'v', 'l', 't'};
@@ -47,20 +49,20 @@ static const size_t region_sizes[REGIONS] = {
         [3] = 4 << 20,
 };
 
-#define REGIONS_AT  ((size_t)HEADER_BYTES + (size_t)2 * RECORDS * VAULT_RECORD_BYTES_MAX)
+#define REGIONS_AT  ((size_t)HEADER_BYTES + (size_t)2 * RECORDS * SLOT_BYTES)
 #define VAULT_BYTES (REGIONS_AT + ((size_t)(256 + 4 + 4 + 4) << 20) + PAGE)
 
 static const int seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
 
-struct slot {
+/* Before the bytes of each piece, which are filled up to a multiple of eight. */
+struct piece {
         uint64_t len;
         uint64_t sum;
 };
 
 struct record {
-        _Atomic uint32_t active; /* 1 + the number of the slot that is valid; 0: none */
-        uint32_t unused;
-        struct slot slots[2];
+        _Atomic uint64_t valid; /* where the pieces end, and in bit 0 in which slot; 0: none */
+        uint64_t used[2];       /* how far a slot has memory, at the most */
 };
 
 struct header {
@@ -192,16 +194,12 @@ static int header_check(int fd, struct error *err)
                         err, STATUS_INVALID_ARGUMENT, "state: size %llu of %lld bytes, must be %zu",
                         (unsigned long long)header.size, (long long)st.st_size, VAULT_BYTES);
         for (size_t i = 0; i < RECORDS; i++) {
-                const struct record *record = &header.records[i];
-                uint32_t active = record->active;
+                uint64_t end = header.records[i].valid & ~UINT64_C(1);
 
-                if (active > 2)
-                        return error_set(err, STATUS_INVALID_ARGUMENT,
-                                         "state: record %zu is in slot %u", i, active);
-                if (active > 0 && record->slots[active - 1].len > VAULT_RECORD_BYTES_MAX)
+                if (end > SLOT_BYTES || end % sizeof(uint64_t) != 0)
                         return error_set(err, STATUS_INVALID_ARGUMENT,
                                          "state: record %zu has %llu bytes", i,
-                                         (unsigned long long)record->slots[active - 1].len);
+                                         (unsigned long long)end);
         }
         return 0;
 }
@@ -301,26 +299,7 @@ uint64_t vault_generation(const struct vault *vault)
 
 static uint8_t *slot_bytes(const struct vault *vault, enum vault_record which, unsigned slot)
 {
-        return vault->bytes + HEADER_BYTES +
-               (2 * (size_t)which + slot) * (size_t)VAULT_RECORD_BYTES_MAX;
-}
-
-/* Against damage, not against an attacker: nobody else can write here. */
-static uint64_t checksum(const uint8_t *data, size_t len)
-{
-        uint64_t sum = UINT64_C(0x9e3779b97f4a7c15) ^ len;
-
-        while (len > 0) {
-                uint64_t word = 0;
-                size_t n = len < sizeof(word) ? len : sizeof(word);
-
-                memcpy(&word, data, n);
-                sum = (sum ^ word) * UINT64_C(0xff51afd7ed558ccd);
-                sum ^= sum >> 32;
-                data += n;
-                len -= n;
-        }
-        return sum;
+        return vault->bytes + HEADER_BYTES + (2 * (size_t)which + slot) * (size_t)SLOT_BYTES;
 }
 
 static size_t page_up(uint64_t n)
@@ -328,69 +307,134 @@ static size_t page_up(uint64_t n)
         return ((size_t)n + PAGE - 1) & ~((size_t)PAGE - 1);
 }
 
-/* Gives back what a larger record before has needed. */
-static void slot_trim(const struct vault *vault, enum vault_record which, unsigned slot,
-                      uint64_t old_len, size_t len)
+static size_t piece_size(size_t len)
 {
-        size_t from = page_up(len);
-        size_t to = old_len < VAULT_RECORD_BYTES_MAX ? page_up(old_len) : VAULT_RECORD_BYTES_MAX;
+        return sizeof(struct piece) + ((len + sizeof(uint64_t) - 1) & ~(sizeof(uint64_t) - 1));
+}
+
+/* Gives back what a slot does not need from `from` on. */
+static void slot_trim(const struct vault *vault, enum vault_record which, unsigned slot,
+                      size_t from)
+{
+        uint64_t *used = &vault->header->records[which].used[slot];
+        size_t to = *used < SLOT_BYTES ? page_up(*used) : SLOT_BYTES;
         off_t at = slot_bytes(vault, which, slot) - vault->bytes;
 
-        if (from < to)
-                (void)fallocate(vault->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                                at + (off_t)from, (off_t)(to - from));
+        from = page_up(from);
+        if (from >= to)
+                return;
+        (void)fallocate(vault->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, at + (off_t)from,
+                        (off_t)(to - from));
+        *used = from;
+}
+
+/* Behind what is valid of a slot. Returns its end. */
+static size_t piece_write(struct vault *vault, enum vault_record which, unsigned slot, size_t at,
+                          const void *data, size_t len)
+{
+        struct record *record = &vault->header->records[which];
+        uint8_t *bytes = slot_bytes(vault, which, slot) + at;
+        const struct piece piece = {.len = len, .sum = checksum(data, len)};
+        size_t end = at + piece_size(len);
+
+        if (record->used[slot] < end)
+                record->used[slot] = end;
+        memcpy(bytes, &piece, sizeof(piece));
+        if (len > 0)
+                memcpy(bytes + sizeof(piece), data, len);
+        CHAOS_POINT("piece-written");
+        return end;
+}
+
+/* From here on it is this. */
+static void record_publish(struct record *record, unsigned slot, size_t end)
+{
+        atomic_store_explicit(&record->valid, (uint64_t)end | slot, memory_order_release);
+        CHAOS_POINT("piece-valid");
+}
+
+static size_t record_end(const struct record *record, unsigned *ret_slot)
+{
+        uint64_t valid = atomic_load_explicit(&record->valid, memory_order_acquire);
+
+        *ret_slot = (unsigned)(valid & 1);
+        return (size_t)(valid & ~UINT64_C(1));
 }
 
 int vault_put(struct vault *vault, enum vault_record which, const void *data, size_t len,
               struct error *err)
 {
         struct record *record = &vault->header->records[which];
-        uint32_t active = atomic_load_explicit(&record->active, memory_order_relaxed);
-        unsigned next = active == 1 ? 1 : 0;
-        struct slot *slot = &record->slots[next];
+        unsigned old;
+        unsigned next;
+        size_t end;
 
         assert((unsigned)which < _VAULT_RECORD_MAX);
         if (len > VAULT_RECORD_BYTES_MAX)
                 return error_set(err, STATUS_RESOURCE_EXHAUSTED,
                                  "state: a record of %zu bytes: at most %d", len,
                                  VAULT_RECORD_BYTES_MAX);
-        slot_trim(vault, which, next, slot->len, len);
-        if (len > 0)
-                memcpy(slot_bytes(vault, which, next), data, len);
-        CHAOS_POINT("slot-written");
-        slot->len = len;
-        slot->sum = checksum(data, len);
-        /* From here on it is this one. */
-        CHAOS_POINT("slot-summed");
-        atomic_store_explicit(&record->active, next + 1, memory_order_release);
-        CHAOS_POINT("slot-active");
+        next = record_end(record, &old) > 0 ? !old : old;
+        end = piece_write(vault, which, next, 0, data, len);
+        record_publish(record, next, end);
+        slot_trim(vault, which, next, end);
+        slot_trim(vault, which, !next, PAGE);
         return 0;
 }
 
-int vault_get(const struct vault *vault, enum vault_record which, const void **ret, size_t *ret_len,
+int vault_add(struct vault *vault, enum vault_record which, const void *data, size_t len,
               struct error *err)
 {
-        const struct record *record = &vault->header->records[which];
-        uint32_t active = atomic_load_explicit(&record->active, memory_order_acquire);
-        const struct slot *slot;
-        const uint8_t *bytes;
+        struct record *record = &vault->header->records[which];
+        unsigned slot;
+        size_t end = record_end(record, &slot);
 
         assert((unsigned)which < _VAULT_RECORD_MAX);
-        if (active == 0)
+        assert(end > 0);
+        if (len > VAULT_RECORD_BYTES_MAX || piece_size(len) > SLOT_BYTES - end)
+                return error_set(err, STATUS_RESOURCE_EXHAUSTED,
+                                 "state: %zu bytes more for a record of %zu: at most %d", len, end,
+                                 VAULT_RECORD_BYTES_MAX);
+        record_publish(record, slot, piece_write(vault, which, slot, end, data, len));
+        return 0;
+}
+
+size_t vault_size(const struct vault *vault, enum vault_record which)
+{
+        unsigned slot;
+
+        return record_end(&vault->header->records[which], &slot);
+}
+
+int vault_next(const struct vault *vault, enum vault_record which, size_t *at, const void **ret,
+               size_t *ret_len, struct error *err)
+{
+        struct piece piece;
+        const uint8_t *bytes;
+        unsigned slot;
+        size_t end = record_end(&vault->header->records[which], &slot);
+
+        assert((unsigned)which < _VAULT_RECORD_MAX);
+        if (end == 0)
                 return error_set(err, STATUS_NOT_FOUND, "state: record %d was never written",
                                  (int)which);
-        if (active > 2)
-                return error_set(err, STATUS_DATA_LOSS, "state: record %d is in slot %u",
-                                 (int)which, active);
-        slot = &record->slots[active - 1];
-        bytes = slot_bytes(vault, which, active - 1);
-        if (slot->len > VAULT_RECORD_BYTES_MAX || checksum(bytes, slot->len) != slot->sum)
+        if (end > SLOT_BYTES || *at > end || (*at < end && end - *at < sizeof(piece)))
+                return error_set(err, STATUS_DATA_LOSS,
+                                 "state: record %d was damaged: %zu bytes, a piece at %zu",
+                                 (int)which, end, *at);
+        if (*at == end)
+                return 0;
+        bytes = slot_bytes(vault, which, slot) + *at;
+        memcpy(&piece, bytes, sizeof(piece));
+        if (piece.len > end - *at - sizeof(piece) || piece_size(piece.len) > end - *at ||
+            checksum(bytes + sizeof(piece), piece.len) != piece.sum)
                 return error_set(err, STATUS_DATA_LOSS,
                                  "state: record %d was damaged: wrong checksum over %llu bytes",
-                                 (int)which, (unsigned long long)slot->len);
-        *ret = bytes;
-        *ret_len = slot->len;
-        return 0;
+                                 (int)which, (unsigned long long)piece.len);
+        *ret = bytes + sizeof(piece);
+        *ret_len = piece.len;
+        *at += piece_size(piece.len);
+        return 1;
 }
 
 void *vault_region(struct vault *vault, enum vault_region which, size_t *ret_size)

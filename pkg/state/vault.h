@@ -1,12 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What must outlive a process image: a memfd that goes through execve(2). It holds records, which
- * are replaced as a whole, and regions, which their owners lay out and change in place.
+ * What must outlive a process image: a memfd that goes through execve(2). It holds records, and
+ * regions, which their owners lay out and change in place.
  *
- * At every instruction the vault is whole: a record is written beside the old one and becomes valid
- * by one atomic store. So whoever finds the vault after a crash finds the last record or the one
- * before. The vault knows nothing of what is in it. Its memory is the file's, and only pages that
- * were written cost any; it is not in a fork's address space, so that no child can harm it.
+ * A record is a list of pieces: it is put as one piece, and others are added to it, until it is put
+ * anew. So what has changed a little need not be written as a whole. What the pieces mean together
+ * is their owner's to know.
+ *
+ * At every instruction the vault is whole: a record is put beside the old one, a piece is written
+ * behind the last, and either becomes valid by one atomic store. So whoever finds the vault after a
+ * crash finds what was there before the last call, or after it. The vault knows nothing of what is
+ * in it. Its memory is the file's, and only pages that were written cost any; it is not in a fork's
+ * address space, so that no child can harm it.
  */
 #pragma once
 
@@ -68,14 +73,25 @@ int vault_copy(const struct vault *vault, int *ret_fd, struct error *err);
 /* How many process images have opened it. */
 uint64_t vault_generation(const struct vault *vault);
 
-/* Replaces a record. RESOURCE_EXHAUSTED above VAULT_RECORD_BYTES_MAX: then the old one stays. */
+/* Replaces a record, by one piece. RESOURCE_EXHAUSTED above VAULT_RECORD_BYTES_MAX: then the old
+ * one stays. */
 int vault_put(struct vault *vault, enum vault_record which, const void *data, size_t len,
               struct error *err);
 
-/* Borrowed until the second vault_put() of the record after it. NOT_FOUND when it was never put;
- * DATA_LOSS when its checksum is wrong. */
-int vault_get(const struct vault *vault, enum vault_record which, const void **ret, size_t *ret_len,
+/* One more piece of a record that was put. RESOURCE_EXHAUSTED when there is no room for it. */
+int vault_add(struct vault *vault, enum vault_record which, const void *data, size_t len,
               struct error *err);
+
+/* The bytes that the pieces of a record take, some more for each than it has; 0: never put. */
+size_t vault_size(const struct vault *vault, enum vault_record which);
+
+/*
+ * The pieces one by one, in their order: *at is 0 for the first, and is then the vault's. 1 and the
+ * piece, borrowed until the record is put again; 0 behind the last; -1 with NOT_FOUND when it was
+ * never put, or DATA_LOSS when its checksum is wrong.
+ */
+int vault_next(const struct vault *vault, enum vault_record which, size_t *at, const void **ret,
+               size_t *ret_len, struct error *err);
 
 /* Zeroed in a new vault, page-aligned, and good until vault_free(). */
 void *vault_region(struct vault *vault, enum vault_region which, size_t *ret_size);

@@ -108,6 +108,7 @@ static void exec_gone(struct process *p)
         p->is_gone = true;
         list_remove(&p->node);
         c->n_execs--;
+        state_forget(p);
         CHAOS_POINT("exec-gone");
         state_commit(c->server);
         reply(p);
@@ -166,6 +167,7 @@ static void on_removed(const struct error *err, void *userdata)
                 return;
         }
         process_must(p, VERB_DELETE_FAILED);
+        state_commit_late(c->server);
         p->drain_over = false;
         service_fail_job(TAKE_PTR(p->delete_), NULL, "failed to delete task", err);
         pending_run(&p->parked);
@@ -181,6 +183,7 @@ static void advance_init(struct process *p)
                 return;
         end_drain(p);
         p->drain_waited = true;
+        state_commit_late(c->server);
         process_write_record(p);
         c->n_jobs++;
         c->stats = cgroup_stats_reader_free(c->stats);
@@ -247,6 +250,7 @@ void rpc_delete(struct ttrpc_call *call, const ProtobufCMessage *message, void *
                 return;
         }
         p->delete_ = call;
+        state_commit_late(p->container->server);
         /* A created init is killed first; that it has just died by itself is fine. */
         if (p->kind == PROCESS_INIT && !p->exit.known) {
                 (void)p->container->executor->ops->process_signal(p->impl, SIGKILL, &err);

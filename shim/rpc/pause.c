@@ -189,6 +189,7 @@ void rpc_resume(struct ttrpc_call *call, const ProtobufCMessage *message, void *
                 return;
         }
         process_must(c->init, VERB_RESUME);
+        state_commit(c->server);
         begin(c, call);
         if (c->executor->ops->resume(c->impl, on_resumed, c, &c->freeze_job, &err) < 0)
                 on_resumed(&err, c);

@@ -213,6 +213,7 @@ int rpc_start_exec(struct process *p, struct error *err)
 {
         if (may_start_exec(p, err) < 0 || process_do(p, VERB_START, err) < 0)
                 return -1;
+        state_commit(p->container->server);
         start_exec(p);
         return 0;
 }

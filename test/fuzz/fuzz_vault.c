@@ -26,6 +26,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         const void *record = NULL;
         volatile uint8_t last = 0;
         size_t len = 0;
+        size_t at = 0;
 
         if (vault_new(&made, NULL) < 0)
                 return 0;
@@ -35,14 +36,23 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         if (vault_open_take(&vault, fd, NULL) < 0)
                 return 0;
         fd = -1;
-        if (vault_get(vault, VAULT_SHIM, &record, &len, NULL) == 0 && len > 0)
-                last = ((const uint8_t *)record)[len - 1];
+        while (vault_next(vault, VAULT_SHIM, &at, &record, &len, NULL) > 0) {
+                if (len > 0)
+                        last = ((const uint8_t *)record)[len - 1];
+        }
         (void)last;
+        if (vault_size(vault, VAULT_SHIM) > 0)
+                (void)vault_add(vault, VAULT_SHIM, "more", 4, NULL);
         vault_reason(vault, reason);
         assert(memchr(reason, 0, sizeof(reason)));
         (void)vault_count_reexec(vault, 1);
         assert(vault_put(vault, VAULT_SHIM, "new", 3, NULL) == 0);
-        assert(vault_get(vault, VAULT_SHIM, &record, &len, NULL) == 0);
+        assert(vault_add(vault, VAULT_SHIM, "er", 2, NULL) == 0);
+        at = 0;
+        assert(vault_next(vault, VAULT_SHIM, &at, &record, &len, NULL) == 1);
         assert(len == 3 && memcmp(record, "new", 3) == 0);
+        assert(vault_next(vault, VAULT_SHIM, &at, &record, &len, NULL) == 1);
+        assert(len == 2 && memcmp(record, "er", 2) == 0);
+        assert(vault_next(vault, VAULT_SHIM, &at, &record, &len, NULL) == 0);
         return 0;
 }

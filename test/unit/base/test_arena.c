@@ -54,6 +54,33 @@ static void a_reset_arena_is_as_new(void **state)
         arena_free(a);
 }
 
+static void what_fits_into_the_callers_memory_is_there(void **state)
+{
+        _Alignas(max_align_t) char memory[1024];
+        struct arena *a;
+        char *p;
+
+        (void)state;
+        memset(memory, 0xff, sizeof(memory));
+        a = arena_new_in(memory, sizeof(memory), 100000);
+        for (int round = 0; round < 2; round++) {
+                p = arena_alloc(a, 500);
+                assert_in_range((uintptr_t)p, (uintptr_t)memory,
+                                (uintptr_t)(memory + sizeof(memory) - 500));
+                for (size_t i = 0; i < 500; i++)
+                        assert_int_equal(p[i], 0);
+                memset(p, 0xff, 500);
+                p = arena_alloc(a, 90000);
+                assert_non_null(p);
+                assert_false(p >= memory && p < memory + sizeof(memory));
+                assert_int_equal(p[0] | p[89999], 0);
+                assert_null(arena_alloc(a, 90000));
+                arena_reset(a);
+        }
+        assert_null(arena_free(a));
+        assert_int_equal((unsigned char)memory[1023], 0);
+}
+
 static void strings_are_copied_whole(void **state)
 {
         struct arena *a = arena_new(4096);
@@ -70,6 +97,7 @@ int main(void)
                 cmocka_unit_test(an_arena_hands_out_zeroed_aligned_memory),
                 cmocka_unit_test(a_budget_is_never_exceeded),
                 cmocka_unit_test(a_reset_arena_is_as_new),
+                cmocka_unit_test(what_fits_into_the_callers_memory_is_there),
                 cmocka_unit_test(strings_are_copied_whole),
         };
 

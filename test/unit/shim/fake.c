@@ -477,6 +477,7 @@ static int do_container_restore(void *impl, const Belay__State__V1__Container *m
         c = calloc(1, sizeof(*c));
         assert(c);
         c->fake = impl;
+        c->fake->n_containers++;
         *ret = (struct executor_container *)c;
         return 0;
 }
@@ -514,6 +515,10 @@ static int do_process_restore(struct executor_container *c,
         p = process_make(fake);
         p->pid = msg->pid;
         p->exited = msg->exited;
+        if (*message->exec_id)
+                fake->exec = p;
+        else
+                fake->init = p;
         p->exit = (struct reaper_exit){
                 .pid = msg->pid,
                 .code = msg->code,

@@ -16,8 +16,10 @@
 #include "pkg/base/cleanup.h"
 #include "pkg/base/clock.h"
 
+#include "belay/state/v1/shim.pb-c.h"
 #include "containerd/services/events/ttrpc/v1/events.pb-c.h"
 #include "google/protobuf/empty.pb-c.h"
+#include "shim/state.h"
 
 #define GUARD_NS (10 * NSEC_PER_SEC)
 
@@ -147,6 +149,118 @@ static void on_poll(struct loop_deferred *deferred)
                 loop_defer(poll->loop, deferred);
 }
 
+/* ---- What another process image would find ---- */
+
+enum { KEPT_MAX = 64 };
+
+struct kept_text {
+        uint64_t key;
+        char *text;
+        size_t len;
+};
+
+/* The shim has the key 0. */
+struct kept {
+        struct kept_text texts[KEPT_MAX];
+        size_t n;
+};
+
+static void kept_set(struct kept *kept, uint64_t key, const ProtobufCBinaryData *data)
+{
+        size_t i = 0;
+
+        while (i < kept->n && kept->texts[i].key != key)
+                i++;
+        assert_true(i < KEPT_MAX);
+        if (i == kept->n)
+                kept->n++;
+        else
+                free(kept->texts[i].text);
+        kept->texts[i] = (struct kept_text){.key = key, .text = malloc(data->len + 1)};
+        kept->texts[i].len = data->len;
+        assert_non_null(kept->texts[i].text);
+        memcpy(kept->texts[i].text, data->len > 0 ? data->data : (const uint8_t *)"", data->len);
+}
+
+static void kept_read(struct kept *kept, const struct vault *vault)
+{
+        const void *data = NULL;
+        size_t len = 0;
+        size_t at = 0;
+        int r;
+
+        *kept = (struct kept){.n = 0};
+        while ((r = vault_next(vault, VAULT_SHIM, &at, &data, &len, NULL)) > 0) {
+                Belay__State__V1__Change *change =
+                        belay__state__v1__change__unpack(NULL, len, data);
+
+                assert_non_null(change);
+                if (change->shim.len > 0)
+                        kept_set(kept, 0, &change->shim);
+                for (size_t i = 0; i < change->n_processes; i++) {
+                        const Belay__State__V1__KeyedProcess *p = change->processes[i];
+
+                        assert_true(!p->gone || p->process.len == 0);
+                        kept_set(kept, p->key, &p->process);
+                }
+                belay__state__v1__change__free_unpacked(change, NULL);
+        }
+        assert_int_equal(r, 0);
+}
+
+static void kept_free(struct kept *kept)
+{
+        for (size_t i = 0; i < kept->n; i++)
+                free(kept->texts[i].text);
+}
+
+static const struct kept_text *kept_find(const struct kept *kept, uint64_t key)
+{
+        for (size_t i = 0; i < kept->n; i++) {
+                if (kept->texts[i].key == key)
+                        return &kept->texts[i];
+        }
+        return NULL;
+}
+
+static void dump(const char *what, const struct kept_text *text)
+{
+        (void)fprintf(stderr, "%s:", what);
+        for (size_t i = 0; text && i < text->len; i++)
+                (void)fprintf(stderr, " %02x", (unsigned char)text->text[i]);
+        (void)fprintf(stderr, "\n");
+}
+
+/* What was written little by little is what would be written now as a whole. */
+static void check_state(struct harness *h)
+{
+        struct kept before;
+        struct kept after;
+
+        if (!h->server)
+                return;
+        kept_read(&before, h->vault);
+        state_commit_all(h->server);
+        kept_read(&after, h->vault);
+        for (size_t i = 0; i < after.n; i++) {
+                const struct kept_text *is = kept_find(&before, after.texts[i].key);
+                const struct kept_text *must = &after.texts[i];
+
+                if (is && is->len == must->len && memcmp(is->text, must->text, is->len) == 0)
+                        continue;
+                dump("is", is);
+                dump("must be", must);
+                fail_msg("what the vault has of process %d is old", (int)must->key);
+        }
+        /* Those of a container that is gone are void, whatever was said of them. */
+        for (size_t i = 0; h->server && after.n > 1 && i < before.n; i++) {
+                if (before.texts[i].len > 0 && !kept_find(&after, before.texts[i].key))
+                        fail_msg("process %d was not forgotten", (int)before.texts[i].key);
+        }
+        kept_free(&before);
+        kept_free(&after);
+}
+
 void harness_settle(struct harness *h)
 {
         struct poll poll = {.loop = h->loop, .rounds = 30};
@@ -155,6 +269,7 @@ void harness_settle(struct harness *h)
         loop_defer(h->loop, &poll.deferred);
         while (poll.rounds > 0)
                 assert_int_equal(loop_run(h->loop, NULL), 0);
+        check_state(h);
 }
 
 /* Whatever a test waits for ends the loop's run when it happens. */
@@ -186,36 +301,89 @@ struct ttrpc_client *harness_connect(struct harness *h)
         return client;
 }
 
-struct harness *harness_new(const struct shim_times *times)
+static int server_new(struct harness *h, struct error *err)
 {
-        struct harness *h = calloc(1, sizeof(*h));
-        struct shim_server_options options = {
+        const struct shim_server_options options = {
+                .loop = h->loop,
+                .reaper = h->reaper,
+                .vault = h->vault,
+                .executor = &h->fake.executor,
                 .runtime_namespace = "testing",
                 .id = "c1",
-                .times = {.backoff_min_ns = NSEC_PER_MSEC, .backoff_max_ns = 4 * NSEC_PER_MSEC},
+                .bundle = h->dir,
+                .ttrpc_address = h->events.path,
+                .times = h->times,
                 .on_finished = on_finished,
                 .userdata = h,
         };
+
+        return shim_server_new(&h->server, &options, err);
+}
+
+struct harness *harness_new(const struct shim_times *times)
+{
+        struct harness *h = calloc(1, sizeof(*h));
         struct error err = ERROR_INIT;
 
         assert_non_null(h);
+        h->times = (struct shim_times){.backoff_min_ns = NSEC_PER_MSEC,
+                                       .backoff_max_ns = 4 * NSEC_PER_MSEC};
+        if (times)
+                h->times = *times;
         assert_int_equal(loop_new(&h->loop, NULL), 0);
+        assert_int_equal(reaper_new(&h->reaper, h->loop, NULL), 0);
+        assert_int_equal(vault_new(&h->vault, NULL), 0);
         (void)snprintf(h->dir, sizeof(h->dir), "/tmp/shim-unit-XXXXXX");
         assert_non_null(mkdtemp(h->dir));
         h->guard = loop_timer_new(h->loop, on_guard, h);
         fake_init(&h->fake, h->loop);
         events_server_init(&h->events, h->loop, h->dir);
         events_server_come(&h->events);
-        if (times)
-                options.times = *times;
-        options.loop = h->loop;
-        options.executor = &h->fake.executor;
-        options.bundle = h->dir;
-        options.ttrpc_address = h->events.path;
-        if (shim_server_new(&h->server, &options, &err) < 0)
+        if (server_new(h, &err) < 0)
                 fail_msg("%s", err.msg);
+        state_commit(h->server);
         h->client = harness_connect(h);
         return h;
+}
+
+int harness_restart(struct harness *h, struct error *err)
+{
+        h->client = ttrpc_client_free(h->client);
+        h->server = shim_server_free(h->server);
+        if (server_new(h, err) < 0)
+                return -1;
+        if (shim_server_restore(h->server, err) < 0) {
+                h->server = shim_server_free(h->server);
+                return -1;
+        }
+        shim_server_resume(h->server);
+        shim_server_let_go(h->server);
+        h->client = harness_connect(h);
+        return 0;
+}
+
+int harness_remember(const struct harness *h)
+{
+        int fd = -1;
+
+        assert_int_equal(vault_copy(h->vault, &fd, NULL), 0);
+        return fd;
+}
+
+int harness_restart_from(struct harness *h, int vault_fd, struct error *err)
+{
+        struct vault *vault = NULL;
+        size_t size;
+
+        h->client = ttrpc_client_free(h->client);
+        h->server = shim_server_free(h->server);
+        assert_int_equal(vault_open_take(&vault, vault_fd, NULL), 0);
+        vault_free(h->vault);
+        h->vault = vault;
+        /* The clients of then are closed by now, and in this process nothing else keeps them. */
+        memset(vault_region(vault, VAULT_CONNS, &size), 0, 4096);
+        memset(vault_region(vault, VAULT_EVENTS, &size), 0, 4096);
+        return harness_restart(h, err);
 }
 
 static void remove_dir(const char *dir)
@@ -238,6 +406,8 @@ void harness_free(struct harness *h)
         events_server_go(&h->events);
         fake_deinit(&h->fake);
         loop_timer_free(h->guard);
+        reaper_free(h->reaper);
+        vault_free(h->vault);
         loop_free(h->loop);
         assert_int_equal(h->fake.n_processes, 0);
         if (!busy)

@@ -10,6 +10,8 @@
 
 #include "pkg/base/error.h"
 #include "pkg/loop/loop.h"
+#include "pkg/reaper/reaper.h"
+#include "pkg/state/vault.h"
 #include "pkg/ttrpc/ttrpc.h"
 
 #include "containerd/events/task.pb-c.h"
@@ -63,11 +65,14 @@ struct reply {
 
 struct harness {
         struct loop *loop;
+        struct reaper *reaper;
+        struct vault *vault;
         struct fake fake;
         struct events_server events;
         struct shim_server *server;
         struct ttrpc_client *client;
         struct loop_timer *guard;
+        struct shim_times times;
         char dir[64]; /* the bundle, and the events' socket */
         bool finished;
 
@@ -79,6 +84,16 @@ struct harness {
 /* times may be NULL. For cmocka_unit_test_setup_teardown: harness_setup, harness_teardown. */
 struct harness *harness_new(const struct shim_times *times);
 void harness_free(struct harness *h);
+
+/* The server goes, as in a crash, and another one takes over what is in the vault. -1 if it
+ * refuses; then there is no server. The client is a new one. */
+int harness_restart(struct harness *h, struct error *err);
+
+/* The vault as it is now, and the same from there: what the server has done since then has not
+ * happened. The first one gives a descriptor, which the other one takes. */
+int harness_remember(const struct harness *h);
+int harness_restart_from(struct harness *h, int vault_fd, struct error *err);
+
 int harness_setup(void **state);
 int harness_teardown(void **state);
 
@@ -88,7 +103,8 @@ struct ttrpc_client *harness_connect(struct harness *h);
 /* Runs the loop until *flag, or fails the test after some seconds. */
 void harness_run_until(struct harness *h, const bool *flag);
 
-/* Runs what is ready, some rounds of the loop. */
+/* Runs what is ready, some rounds of the loop. Then all that the server has to keep for another
+ * process image must be in the vault. */
 void harness_settle(struct harness *h);
 
 /* Runs until the events server has seen n events. */

@@ -48,16 +48,43 @@ static void put(struct vault *vault, const void *data, size_t len)
                 fail_msg("%s", err.msg);
 }
 
-static void assert_holds(const struct vault *vault, const void *data, size_t len)
+static void add(struct vault *vault, const void *data, size_t len)
+{
+        struct error err = ERROR_INIT;
+
+        if (vault_add(vault, VAULT_SHIM, data, len, &err) < 0)
+                fail_msg("%s", err.msg);
+}
+
+/* The next piece, from *at on. */
+static void assert_next(const struct vault *vault, size_t *at, const void *data, size_t len)
 {
         struct error err = ERROR_INIT;
         const void *have = NULL;
         size_t n = 0;
 
-        if (vault_get(vault, VAULT_SHIM, &have, &n, &err) < 0)
-                fail_msg("%s", err.msg);
+        if (vault_next(vault, VAULT_SHIM, at, &have, &n, &err) != 1)
+                fail_msg("no piece: %s", err.msg);
         assert_int_equal(n, len);
         assert_memory_equal(have, data, len);
+}
+
+static void assert_end(const struct vault *vault, size_t at)
+{
+        const void *have;
+        size_t n;
+
+        assert_int_equal(vault_next(vault, VAULT_SHIM, &at, &have, &n, NULL), 0);
+        assert_int_equal(at, vault_size(vault, VAULT_SHIM));
+}
+
+/* One piece. */
+static void assert_holds(const struct vault *vault, const void *data, size_t len)
+{
+        size_t at = 0;
+
+        assert_next(vault, &at, data, len);
+        assert_end(vault, at);
 }
 
 static void a_record_is_what_was_put_last(void **state)
@@ -65,11 +92,13 @@ static void a_record_is_what_was_put_last(void **state)
         _cleanup_(vault_free_p) struct vault *vault = make();
         struct error err = ERROR_INIT;
         const void *have;
+        size_t at = 0;
         size_t n;
 
         (void)state;
-        assert_int_equal(vault_get(vault, VAULT_SHIM, &have, &n, &err), -1);
+        assert_int_equal(vault_next(vault, VAULT_SHIM, &at, &have, &n, &err), -1);
         assert_int_equal(err.code, STATUS_NOT_FOUND);
+        assert_int_equal(vault_size(vault, VAULT_SHIM), 0);
         put(vault, "one", 3);
         assert_holds(vault, "one", 3);
         put(vault, "two, longer", 11);
@@ -78,6 +107,54 @@ static void a_record_is_what_was_put_last(void **state)
         assert_holds(vault, "", 0);
         put(vault, "3", 1);
         assert_holds(vault, "3", 1);
+}
+
+static void what_is_added_stands_behind_what_was_put_until_that_is_put_anew(void **state)
+{
+        _cleanup_(vault_free_p) struct vault *vault = make();
+        _cleanup_(vault_free_p) struct vault *next = NULL;
+        char bytes[300];
+        size_t at = 0;
+
+        (void)state;
+        memset(bytes, 'b', sizeof(bytes));
+        put(vault, "base", 4);
+        add(vault, "+1", 2);
+        add(vault, NULL, 0);
+        for (size_t i = 0; i < sizeof(bytes); i++)
+                add(vault, bytes, i);
+        next = reopen(vault);
+        assert_next(next, &at, "base", 4);
+        assert_next(next, &at, "+1", 2);
+        assert_next(next, &at, "", 0);
+        for (size_t i = 0; i < sizeof(bytes); i++)
+                assert_next(next, &at, bytes, i);
+        assert_end(next, at);
+        add(next, "goes on", 7);
+        assert_next(next, &at, "goes on", 7);
+        put(next, "anew", 4);
+        assert_holds(next, "anew", 4);
+}
+
+static void a_piece_without_room_is_refused_and_the_others_stay(void **state)
+{
+        _cleanup_(vault_free_p) struct vault *vault = make();
+        _cleanup_free_ char *large = calloc(1, (size_t)VAULT_RECORD_BYTES_MAX + 1);
+        struct error err = ERROR_INIT;
+        size_t at = 0;
+
+        (void)state;
+        put(vault, "old", 3);
+        assert_int_equal(
+                vault_add(vault, VAULT_SHIM, large, (size_t)VAULT_RECORD_BYTES_MAX + 1, &err), -1);
+        assert_int_equal(err.code, STATUS_RESOURCE_EXHAUSTED);
+        add(vault, large, VAULT_RECORD_BYTES_MAX / 2);
+        assert_int_equal(
+                vault_add(vault, VAULT_SHIM, large, VAULT_RECORD_BYTES_MAX / 2 + 8192, &err), -1);
+        assert_int_equal(err.code, STATUS_RESOURCE_EXHAUSTED);
+        assert_next(vault, &at, "old", 3);
+        assert_next(vault, &at, large, VAULT_RECORD_BYTES_MAX / 2);
+        assert_end(vault, at);
 }
 
 static void what_was_put_is_there_for_the_next_image(void **state)
@@ -159,9 +236,12 @@ static void a_large_record_leaves_no_memory_behind(void **state)
         (void)state;
         assert_true(blocks(vault) <= 8);
         put(vault, large, 1 << 20);
-        put(vault, large, 1 << 20);
-        assert_true(blocks(vault) >= 2 * 2048);
+        assert_true(blocks(vault) >= 2048);
         put(vault, "a", 1);
+        assert_true(blocks(vault) <= 3 * 8);
+        for (int i = 0; i < 3; i++)
+                add(vault, large, 1 << 20);
+        assert_true(blocks(vault) >= 3 * 2048);
         put(vault, "b", 1);
         assert_true(blocks(vault) <= 3 * 8);
         assert_holds(vault, "b", 1);
@@ -310,25 +390,44 @@ static void a_layout_of_another_version_is_refused_by_its_number(void **state)
                        "layout version 77");
 }
 
-static void a_damaged_record_is_an_error(void **state)
+static void assert_next_is_damaged(const struct vault *vault, size_t at, const char *text)
 {
-        _cleanup_(vault_free_p) struct vault *vault = make();
         struct error err = ERROR_INIT;
         const void *have = NULL;
         size_t n = 0;
 
+        assert_int_equal(vault_next(vault, VAULT_SHIM, &at, &have, &n, &err), -1);
+        assert_int_equal(err.code, STATUS_DATA_LOSS);
+        if (!strstr(err.msg, text))
+                fail_msg("'%s' is not in '%s'", text, err.msg);
+}
+
+/* The first piece begins behind the header's page, with its length and its checksum. */
+static void a_damaged_piece_is_an_error(void **state)
+{
+        _cleanup_(vault_free_p) struct vault *vault = make();
+        const uint64_t large = UINT64_MAX - 7;
+        size_t at = 0;
+
         (void)state;
         put(vault, "precious", 8);
-        assert_int_equal(pwrite(vault_fd(vault), "X", 1, 4096 + 3), 1);
-        assert_int_equal(vault_get(vault, VAULT_SHIM, &have, &n, &err), -1);
-        assert_int_equal(err.code, STATUS_DATA_LOSS);
-        assert_non_null(strstr(err.msg, "checksum"));
+        add(vault, "dear", 4);
+        assert_int_equal(pwrite(vault_fd(vault), "X", 1, 4096 + 24 + 16 + 3), 1);
+        assert_next(vault, &at, "precious", 8);
+        assert_next_is_damaged(vault, at, "checksum");
+        assert_int_equal(pwrite(vault_fd(vault), "X", 1, 4096 + 16 + 3), 1);
+        assert_next_is_damaged(vault, 0, "checksum over 8 bytes");
+        assert_int_equal(pwrite(vault_fd(vault), &large, 8, 4096), 8);
+        assert_next_is_damaged(vault, 0, "checksum");
+        assert_next_is_damaged(vault, 40, "a piece at 40");
 }
 
 int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_record_is_what_was_put_last),
+                cmocka_unit_test(what_is_added_stands_behind_what_was_put_until_that_is_put_anew),
+                cmocka_unit_test(a_piece_without_room_is_refused_and_the_others_stay),
                 cmocka_unit_test(what_was_put_is_there_for_the_next_image),
                 cmocka_unit_test(regions_do_not_overlap),
                 cmocka_unit_test(a_record_above_the_limit_is_refused_and_the_old_one_stays),
@@ -340,7 +439,7 @@ int main(void)
                 cmocka_unit_test(what_is_no_sealed_memfd_is_refused),
                 cmocka_unit_test(a_file_of_another_size_or_kind_is_refused),
                 cmocka_unit_test(a_layout_of_another_version_is_refused_by_its_number),
-                cmocka_unit_test(a_damaged_record_is_an_error),
+                cmocka_unit_test(a_damaged_piece_is_an_error),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A writer is stopped after every single instruction of vault_put(), and each time somebody else
- * reads: the record must be the old one or the new one, whole.
+ * A writer is stopped after every single instruction of vault_put() and vault_add(), and each time
+ * somebody else reads: the record must be the old one or the new one, whole.
  */
 #include <fcntl.h>
 #include <signal.h>
@@ -18,9 +18,19 @@
 
 CLEANUP_DEFINE(struct vault, vault_free)
 
+enum { PIECES_MAX = 4 };
+
+/* What is written: anew, or behind the others. */
 struct value {
+        bool add;
         uint8_t fill;
         size_t len;
+};
+
+/* A record, piece by piece. */
+struct content {
+        struct value pieces[PIECES_MAX];
+        size_t n;
 };
 
 static uint8_t *make_bytes(const struct value *value)
@@ -33,17 +43,50 @@ static uint8_t *make_bytes(const struct value *value)
         return bytes;
 }
 
-static bool holds(const struct vault *vault, const uint8_t *bytes, const struct value *value)
+static bool is_piece(const uint8_t *have, size_t n, const struct value *value)
+{
+        if (n != value->len)
+                return false;
+        for (size_t i = 0; i < n; i++) {
+                if (have[i] != (uint8_t)(value->fill + i))
+                        return false;
+        }
+        return true;
+}
+
+static bool holds(const struct vault *vault, const struct content *content)
 {
         const void *have = NULL;
+        size_t at = 0;
         size_t n = 0;
 
-        return vault_get(vault, VAULT_SHIM, &have, &n, NULL) == 0 && n == value->len &&
-               memcmp(have, bytes, n) == 0;
+        for (size_t i = 0; i < content->n; i++) {
+                if (vault_next(vault, VAULT_SHIM, &at, &have, &n, NULL) != 1 ||
+                    !is_piece(have, n, &content->pieces[i]))
+                        return false;
+        }
+        return vault_next(vault, VAULT_SHIM, &at, &have, &n, NULL) == 0;
+}
+
+static struct content after(const struct content *content, const struct value *value)
+{
+        struct content ret = {.n = 0};
+
+        if (value->add)
+                ret = *content;
+        assert_true(ret.n < PIECES_MAX);
+        ret.pieces[ret.n++] = *value;
+        return ret;
+}
+
+static int write_value(struct vault *vault, const uint8_t *bytes, const struct value *value)
+{
+        return value->add ? vault_add(vault, VAULT_SHIM, bytes, value->len, NULL)
+                          : vault_put(vault, VAULT_SHIM, bytes, value->len, NULL);
 }
 
 /* In the child: stops, so that it is stepped from here on, and writes. */
-static void write_and_exit(int fd, const uint8_t *bytes, size_t len)
+static void write_and_exit(int fd, const uint8_t *bytes, const struct value *value)
 {
         struct vault *vault = NULL;
 
@@ -51,7 +94,7 @@ static void write_and_exit(int fd, const uint8_t *bytes, size_t len)
             vault_open_take(&vault, fcntl(fd, F_DUPFD, 3), NULL) < 0)
                 _exit(77);
         (void)raise(SIGSTOP);
-        _exit(vault_put(vault, VAULT_SHIM, bytes, len, NULL) < 0);
+        _exit(write_value(vault, bytes, value) < 0);
 }
 
 /* Whether it goes on; status as waitpid tells. */
@@ -63,10 +106,11 @@ static bool step(pid_t pid, int *ret_status)
 }
 
 /* Returns the number of instructions. */
-static unsigned replace(const struct vault *vault, const struct value *from, const struct value *to)
+static unsigned change(const struct vault *vault, const struct content *from,
+                       const struct value *value)
 {
-        _cleanup_free_ uint8_t *old_bytes = make_bytes(from);
-        _cleanup_free_ uint8_t *new_bytes = make_bytes(to);
+        _cleanup_free_ uint8_t *bytes = make_bytes(value);
+        const struct content to = after(from, value);
         unsigned n_steps = 0;
         bool is_new = false;
         int status = 0;
@@ -74,7 +118,7 @@ static unsigned replace(const struct vault *vault, const struct value *from, con
 
         pid = fork();
         if (pid == 0)
-                write_and_exit(vault_fd(vault), new_bytes, to->len);
+                write_and_exit(vault_fd(vault), bytes, value);
         assert_int_equal(waitpid(pid, &status, 0), pid);
         if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
                 skip();
@@ -82,8 +126,8 @@ static unsigned replace(const struct vault *vault, const struct value *from, con
         while (step(pid, &status)) {
                 n_steps++;
                 if (!is_new)
-                        is_new = !holds(vault, old_bytes, from);
-                if (is_new && !holds(vault, new_bytes, to))
+                        is_new = !holds(vault, from);
+                if (is_new && !holds(vault, &to))
                         fail_msg("neither the old nor the new record after %u steps", n_steps);
         }
         assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
@@ -94,16 +138,23 @@ static unsigned replace(const struct vault *vault, const struct value *from, con
 static void a_reader_between_any_two_steps_finds_the_old_or_the_new_record(void **state)
 {
         static const struct value values[] = {
-                {'a', 10}, {'b', 200}, {'c', 5000}, {'d', 12000}, {'e', 20}, {'f', 0}, {'g', 4},
+                {false, 'a', 10},  {false, 'b', 200}, {false, 'c', 5000}, {false, 'd', 12000},
+                {false, 'e', 20},  {true, 'f', 30},   {true, 'g', 0},     {true, 'h', 4100},
+                {false, 'i', 0},   {true, 'j', 300},  {false, 'k', 4},    {true, 'l', 90},
+                {false, 'm', 100},
         };
         _cleanup_(vault_free_p) struct vault *vault = NULL;
         _cleanup_free_ uint8_t *bytes = make_bytes(&values[0]);
+        struct content content = {.n = 0};
 
         (void)state;
         assert_int_equal(vault_new(&vault, NULL), 0);
-        assert_int_equal(vault_put(vault, VAULT_SHIM, bytes, values[0].len, NULL), 0);
-        for (size_t i = 1; i < UNIT_COUNT(values); i++)
-                assert_true(replace(vault, &values[i - 1], &values[i]) > 20);
+        assert_int_equal(write_value(vault, bytes, &values[0]), 0);
+        content = after(&content, &values[0]);
+        for (size_t i = 1; i < UNIT_COUNT(values); i++) {
+                assert_true(change(vault, &content, &values[i]) > 20);
+                content = after(&content, &values[i]);
+        }
 }
 
 int main(void)

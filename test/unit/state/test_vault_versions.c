@@ -29,8 +29,7 @@ static struct vault *newer(uint32_t minor)
         assert_int_equal(vault_put(vault, VAULT_SHIM, "state", 5, NULL), 0);
         vault->header->minor = minor;
         memset(&vault->header->records[NEW_RECORD], 0x11, sizeof(struct record));
-        vault->header->records[NEW_RECORD].active = 1;
-        vault->header->records[NEW_RECORD].slots[0].len = 4;
+        vault->header->records[NEW_RECORD].valid = 24;
         vault->bytes[new_region_at()] = 'x';
         return vault;
 }
@@ -50,8 +49,9 @@ static void assert_state_is_there(const struct vault *vault)
 {
         const void *data = NULL;
         size_t len = 0;
+        size_t at = 0;
 
-        assert_int_equal(vault_get(vault, VAULT_SHIM, &data, &len, NULL), 0);
+        assert_int_equal(vault_next(vault, VAULT_SHIM, &at, &data, &len, NULL), 1);
         assert_int_equal(len, 5);
         assert_memory_equal(data, "state", 5);
 }
@@ -63,11 +63,11 @@ static void what_another_minor_knows_is_there_until_this_one_owns_it(void **stat
 
         (void)state;
         assert_int_equal(vault_minor(vault), 2);
-        assert_int_equal(vault->header->records[NEW_RECORD].active, 1);
+        assert_int_equal(vault->header->records[NEW_RECORD].valid, 24);
         assert_int_equal(vault->bytes[new_region_at()], 'x');
         vault_own(vault);
         assert_int_equal(vault_minor(vault), 1);
-        assert_int_equal(vault->header->records[NEW_RECORD].active, 0);
+        assert_int_equal(vault->header->records[NEW_RECORD].valid, 0);
         assert_int_equal(vault->bytes[new_region_at()], 0);
         assert_state_is_there(vault);
         vault_free(vault);
@@ -94,7 +94,7 @@ static void the_same_minor_keeps_all(void **state)
 
         (void)state;
         vault_own(vault);
-        assert_int_equal(vault->header->records[NEW_RECORD].active, 1);
+        assert_int_equal(vault->header->records[NEW_RECORD].valid, 24);
         assert_int_equal(vault->bytes[new_region_at()], 'x');
         vault_free(vault);
         vault_free(before);
