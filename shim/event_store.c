@@ -11,6 +11,7 @@
 #include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -234,32 +235,58 @@ static struct task_event *event_of(const Belay__State__V1__Event *m)
         return event;
 }
 
-/* The entry at *p; 1 and the event (NULL: a dead one), 0 at the end, -1 for a damaged one. */
+/* protobuf-c says of a message that there is no memory for what it says of one that is damaged. */
+static void *noting_alloc(void *has_failed, size_t size)
+{
+        void *p = malloc(size);
+
+        *(bool *)has_failed |= !p;
+        return p;
+}
+
+static void noting_free(void *has_failed, void *p)
+{
+        (void)has_failed;
+        free(p);
+}
+
+/* 0 or a negative errno. */
+static int event_read(const uint8_t *body, size_t len, struct task_event **ret)
+{
+        bool has_failed = false;
+        ProtobufCAllocator allocator = {noting_alloc, noting_free, &has_failed};
+        Belay__State__V1__Event *m = belay__state__v1__event__unpack(&allocator, len, body);
+
+        if (!m)
+                return has_failed ? -ENOMEM : -EBADMSG;
+        *ret = event_of(m);
+        belay__state__v1__event__free_unpacked(m, &allocator);
+        return *ret ? 0 : -ENOMEM;
+}
+
+/* The entry at `at`; 1 and the event (NULL: a dead one), 0 at the end; -EBADMSG for a damaged one,
+ * -ENOMEM. */
 static int entry_read(const uint8_t *text, size_t len, size_t at, struct task_event **ret,
                       size_t *ret_len)
 {
-        Belay__State__V1__Event *m;
         struct entry head;
         size_t body;
+        int r;
 
         *ret = NULL;
         if (at == len)
                 return 0;
         if (len - at < sizeof(head))
-                return -1;
+                return -EBADMSG;
         memcpy(&head, text + at, sizeof(head));
         body = le32toh(head.len);
         if (le32toh(head.magic) != ENTRY_MAGIC || body > len - at - sizeof(head))
-                return -1;
+                return -EBADMSG;
         *ret_len = sizeof(head) + body;
         if (!head.live)
                 return 1;
-        m = belay__state__v1__event__unpack(NULL, body, text + at + sizeof(head));
-        if (!m)
-                return -1;
-        *ret = event_of(m);
-        belay__state__v1__event__free_unpacked(m, NULL);
-        return *ret ? 1 : -1;
+        r = event_read(text + at + sizeof(head), body, ret);
+        return r < 0 ? r : 1;
 }
 
 int event_store_load(struct event_store *store, uint64_t until_seq,
@@ -294,6 +321,13 @@ int event_store_load(struct event_store *store, uint64_t until_seq,
                         store->dead += (off_t)n;
                 }
                 at += n;
+        }
+        if (r == -ENOMEM) {
+                /* They stay where they are, for another process image. */
+                store->n_live++;
+                store->end = (off_t)len;
+                return error_errno(err, ENOMEM,
+                                   "'" EVENT_STORE_FILE "': the events from byte %zu on", at);
         }
         store->end = (off_t)at;
         if (ftruncate(store->fd, store->end) < 0)

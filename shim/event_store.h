@@ -28,8 +28,8 @@ struct event_store *event_store_free(struct event_store *store);
 /*
  * Instead of a fresh file, takes over the one that is there: fn gets each event that is not marked,
  * in order, and owns it. Those from until_seq on never happened as far as the shim's state says,
- * and are dropped. What lies behind a damaged entry is lost, and an error then. No file is no
- * event.
+ * and are dropped. What lies behind a damaged entry is lost, and an error then; what there is no
+ * memory for stays in the file, likewise. No file is no event.
  */
 int event_store_load(struct event_store *store, uint64_t until_seq,
                      void (*fn)(struct task_event *event, void *userdata), void *userdata,

@@ -14,8 +14,8 @@ struct arena;
 /* budget: the most bytes that the arena may hand out. NULL when there is no memory. */
 struct arena *arena_new(size_t budget);
 
-/* The first bytes of it are the caller's memory, which outlives it: aligned for any type, size of at
- * least 256. What fits there costs no system call. Never NULL. */
+/* The first bytes of it are the caller's memory, which outlives it: aligned for any type, size of
+ * at least 256. What fits there costs no system call. Never NULL. */
 struct arena *arena_new_in(void *memory, size_t size, size_t budget);
 
 struct arena *arena_free(struct arena *a);

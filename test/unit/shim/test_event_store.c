@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The file of events as another process image finds it: whole, damaged, or too large for the memory
+ * that there is. What the publisher does with it is tested in test_publisher.c.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "pkg/base/cleanup.h"
+#include "pkg/base/clock.h"
+#include "pkg/base/fd.h"
+
+#include "shim/event_store.h"
+#include "test/unit/unit.h"
+
+CLEANUP_DEFINE(struct event_store, event_store_free)
+
+struct fixture {
+        char dir[64];
+        int dir_fd;
+        size_t n; /* events that were loaded */
+};
+
+static int setup(void **state)
+{
+        struct fixture *f = calloc(1, sizeof(*f));
+
+        assert_non_null(f);
+        (void)snprintf(f->dir, sizeof(f->dir), "/tmp/event-store-XXXXXX");
+        assert_non_null(mkdtemp(f->dir));
+        f->dir_fd = open(f->dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        assert_true(f->dir_fd >= 0);
+        *state = f;
+        return 0;
+}
+
+static int teardown(void **state)
+{
+        struct fixture *f = *state;
+
+        (void)unlinkat(f->dir_fd, EVENT_STORE_FILE, 0);
+        fd_close(f->dir_fd);
+        assert_int_equal(rmdir(f->dir), 0);
+        free(f);
+        return 0;
+}
+
+static void add(struct event_store *store, size_t len)
+{
+        struct task_event *event = task_event_new(len);
+        struct error err = ERROR_INIT;
+
+        assert_non_null(event);
+        memset(event->data, 'e', len);
+        event->len = len;
+        event->topic = "/tasks/test";
+        event->type_url = "test";
+        if (event_store_add(store, event, &err) < 0)
+                fail_msg("%s", err.msg);
+        task_event_free(event);
+}
+
+/* Events as an image leaves them that ends with the queue full. */
+static void leave(const struct fixture *f, const size_t *lens, size_t n)
+{
+        struct event_store *store = event_store_new(f->dir_fd);
+
+        assert_non_null(store);
+        for (size_t i = 0; i < n; i++)
+                add(store, lens[i]);
+        event_store_free(store);
+}
+
+static off_t file_size(const struct fixture *f)
+{
+        struct stat st;
+
+        assert_int_equal(fstatat(f->dir_fd, EVENT_STORE_FILE, &st, 0), 0);
+        return st.st_size;
+}
+
+static void on_event(struct task_event *event, void *userdata)
+{
+        struct fixture *f = userdata;
+
+        f->n++;
+        task_event_free(event);
+}
+
+static void what_was_left_is_loaded_up_to_what_has_happened(void **state)
+{
+        struct fixture *f = *state;
+        _cleanup_(event_store_free_p) struct event_store *store = event_store_new(f->dir_fd);
+        struct error err = ERROR_INIT;
+
+        leave(f, (const size_t[]){10, 20, 30}, 3);
+        assert_int_equal(event_store_load(store, 3, on_event, f, &err), 0);
+        assert_int_equal(f->n, 2);
+        assert_int_equal(event_store_next_seq(store), 3);
+}
+
+static void what_lies_behind_damage_is_cut_off(void **state)
+{
+        struct fixture *f = *state;
+        _cleanup_(event_store_free_p) struct event_store *store = event_store_new(f->dir_fd);
+        _cleanup_close_ int fd = -1;
+        struct error err = ERROR_INIT;
+        off_t first;
+
+        leave(f, (const size_t[]){10}, 1);
+        first = file_size(f);
+        leave(f, (const size_t[]){10, 20, 30}, 3);
+        fd = openat(f->dir_fd, EVENT_STORE_FILE, O_RDWR | O_CLOEXEC);
+        /* The first field of the second event's message. */
+        assert_int_equal(pwrite(fd, "\xff\xff\xff", 3, first + 12), 3);
+        assert_int_equal(event_store_load(store, 100, on_event, f, &err), -1);
+        assert_int_equal(err.code, STATUS_DATA_LOSS);
+        assert_non_null(strstr(err.msg, "is damaged"));
+        assert_int_equal(f->n, 1);
+        assert_int_equal(file_size(f), first);
+}
+
+#ifndef __SANITIZE_ADDRESS__
+/* In a child, whose memory is short. Returns its exit status: 0 if all is well. */
+static int load_without_memory(struct fixture *f)
+{
+        const struct rlimit limit = {.rlim_cur = 72u << 20, .rlim_max = 72u << 20};
+        struct event_store *store = event_store_new(f->dir_fd);
+        struct error err = ERROR_INIT;
+
+        if (setrlimit(RLIMIT_AS, &limit) < 0)
+                return 1;
+        if (event_store_load(store, 100, on_event, f, &err) == 0)
+                return 2;
+        if (err.code == STATUS_DATA_LOSS || err.errnum != ENOMEM)
+                return 3;
+        if (f->n != 1)
+                return 4;
+        /* What comes is added behind. */
+        add(store, 40);
+        event_store_free(store);
+        return 0;
+}
+
+static void what_there_is_no_memory_for_is_left_for_another_image(void **state)
+{
+        struct fixture *f = *state;
+        _cleanup_(event_store_free_p) struct event_store *store = NULL;
+        struct error err = ERROR_INIT;
+        int status = -1;
+        pid_t pid;
+
+        leave(f, (const size_t[]){10, 30u << 20, 20}, 3);
+        pid = fork();
+        if (pid == 0)
+                _exit(load_without_memory(f));
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_int_equal(status, 0);
+        store = event_store_new(f->dir_fd);
+        if (event_store_load(store, 200, on_event, f, &err) < 0)
+                fail_msg("%s", err.msg);
+        assert_int_equal(f->n, 4);
+}
+#endif
+
+#define CASE(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                CASE(what_was_left_is_loaded_up_to_what_has_happened),
+                CASE(what_lies_behind_damage_is_cut_off),
+#ifndef __SANITIZE_ADDRESS__
+                CASE(what_there_is_no_memory_for_is_left_for_another_image),
+#endif
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
