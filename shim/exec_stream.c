@@ -188,7 +188,8 @@ static void on_end(void *userdata)
         const struct exec_output *output = userdata;
         struct process *p = output->stream->process;
 
-        state_commit(p->container->server); /* its descriptor is closed */
+        state_touch(p); /* its descriptor is closed */
+        state_commit(p->container->server);
         exec_stream_advance(p);
 }
 
@@ -368,7 +369,6 @@ static void has_started(struct exec_stream *s)
         }
         if (s->signal)
                 (void)p->container->executor->ops->process_signal(p->impl, s->signal, &err);
-        state_touch_late(p); /* its outputs have changed hands */
         stdin_grants_offer(&s->stdin);
         want_output(s, true);
 }
@@ -378,7 +378,8 @@ void exec_stream_started(struct process *p)
         struct ttrpc_call *call = enter(p->stream);
 
         has_started(p->stream);
-        state_commit(p->container->server); /* it has the descriptors of the outputs */
+        state_touch(p); /* the stream has the descriptors of the outputs */
+        state_commit(p->container->server);
         leave(call);
 }
 
