@@ -337,12 +337,15 @@ def test_output_costs_the_shim_no_cpu(lab, stock):
     if stock:
         pytest.skip("it copies")
     c = lab.container("sh", "-c", "yes | head -c 200000000").pipes().run()
-    before = cpu_ticks(c.shim.pid)
+    own, reaped = cpu_ticks(c.shim.pid)
     assert len(c.stdout.read_all(timeout=60)) == 200000000
     c.wait()
-    assert cpu_ticks(c.shim.pid) - before <= 2 * host.SLOWNESS
+    own, reaped = (now - before for now, before in zip(cpu_ticks(c.shim.pid), (own, reaped)))
+    # A virtual machine counts what it waits for its host, too: then both grow. To copy would be a third of the writer's.
+    assert own <= 2 + reaped / 10, (own, reaped)
 
 
 def cpu_ticks(pid):
+    """Of a process, and of the children that it has reaped with theirs."""
     fields = host.read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
-    return int(fields[11]) + int(fields[12])
+    return int(fields[11]) + int(fields[12]), int(fields[13]) + int(fields[14])
