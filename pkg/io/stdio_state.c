@@ -148,7 +148,7 @@ int io_stdio_restore(struct io_stdio **ret, const struct io_stdio_config *config
             kept_take(m->relay_output, KEPT_ANY, "terminal's output", &s->relay_output, err) < 0 ||
             restore_target(s, config, m, err) < 0 || restore_relay(s, m, err) < 0)
                 return -1;
-        /* What was true already, and not told yet: the end of a logger is saved before it is told. */
+        /* A logger's end is saved before it is told. */
         if (s->relay ? io_relay_has_ended(s->relay) : s->exited)
                 stdio_on_relay_end(s);
         *ret = TAKE_PTR(s);

@@ -43,9 +43,11 @@ class Again:
 
     def _run(self):
         try:
-            while self.count < self.most and not self.over.wait(0.03):
-                self.again(self.c)
+            while self.count < self.most:
+                self.again(self.c)  # at once: on a fast machine the block's work is done in a moment
                 self.count += 1
+                if self.over.wait(0.03):
+                    break
         except Exception as error:
             self.error = error
 
@@ -58,7 +60,6 @@ class Again:
         self.thread.join()
         if kind is None:
             assert self.error is None, self.error
-            assert self.count > 0
 
 
 @pytest.fixture(scope="module")
@@ -98,10 +99,10 @@ def test_the_output_of_an_exec_stream_is_whole(lab, binary, again, terminal):
 
 def test_both_outputs_of_an_exec_stream_are_whole(lab, again):
     c = sleeper(lab)
-    e = ExecStream(c, "sh", "-c", "seq 1 100000 & seq 1 100000 >&2; wait; exit 4").until_started()
+    e = ExecStream(c, "sh", "-c", "seq 1 300000 & seq 1 300000 >&2; wait; exit 4").until_started()
     with Again(c, again):
         e.finish()
-    lines = b"".join(b"%d\n" % n for n in range(1, 100001))
+    lines = b"".join(b"%d\n" % n for n in range(1, 300001))
     assert e.out == {STDOUT: lines, STDERR: lines}
     assert e.exit.exit_status == 4
     c.finish()
