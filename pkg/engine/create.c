@@ -248,7 +248,7 @@ static void fail_at_gate(struct create_job *create)
 
         create->gate_io = loop_io_free(create->gate_io);
         job->is_done = false;
-        if (!job->watch)
+        if (job->sock < 0) /* else that is done when it has been reaped, or is being reaped now */
                 on_create_end(job);
 }
 
