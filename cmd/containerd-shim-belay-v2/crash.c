@@ -41,6 +41,7 @@ static struct {
         pid_t pid;
         int event_fd;
         volatile sig_atomic_t depth;
+        volatile sig_atomic_t early; /* it was sent before there was a loop to take it */
 } armed = {.event_fd = -1};
 
 /* Made by the linker: where this executable is mapped. */
@@ -146,6 +147,21 @@ static void execute(int signo)
         give_up(signo);
 }
 
+/* Nothing is wrong with this image: it goes on to the end of its round, or of its beginning. */
+static void take_note(int signo)
+{
+        struct text text = {.len = 0};
+
+        if (armed.event_fd < 0) {
+                armed.early = signo;
+                return;
+        }
+        add(&text, name_of(signo));
+        add(&text, " was sent to the shim");
+        set_reason(&text);
+        (void)!write(armed.event_fd, &(uint64_t){(uint64_t)signo}, sizeof(uint64_t));
+}
+
 static void on_fatal(int signo, siginfo_t *info, void *context)
 {
         struct text text = {.len = 0};
@@ -155,11 +171,8 @@ static void on_fatal(int signo, siginfo_t *info, void *context)
                 give_up(signo);
                 return;
         }
-        if (armed.depth == 0 && armed.event_fd >= 0 && is_sent(info)) {
-                add(&text, name_of(signo));
-                add(&text, " was sent to the shim");
-                set_reason(&text);
-                (void)!write(armed.event_fd, &(uint64_t){(uint64_t)signo}, sizeof(uint64_t));
+        if (armed.depth == 0 && is_sent(info)) {
+                take_note(signo);
                 errno = saved;
                 return;
         }
@@ -261,6 +274,8 @@ int crash_watch(struct loop *loop, struct error *err)
         armed.io = loop_io_new(loop, armed.event_fd, LOOP_PRIORITY_RELAY, on_sent, NULL);
         if (!armed.io || loop_io_want(armed.io, LOOP_READ) < 0)
                 return error_set(err, STATUS_RESOURCE_EXHAUSTED, "watch for crashes: no memory");
+        if (armed.early)
+                (void)!write(armed.event_fd, &(uint64_t){(uint64_t)armed.early}, sizeof(uint64_t));
         return 0;
 }
 

@@ -106,8 +106,9 @@ int daemon_take_over(struct daemon *d, struct error *err)
         reexec_passed(&d->reexec);
         vault_own(d->vault);
         tell_reason(d);
-        shim_server_resume(d->server);
+        /* It may be stopping, and then the name goes at once. */
         socket_name_init(&d->socket_name, shim_server_listener(d->server));
+        shim_server_resume(d->server);
         reexec_close_unclaimed();
         reaper_restored(d->reaper);
         if (!shim_server_was_upgraded(d->server))

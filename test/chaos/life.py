@@ -284,5 +284,5 @@ class Life:
             host.remove_cgroups(f"{harness.CGROUP}/{self.lab.namespace}-{self.c.id}")
         if self.may_die:
             return  # containerd removes the bundle of a shim that has died
-        found = set(os.listdir(self.c.bundle.path))
+        found = {f for f in os.listdir(self.c.bundle.path) if not f.endswith(".tmp")}  # of a stage that was killed
         assert found <= files, f"left in the bundle: {found - files}"
