@@ -71,7 +71,11 @@ def missing(theirs, ours, path=""):
 @pytest.mark.skipif(not shutil.which("runc"), reason="there is no runc")
 def test_the_statistics_have_what_those_of_runc_have(oci):
     c = running(oci, "sh", "-c", "dd if=/dev/zero of=/f bs=1M count=4; sleep 1000")
-    ours = json.loads(oci("events", "--stats", c.id).stdout)
+    def stats():
+        return json.loads(oci("events", "--stats", c.id).stdout)
+
+    host.wait_for(lambda: stats()["data"]["memory"].get("cache"), "the file is in the page cache")
+    ours = stats()
     runc = ["runc", "--root", str(oci.lab.new_path("runc"))]
     name = f"{c.id}-runc"
     c.config["linux"]["cgroupsPath"] = c.config["linux"]["cgroupsPath"].rstrip("/") + "-runc"
