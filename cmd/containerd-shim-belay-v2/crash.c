@@ -147,6 +147,14 @@ static void execute(int signo)
         give_up(signo);
 }
 
+/* The loop hears of it. */
+static void wake(int signo)
+{
+        const uint64_t value = (uint64_t)signo;
+
+        (void)!write(armed.event_fd, &value, sizeof(value));
+}
+
 /* Nothing is wrong with this image: it goes on to the end of its round, or of its beginning. */
 static void take_note(int signo)
 {
@@ -159,7 +167,7 @@ static void take_note(int signo)
         add(&text, name_of(signo));
         add(&text, " was sent to the shim");
         set_reason(&text);
-        (void)!write(armed.event_fd, &(uint64_t){(uint64_t)signo}, sizeof(uint64_t));
+        wake(signo);
 }
 
 static void on_fatal(int signo, siginfo_t *info, void *context)
@@ -275,7 +283,7 @@ int crash_watch(struct loop *loop, struct error *err)
         if (!armed.io || loop_io_want(armed.io, LOOP_READ) < 0)
                 return error_set(err, STATUS_RESOURCE_EXHAUSTED, "watch for crashes: no memory");
         if (armed.early)
-                (void)!write(armed.event_fd, &(uint64_t){(uint64_t)armed.early}, sizeof(uint64_t));
+                wake(armed.early);
         return 0;
 }
 
