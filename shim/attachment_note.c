@@ -8,7 +8,6 @@
 #include <string.h>
 
 #include "pkg/base/cleanup.h"
-#include "pkg/base/str.h"
 #include "pkg/io/ring.h"
 
 #include "belay/state/v1/streams.pb-c.h"
@@ -51,18 +50,11 @@ size_t attachment_note(const struct attachment *a, void *note, size_t room)
                        : 0;
 }
 
-static struct process *find_process(const struct shim_server *server, const char *exec_id)
-{
-        if (!server->container)
-                return NULL;
-        return str_is_empty(exec_id) ? server->container->init
-                                     : container_find_exec(server->container, exec_id);
-}
-
 int attachment_resume(struct attachment *a, const void *note, size_t len, struct error *err)
 {
         _cleanup_(attach_message_free_p) attach_message *m =
                 belay__state__v1__attach__unpack(NULL, len, note);
+        const struct container *c = a->server->container;
         struct process *p;
 
         if (!m || m->format != 1)
@@ -70,7 +62,7 @@ int attachment_resume(struct attachment *a, const void *note, size_t len, struct
                                  "attach: the shim was upgraded, and knows no such stream");
         if (!m->attached)
                 return 0;
-        p = find_process(a->server, m->exec_id);
+        p = c ? container_find_process(c, m->exec_id) : NULL;
         if (!p)
                 return error_set(err, STATUS_UNAVAILABLE, "attach: the process is gone");
         if (attachment_join(a, p, err) < 0)

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "pkg/base/cleanup.h"
+#include "pkg/base/str.h"
 #include "pkg/cgroup/stats.h"
 
 #include "shim/exits.h"
@@ -81,6 +82,11 @@ struct process *container_find_exec(const struct container *c, const char *exec_
                         return p;
         }
         return NULL;
+}
+
+struct process *container_find_process(const struct container *c, const char *exec_id)
+{
+        return str_is_empty(exec_id) ? c->init : container_find_exec(c, exec_id);
 }
 
 void container_job_begin(struct container *c)

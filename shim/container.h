@@ -74,6 +74,9 @@ void container_end_streams(struct container *container);
 /* A borrowed exec, or NULL. */
 struct process *container_find_exec(const struct container *container, const char *exec_id);
 
+/* The same, or the init without an exec_id (NULL or ""). */
+struct process *container_find_process(const struct container *container, const char *exec_id);
+
 /* Every call of the executor that completes later is counted, since its container must outlive it.
  */
 void container_job_begin(struct container *container);

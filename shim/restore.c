@@ -435,7 +435,6 @@ void state_resume(struct shim_server *server)
         server->restoring = false;
         CHAOS_POINT("restored");
         state_commit_all(server);
-        lifetime_touch(server);
 }
 
 void shim_server_let_go(struct shim_server *server)

@@ -8,8 +8,6 @@
 #include <assert.h>
 #include <string.h>
 
-#include "pkg/base/str.h"
-
 #include "containerd/task/v2/task.pb-c.h"
 #include "containerd/task/v3/task.pb-c.h"
 #include "google/protobuf/empty.pb-c.h"
@@ -85,9 +83,7 @@ struct process *service_find_process(struct shim_server *server, struct ttrpc_ca
 
         if (!c)
                 return NULL;
-        if (str_is_empty(exec_id))
-                return c->init;
-        p = container_find_exec(c, exec_id);
+        p = container_find_process(c, exec_id);
         if (!p)
                 ttrpc_call_fail(call, STATUS_NOT_FOUND, "process does not exist %s: not found",
                                 exec_id);

@@ -8,12 +8,9 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <sys/stat.h>
 
 #include "pkg/base/cleanup.h"
-#include "pkg/base/fd.h"
-#include "pkg/base/limits.h"
 
 enum { DESCRIPTORS_MAX = 1024 }; /* that are looked at, of one process */
 
@@ -52,18 +49,15 @@ static bool can_read(pid_t pid, const int *pipes, size_t n_pipes)
 
 pid_t logger_orphan_find(const struct reaper *reaper, const int *pipes, size_t n_pipes)
 {
-        _cleanup_free_ char *text = NULL;
-        char *at;
-        char *end;
+        _cleanup_free_ pid_t *pids = NULL;
+        size_t n = 0;
 
-        /* Without CONFIG_PROC_CHILDREN there is no such file, and none is found. */
-        if (file_read(AT_FDCWD, "/proc/thread-self/children", LIMIT_PROC_BYTES, &text, NULL) < 0)
+        /* Without CONFIG_PROC_CHILDREN nobody tells, and none is found. */
+        if (reaper_strangers(reaper, &pids, &n) < 0)
                 return 0;
-        at = text;
-        for (long pid = strtol(at, &end, 10); end != at; pid = strtol(at, &end, 10)) {
-                at = end;
-                if (!reaper_is_watched(reaper, (pid_t)pid) && can_read((pid_t)pid, pipes, n_pipes))
-                        return (pid_t)pid;
+        for (size_t i = 0; i < n; i++) {
+                if (can_read(pids[i], pipes, n_pipes))
+                        return pids[i];
         }
         return 0;
 }

@@ -378,15 +378,6 @@ void reaper_settle(struct reaper *reaper)
         notes_remove_delivered(&reaper->notes);
 }
 
-static bool is_watched(const struct reaper *reaper, pid_t pid)
-{
-        list_for_each(watch, &reaper->watches, struct reaper_watch, node) {
-                if (watch->pid == pid)
-                        return true;
-        }
-        return false;
-}
-
 int reaper_strangers(const struct reaper *reaper, pid_t **ret, size_t *ret_n)
 {
         _cleanup_free_ char *text = NULL;
@@ -405,7 +396,7 @@ int reaper_strangers(const struct reaper *reaper, pid_t **ret, size_t *ret_n)
         at = text;
         for (long pid = strtol(at, &end, 10); end != at; pid = strtol(at, &end, 10)) {
                 at = end;
-                if (!is_watched(reaper, (pid_t)pid))
+                if (!reaper_is_watched(reaper, (pid_t)pid))
                         pids[n++] = (pid_t)pid;
         }
         *ret = TAKE_PTR(pids);

@@ -195,15 +195,6 @@ size_t ttrpc_server_resume(struct ttrpc_server *server, const struct ttrpc_resto
         return n_dropped;
 }
 
-int ttrpc_kept_check(void *keep, size_t keep_size, struct error *err)
-{
-        _cleanup_(ttrpc_keep_unref_p) struct ttrpc_keep *ours = NULL;
-
-        if (ttrpc_keep_new(&ours, keep, keep_size, err) < 0)
-                return -1;
-        return ttrpc_keep_check(ours, err);
-}
-
 static bool conn_is_quiet(const struct ttrpc_conn *conn)
 {
         if (!conn->kept || conn->reading || !ttrpc_area_is_whole(conn->kept->area))

@@ -152,9 +152,6 @@ int ttrpc_server_restore(struct ttrpc_server *server, struct error *err);
  */
 size_t ttrpc_server_resume(struct ttrpc_server *server, const struct ttrpc_restore *how);
 
-/* Whether a server could be restored from a copy of such memory, descriptors aside. */
-int ttrpc_kept_check(void *keep, size_t keep_size, struct error *err);
-
 /* What of a server is in its memory: connections, and calls that have no answer yet. */
 void ttrpc_server_count_kept(const struct ttrpc_server *server, size_t *ret_n_conns,
                              size_t *ret_n_calls);

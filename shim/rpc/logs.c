@@ -6,7 +6,6 @@
 #include "pkg/base/cleanup.h"
 #include "pkg/base/clock.h"
 #include "pkg/base/limits.h"
-#include "pkg/base/str.h"
 #include "pkg/log/log.h"
 
 #include "belay/v1/belay.pb-c.h"
@@ -95,8 +94,7 @@ static int logs_resume(struct log_stream *s, const Belay__V1__LogsRequest *reque
         const void *note = ttrpc_call_note(s->call, &len);
 
         if (c)
-                p = str_is_empty(request->exec_id) ? c->init
-                                                   : container_find_exec(c, request->exec_id);
+                p = container_find_process(c, request->exec_id);
         if (p && (!p->stdio || io_stdio_is_drained(p->stdio)))
                 p = NULL;
         if (log_stream_resume(s, p, note, len, err) == 0)
