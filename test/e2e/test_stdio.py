@@ -342,7 +342,7 @@ def test_output_costs_the_shim_no_cpu(lab, stock):
     c.wait()
     own, reaped = (now - before for now, before in zip(cpu_ticks(c.shim.pid), (own, reaped)))
     # A virtual machine counts what it waits for its host, too: then both grow. To copy would be a third of the writer's.
-    assert own <= 2 + reaped / 10, (own, reaped)
+    assert own <= 2 + (reaped / 10 if host.SLOWNESS > 1 else 0), (own, reaped)
 
 
 def cpu_ticks(pid):

@@ -60,6 +60,7 @@ class Again:
         self.thread.join()
         if kind is None:
             assert self.error is None, self.error
+            assert self.count > 0
 
 
 @pytest.fixture(scope="module")
