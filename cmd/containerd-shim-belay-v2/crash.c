@@ -19,18 +19,9 @@
 #include "pkg/base/fd.h"
 
 #include "cmd/containerd-shim-belay-v2/frames.h"
+#include "cmd/containerd-shim-belay-v2/signals.h"
 
 enum { STACK_BYTES = 32 << 10, FRAMES_MAX = 14 };
-
-static const struct {
-        int signo;
-        const char *name;
-} fatal_signals[] = {
-        {SIGSEGV, "SIGSEGV"}, {SIGBUS, "SIGBUS"},   {SIGILL, "SIGILL"},
-        {SIGFPE, "SIGFPE"},   {SIGABRT, "SIGABRT"},
-};
-
-enum { N_SIGNALS = sizeof(fatal_signals) / sizeof(fatal_signals[0]) };
 
 /* A signal handler has no other way to its arguments. */
 static struct {
@@ -88,7 +79,7 @@ static void add_hex(struct text *t, uintptr_t value)
 
 static const char *name_of(int signo)
 {
-        for (size_t i = 0; i < N_SIGNALS; i++) {
+        for (size_t i = 0; i < N_FATAL_SIGNALS; i++) {
                 if (fatal_signals[i].signo == signo)
                         return fatal_signals[i].name;
         }
@@ -234,16 +225,12 @@ static int set_handlers(struct error *err)
                 .sa_sigaction = on_fatal,
                 .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER,
         };
-        sigset_t set;
-
-        (void)sigemptyset(&set);
-        for (size_t i = 0; i < N_SIGNALS; i++) {
+        for (size_t i = 0; i < N_FATAL_SIGNALS; i++) {
                 if (sigaction(fatal_signals[i].signo, &sa, NULL) < 0)
                         return error_errno(err, errno, "handle %s", fatal_signals[i].name);
-                (void)sigaddset(&set, fatal_signals[i].signo);
         }
         /* The execve may have come from a handler. */
-        (void)sigprocmask(SIG_UNBLOCK, &set, NULL);
+        signals_mask_fatal(SIG_UNBLOCK, NULL);
         return 0;
 }
 
@@ -291,7 +278,7 @@ void crash_disarm(void)
 {
         struct sigaction sa = {.sa_handler = SIG_DFL};
 
-        for (size_t i = 0; i < N_SIGNALS; i++)
+        for (size_t i = 0; i < N_FATAL_SIGNALS; i++)
                 (void)sigaction(fatal_signals[i].signo, &sa, NULL);
         armed.io = loop_io_free(armed.io);
         armed.event_fd = fd_close(armed.event_fd);

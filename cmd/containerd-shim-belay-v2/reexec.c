@@ -14,6 +14,7 @@
 #include "pkg/base/fd.h"
 
 #include "cmd/containerd-shim-belay-v2/fds.h"
+#include "cmd/containerd-shim-belay-v2/signals.h"
 
 /* A copy of the list: the words stay. */
 static int copy_environment(char ***ret, struct error *err)
@@ -137,21 +138,6 @@ void reexec_close_unclaimed(void)
         for_each_fd(close_unclaimed_fd, NULL);
 }
 
-/* An execve takes the handlers away. What is sent before the next image has its own waits for it:
- * crash_arm() lets it through. */
-static void block_fatal(sigset_t *ret_before)
-{
-        sigset_t set;
-
-        (void)sigemptyset(&set);
-        (void)sigaddset(&set, SIGSEGV);
-        (void)sigaddset(&set, SIGBUS);
-        (void)sigaddset(&set, SIGILL);
-        (void)sigaddset(&set, SIGFPE);
-        (void)sigaddset(&set, SIGABRT);
-        (void)sigprocmask(SIG_BLOCK, &set, ret_before);
-}
-
 /* Returns an errno. last: one more word, or NULL. */
 static int execute(struct reexec *r, int image_fd, const char *last)
 {
@@ -160,7 +146,9 @@ static int execute(struct reexec *r, int image_fd, const char *last)
 
         r->argv[r->n_args] = last;
         r->argv[r->n_args + 1] = NULL;
-        block_fatal(&before);
+        /* An execve takes the handlers away. What is sent before the next image has its own waits
+         * for it: crash_arm() lets it through. */
+        signals_mask_fatal(SIG_BLOCK, &before);
         execveat(image_fd, "", (char *const *)r->argv, r->envp ? r->envp : environ, AT_EMPTY_PATH);
         errnum = errno;
         (void)sigprocmask(SIG_SETMASK, &before, NULL);

@@ -4,8 +4,22 @@
  */
 #include "cmd/containerd-shim-belay-v2/signals.h"
 
-#include <signal.h>
 #include <stddef.h>
+
+const struct fatal_signal fatal_signals[N_FATAL_SIGNALS] = {
+        {SIGSEGV, "SIGSEGV"}, {SIGBUS, "SIGBUS"},   {SIGILL, "SIGILL"},
+        {SIGFPE, "SIGFPE"},   {SIGABRT, "SIGABRT"},
+};
+
+void signals_mask_fatal(int how, sigset_t *ret_before)
+{
+        sigset_t set;
+
+        (void)sigemptyset(&set);
+        for (size_t i = 0; i < N_FATAL_SIGNALS; i++)
+                (void)sigaddset(&set, fatal_signals[i].signo);
+        (void)sigprocmask(how, &set, ret_before);
+}
 
 void signal_ignore(int signo)
 {

@@ -5,6 +5,20 @@
  */
 #pragma once
 
+#include <signal.h>
+
+enum { N_FATAL_SIGNALS = 5 };
+
+/* Those by which a process ends that has a fault: what the shim goes on after as another image. */
+extern const struct fatal_signal {
+        int signo;
+        const char *name;
+} fatal_signals[N_FATAL_SIGNALS];
+
+/* how: SIG_BLOCK or SIG_UNBLOCK, for all of them; ret_before may be NULL. May be called from a
+ * signal handler. */
+void signals_mask_fatal(int how, sigset_t *ret_before);
+
 void signal_ignore(int signo);
 
 /* Default dispositions and an empty mask, for a child before its execve. */

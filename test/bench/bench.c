@@ -295,25 +295,6 @@ static void print_memory(uint32_t shim, const char *when)
                smaps(shim, "Pss:"), when, smaps(shim, "Anonymous:"));
 }
 
-/* Gives an idle timer of the shim the time to run, on the loop. */
-static void settle(struct client *c, uint64_t ns);
-
-static void on_settled(struct loop_timer *timer, void *userdata)
-{
-        (void)timer;
-        loop_quit(userdata);
-}
-
-static void settle(struct client *c, uint64_t ns)
-{
-        struct loop_timer *timer = loop_timer_new(c->loop, on_settled, c->loop);
-        struct error err = ERROR_INIT;
-
-        if (!timer || loop_timer_set(timer, ns) < 0 || loop_run(c->loop, &err) < 0)
-                fail("wait: %s", err.msg);
-        loop_timer_free(timer);
-}
-
 static void end_container(struct client *c)
 {
         struct pending wait = {0};
@@ -335,11 +316,11 @@ static void bench_busy(struct client *c, int n_execs)
         shim = client_shim_pid(c);
         client_create(c, "");
         (void)client_start(c, "");
-        settle(c, 3 * NSEC_PER_SEC);
+        client_rest(c, 3 * NSEC_PER_SEC); /* an idle timer of the shim has the time to run */
         printf("{");
         print_memory(shim, "idle");
         bench_execs(c, shim, n_execs);
-        settle(c, 3 * NSEC_PER_SEC);
+        client_rest(c, 3 * NSEC_PER_SEC); /* an idle timer of the shim has the time to run */
         print_memory(shim, "after");
         printf("\"threads\":%ld,", n_threads(shim));
         bench_state(c);

@@ -242,6 +242,22 @@ void client_finish(struct client *c, struct pending *p)
         }
 }
 
+static void on_rested(struct loop_timer *timer, void *userdata)
+{
+        (void)timer;
+        loop_quit(userdata);
+}
+
+void client_rest(struct client *c, uint64_t ns)
+{
+        struct loop_timer *timer = loop_timer_new(c->loop, on_rested, c->loop);
+        struct error err = ERROR_INIT;
+
+        if (!timer || loop_timer_set(timer, ns) < 0 || loop_run(c->loop, &err) < 0)
+                fail("wait: %s", err.msg);
+        loop_timer_free(timer);
+}
+
 uint32_t client_call(struct client *c, enum method method, const ProtobufCMessage *request)
 {
         struct pending p = {0};

@@ -72,6 +72,10 @@ struct pending {
 void client_begin(struct client *c, enum method method, const ProtobufCMessage *request,
                   struct pending *p);
 void client_finish(struct client *c, struct pending *p);
+
+/* Serves what comes for so long. */
+void client_rest(struct client *c, uint64_t ns);
+
 uint32_t client_call(struct client *c, enum method method, const ProtobufCMessage *request);
 
 /* The calls that every benchmark makes. exec_id may be "". */

@@ -53,31 +53,12 @@ static long number_of(const char *text)
         return n;
 }
 
-/* ---- Resting ---- */
-
-static void on_timer(struct loop_timer *timer, void *userdata)
-{
-        (void)timer;
-        loop_quit(userdata);
-}
-
-/* Serves events for so long. */
-static void rest(struct client *c, uint64_t ns)
-{
-        struct loop_timer *timer = loop_timer_new(c->loop, on_timer, c->loop);
-        struct error err = ERROR_INIT;
-
-        if (!timer || loop_timer_set(timer, ns) < 0 || loop_run(c->loop, &err) < 0)
-                fail("wait: %s", err.msg);
-        loop_timer_free(timer);
-}
-
 static void await_events(struct client *c, uint64_t n)
 {
         uint64_t late = clock_monotonic_ns() + EVENTS_LATE_NS;
 
         while (c->n_events < n && clock_monotonic_ns() < late)
-                rest(c, NSEC_PER_MSEC);
+                client_rest(c, NSEC_PER_MSEC);
         if (c->n_events != n)
                 fail("%" PRIu64 " events came, and not %" PRIu64, c->n_events, n);
 }
@@ -265,7 +246,7 @@ static void soak_execs(struct client *c, long n, int n_workers, long rounds)
         shim = client_shim_pid(c);
         client_create(c, "");
         (void)client_start(c, "");
-        rest(c, REST_NS);
+        client_rest(c, REST_NS);
         began_ns = clock_monotonic_ns();
         print_sample(c, shim, 0, began_ns);
         for (long i = 1; i <= rounds; i++) {
@@ -274,7 +255,7 @@ static void soak_execs(struct client *c, long n, int n_workers, long rounds)
                 run_round(c, done, to, n_workers);
                 done = to;
                 await_events(c, BEFORE_EVENTS + EXEC_EVENTS * (uint64_t)done);
-                rest(c, REST_NS);
+                client_rest(c, REST_NS);
                 print_sample(c, shim, done, began_ns);
         }
         client_wait_begin(c, "", &wait);
@@ -311,9 +292,9 @@ static long await_files(struct client *c, long i, long n)
         long found;
 
         if (n == 0)
-                rest(c, REST_NS);
+                client_rest(c, REST_NS);
         while ((found = count_files(c)) != n && n > 0 && clock_monotonic_ns() < late)
-                rest(c, NSEC_PER_MSEC);
+                client_rest(c, NSEC_PER_MSEC);
         if (n > 0 && found != n)
                 fail("life %ld has left %ld files in its bundle, and not %ld", i, found, n);
         return found;

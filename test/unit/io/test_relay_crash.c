@@ -17,13 +17,13 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
-#include <termios.h>
 #include <unistd.h>
 
 #include "pkg/base/fd.h"
 #include "pkg/io/relay.h"
 #include "pkg/io/relay_memory.h"
 
+#include "test/unit/io/terminal.h"
 #include "test/unit/unit.h"
 
 enum {
@@ -105,21 +105,6 @@ struct fixture {
         int n_images;
 };
 
-static void make_terminal(int *ret_master, int *ret_slave)
-{
-        struct termios t;
-
-        *ret_master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK);
-        assert_true(*ret_master >= 0);
-        assert_int_equal(grantpt(*ret_master), 0);
-        assert_int_equal(unlockpt(*ret_master), 0);
-        *ret_slave = open(ptsname(*ret_master), O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK);
-        assert_true(*ret_slave >= 0);
-        assert_int_equal(tcgetattr(*ret_slave, &t), 0);
-        cfmakeraw(&t);
-        assert_int_equal(tcsetattr(*ret_slave, TCSANOW, &t), 0);
-}
-
 static void on_end(void *userdata)
 {
         fail_msg("the relay has ended");
@@ -133,7 +118,7 @@ static void set_up(struct fixture *f)
 
         *f = (struct fixture){.image = 0};
         assert_int_equal(loop_new(&f->loop, NULL), 0);
-        make_terminal(&master, &f->slave);
+        terminal_new(&master, &f->slave, O_NONBLOCK);
         assert_int_equal(pipe2(input, O_CLOEXEC | O_NONBLOCK), 0);
         assert_int_equal(pipe2(output, O_CLOEXEC | O_NONBLOCK), 0);
         assert_true(fcntl(output[1], F_SETPIPE_SZ, PIPE_BYTES) >= 0);

@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <termios.h>
 #include <unistd.h>
 
 #include "pkg/base/arena.h"
@@ -16,6 +15,7 @@
 #include "pkg/base/fd.h"
 #include "pkg/io/stdio.h"
 
+#include "test/unit/io/terminal.h"
 #include "test/unit/reexec.h"
 #include "test/unit/unit.h"
 
@@ -152,21 +152,6 @@ static void await_drained(struct bed *b)
 
 /* ---- A terminal ---- */
 
-static void make_terminal(int *ret_master, int *ret_slave)
-{
-        struct termios t;
-
-        *ret_master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
-        assert_true(*ret_master >= 0);
-        assert_int_equal(grantpt(*ret_master), 0);
-        assert_int_equal(unlockpt(*ret_master), 0);
-        *ret_slave = open(ptsname(*ret_master), O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK);
-        assert_true(*ret_slave >= 0);
-        assert_int_equal(tcgetattr(*ret_slave, &t), 0);
-        cfmakeraw(&t);
-        assert_int_equal(tcsetattr(*ret_slave, TCSANOW, &t), 0);
-}
-
 /* Byte number i of what the terminal writes: numbered lines of 7 bytes. */
 static char written(size_t i)
 {
@@ -217,7 +202,7 @@ static void terminal_first(void *memory)
         assert_true(fcntl(a->ends[0], F_SETPIPE_SZ, FIFO_BYTES) >= 0);
         bed_open(&b);
         open_stdio(&b, a);
-        make_terminal(&master, &a->ends[1]);
+        terminal_new(&master, &a->ends[1], 0);
         io_stdio_close_child_fds(b.stdio);
         assert_int_equal(io_stdio_attach_terminal_take(b.stdio, master, NULL), 0);
         a->n_written = fill(&b, a->ends[1]);
