@@ -3,10 +3,15 @@
  * Creates whose stage has nothing left to do: the shim hears init itself, and must undo all when
  * that fails. The end of every test looks for what may have been left behind (world.h).
  */
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "pkg/base/cleanup.h"
 #include "pkg/base/clock.h"
@@ -24,6 +29,20 @@
 static const struct box_config hanging = {
         .top = ",\"hooks\":{" HOOK("createContainer", "echo runs >hook; sleep 1000") "}",
 };
+
+/* Whose gate cannot be watched until its create has failed; NULL: all can. */
+static const struct world *unwatchable;
+
+/* In libc's place, for libevent: as when the user has too many watches, epoll_ctl(2). */
+int epoll_ctl(int epfd, int op, int fd, struct epoll_event *event)
+{
+        if (op == EPOLL_CTL_ADD && unwatchable && !unwatchable->created.has_come &&
+            fd == unwatchable->job->container->gate) {
+                errno = ENOSPC;
+                return -1;
+        }
+        return (int)syscall(SYS_epoll_ctl, epfd, op, fd, event);
+}
 
 static void on_tick(struct loop_timer *timer, void *userdata)
 {
@@ -77,6 +96,22 @@ static void an_init_that_dies_when_the_stage_has_gone_is_told(void **state)
         world_await(w, &w->created.has_come);
         assert_string_equal(w->created.err.msg,
                             "the container's process has ended during its set-up (signal 9)");
+        assert_false(world_has_cgroup(w));
+}
+
+/* The stage's last message is read while it is reaped. */
+static void a_gate_that_cannot_be_watched_fails_the_create_when_the_stage_has_ended(void **state)
+{
+        struct world *w = *state;
+        siginfo_t info;
+
+        world_begin_create(w, &hanging);
+        unwatchable = w;
+        assert_int_equal(waitid(P_PID, (id_t)w->job->stage_pid, &info, WEXITED | WNOWAIT), 0);
+        world_await(w, &w->created.has_come);
+        unwatchable = NULL;
+        assert_int_equal(w->created.err.code, STATUS_RESOURCE_EXHAUSTED);
+        assert_string_equal(w->created.err.msg, "create: no memory");
         assert_false(world_has_cgroup(w));
 }
 
@@ -181,6 +216,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 CASE(a_create_is_called_off_when_the_stage_has_gone),
                 CASE(an_init_that_dies_when_the_stage_has_gone_is_told),
+                CASE(a_gate_that_cannot_be_watched_fails_the_create_when_the_stage_has_ended),
                 CASE(an_init_that_fails_when_the_stage_has_gone_says_why),
                 CASE(a_container_with_binds_loses_its_stage_behind_the_last),
                 CASE(more_binds_than_are_handed_over_at_once_all_arrive),
