@@ -18,6 +18,7 @@
 #include "pkg/base/cleanup.h"
 #include "pkg/base/str.h"
 
+#include "test/unit/fds.h"
 #include "test/unit/unit.h"
 
 enum { TEST_LIMIT_S = 60, OUTPUT_MAX = 1 << 20, MOUNTINFO_MAX = 16 << 20 };
@@ -25,18 +26,6 @@ enum { TEST_LIMIT_S = 60, OUTPUT_MAX = 1 << 20, MOUNTINFO_MAX = 16 << 20 };
 bool world_possible(void)
 {
         return box_private_mounts() && access("/bin/busybox", X_OK) == 0;
-}
-
-static size_t count_fds(void)
-{
-        DIR *dir = opendir("/proc/self/fd");
-        size_t n = 0;
-
-        assert_non_null(dir);
-        while (readdir(dir))
-                n++;
-        (void)closedir(dir);
-        return n;
 }
 
 static void on_warning(const char *text, void *userdata)

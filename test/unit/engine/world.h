@@ -37,8 +37,8 @@ struct world {
         char helper[80]; /* its path, which the engine keeps a pointer to */
         bool systemd_cgroup;
         unsigned order;
-        size_t n_fds; /* open before the engine did anything */
-        int out;      /* a file: stdout and stderr of containers */
+        int n_fds; /* open before the engine did anything */
+        int out;   /* a file: stdout and stderr of containers */
         int null;
         int stdio[3];
 

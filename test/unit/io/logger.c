@@ -4,7 +4,6 @@
  */
 #include "test/unit/io/logger.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,21 +12,10 @@
 
 #include "pkg/base/fd.h"
 
+#include "test/unit/fds.h"
 #include "test/unit/unit.h"
 
 enum { TEST_LIMIT_S = 60 };
-
-static int count_fds(void)
-{
-        DIR *dir = opendir("/proc/self/fd");
-        int n = 0;
-
-        assert_non_null(dir);
-        while (readdir(dir))
-                n++;
-        closedir(dir);
-        return n;
-}
 
 static void on_ready(const struct error *err, void *userdata)
 {

@@ -3,7 +3,6 @@
  * Sources and sinks, with a pipe whose other end the test holds. The loop runs until what is
  * awaited has happened; alarm(2) ends a test for which it never does.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -16,6 +15,7 @@
 #include "pkg/base/kept.h"
 #include "pkg/io/pump.h"
 
+#include "test/unit/fds.h"
 #include "test/unit/unit.h"
 
 enum { TEST_LIMIT_S = 60, PIPE = 64 << 10, MAX = 16 << 10 };
@@ -34,18 +34,6 @@ struct fixture {
         bool free_at_end;
         int n_fds;
 };
-
-static int count_fds(void)
-{
-        DIR *dir = opendir("/proc/self/fd");
-        int n = 0;
-
-        assert_non_null(dir);
-        while (readdir(dir))
-                n++;
-        closedir(dir);
-        return n;
-}
 
 static void on_timer(struct loop_timer *timer, void *userdata)
 {

@@ -4,7 +4,6 @@
  * the container (it takes duplicates of the child's descriptors). Nothing may wait: alarm(2) ends
  * a test that does.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -18,6 +17,7 @@
 #include "pkg/base/clock.h"
 #include "pkg/io/stdio.h"
 
+#include "test/unit/fds.h"
 #include "test/unit/unit.h"
 
 enum { TEST_LIMIT_S = 30 };
@@ -30,18 +30,6 @@ struct fixture {
         char err_[96];
         int n_fds; /* open descriptors before the test */
 };
-
-static int count_fds(void)
-{
-        DIR *dir = opendir("/proc/self/fd");
-        int n = 0;
-
-        assert_non_null(dir);
-        while (readdir(dir))
-                n++;
-        closedir(dir);
-        return n;
-}
 
 static int set_up(void **state)
 {

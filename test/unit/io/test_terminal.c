@@ -3,7 +3,6 @@
  * The relay of a terminal, with a real pty whose slave the test holds in the container's place. The
  * loop runs until what is awaited has happened; alarm(2) ends a test for which it never does.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -22,6 +21,7 @@
 #include "pkg/base/fd.h"
 #include "pkg/io/stdio.h"
 
+#include "test/unit/fds.h"
 #include "test/unit/unit.h"
 
 enum { TEST_LIMIT_S = 60, LARGE = 1 << 20 };
@@ -46,18 +46,6 @@ struct fixture {
         unsigned sum;
         char text[8192]; /* the last of what arrived */
 };
-
-static int count_fds(void)
-{
-        DIR *dir = opendir("/proc/self/fd");
-        int n = 0;
-
-        assert_non_null(dir);
-        while (readdir(dir))
-                n++;
-        closedir(dir);
-        return n;
-}
 
 static void on_drained(void *userdata)
 {

@@ -3,7 +3,6 @@
  * Attach and ExecStream with a fake executor: who is told what, in which order, and that nothing is
  * left of a stream, however it ends. The output is that of a terminal whose slave the test has.
  */
-#include <dirent.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +11,7 @@
 #include <unistd.h>
 
 #include "belay/v1/belay.pb-c.h"
+#include "test/unit/fds.h"
 #include "test/unit/shim/harness.h"
 
 enum { TEXT_MAX = 1024 };
@@ -177,18 +177,6 @@ static void say(struct harness *h, const char *text)
 {
         assert_int_equal(write(h->fake.slave, text, strlen(text)), (ssize_t)strlen(text));
         harness_settle(h);
-}
-
-static int count_fds(void)
-{
-        DIR *dir = opendir("/proc/self/fd");
-        int n = 0;
-
-        assert_non_null(dir);
-        while (readdir(dir))
-                n++;
-        closedir(dir);
-        return n;
 }
 
 /* ---- Attach ---- */
