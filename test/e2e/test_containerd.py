@@ -76,8 +76,15 @@ def test_both_streams_arrive(containerd):
 
 
 def test_large_output_arrives(containerd):
-    done = containerd.run("large", "seq", "1", "300000")
-    assert done.stdout == "".join(f"{n}\n" for n in range(1, 300001))
+    """The container ends when all has been read. ctr 1.6 sometimes closes its end of the FIFO when it hears of the exit,
+    with output still in it and with any shim: strace shows the close without a read of 0 bytes before it. That the
+    shim itself loses nothing at an exit is for test_stdio.py, which reads for itself."""
+    process = containerd.popen(*containerd.run_argv("large", "sh", "-c", "seq 1 300000; read x", flags=["--rm"]),
+                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    want = "".join(f"{n}\n" for n in range(1, 300001))
+    assert process.stdout.read(len(want)) == want
+    out, err = process.communicate("\n", timeout=30)
+    assert (out, process.returncode) == ("", 0), err
 
 
 def test_standard_input_arrives(containerd):
