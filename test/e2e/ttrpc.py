@@ -125,6 +125,7 @@ class Client:
         self.next_stream = 1
         self.pending = {}
         self.streams = {}
+        self.ended = set()  # streams that the server has ended
         self.reading = threading.Event()  # cleared: nothing is read off the socket
         self.reading.set()
         self.closed = False
@@ -181,9 +182,12 @@ class Client:
                 if stream in self.streams:
                     if self.streams[stream].take(kind, flags, payload):
                         del self.streams[stream]
+                        self.ended.add(stream)
                     continue
                 assert kind == RESPONSE, f"frame type {kind}"
                 response = envelope.Response.FromString(payload)
+                if stream in self.ended and response.status.code == INVALID_ARGUMENT:
+                    continue  # what was sent on it crossed its end, as Go's server says, too
                 with self.lock:
                     future = self.pending.pop(stream)
                 if response.status.code:
