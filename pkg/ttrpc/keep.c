@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * See keep.h. All stores that publish something are release stores, so that no compiler moves one
- * before what it stands for. One thread writes; the next process image reads.
+ * The memory as a whole, and which connection has which area of it: see keep.h. The memory is its
+ * owner's and stays when all of this is gone. The head says which descriptors the next image gets;
+ * an area is a connection's from the accept until its struct ttrpc_kept is freed, which may be long
+ * after the connection was closed and forgotten. What is in an area: keep_bytes.c, keep_call.c,
+ * keep_note.c. What is checked before it is believed: keep_check.c.
  */
 #include "pkg/ttrpc/keep.h"
 
@@ -10,6 +13,7 @@
 #include <sys/mman.h>
 
 #include "pkg/base/chaos.h"
+#include "pkg/ttrpc/keep_store.h"
 #include "pkg/ttrpc/limits.h"
 #include "pkg/ttrpc/ttrpc.h"
 
@@ -23,26 +27,6 @@ _Static_assert(offsetof(struct keep_area, units) == 4096, "an area at rest is on
 _Static_assert(sizeof(struct keep_head) + TTRPC_CONNECTIONS_MAX * sizeof(int32_t) <=
                        KEEP_HEAD_BYTES,
                "the head is one page");
-_Static_assert(KEEP_IN - TTRPC_READ_MAX - KEEP_FRAME_MAX >= KEEP_FRAME_MAX,
-               "what is moved to the front does not overlap itself");
-
-#define PUBLISH(object, value) atomic_store_explicit(object, value, memory_order_release)
-#define LOOK(object)           atomic_load_explicit(object, memory_order_acquire)
-
-static uint64_t pair(uint32_t first, uint32_t end)
-{
-        return (uint64_t)first << 32 | end;
-}
-
-static uint32_t pair_first(uint64_t both)
-{
-        return (uint32_t)(both >> 32);
-}
-
-static uint32_t pair_end(uint64_t both)
-{
-        return (uint32_t)both;
-}
 
 int ttrpc_keep_new(struct ttrpc_keep **ret, void *memory, size_t size, struct error *err)
 {
@@ -107,10 +91,7 @@ void ttrpc_keep_listener_gone(struct ttrpc_keep *keep, int index)
                 PUBLISH(&keep->head->listeners[index], 0);
 }
 
-/* ---- Checking ---- */
-
-/* What is no descriptor is none that is kept. */
-static size_t keep_fds(const struct keep_head *head, int ret[], size_t n)
+size_t ttrpc_keep_fds(const struct keep_head *head, int ret[], size_t n)
 {
         size_t n_found = 0;
 
@@ -127,98 +108,13 @@ static size_t keep_fds(const struct keep_head *head, int ret[], size_t n)
         return n_found;
 }
 
-static size_t units_of(uint32_t len)
-{
-        return (sizeof(struct keep_call) + len + KEEP_UNIT - 1) / KEEP_UNIT;
-}
-
-static struct keep_call *area_call(const struct keep_area *area, size_t unit)
-{
-        return (struct keep_call *)area->units[unit];
-}
-
-static int calls_check(const struct keep_area *area, unsigned slot, struct error *err)
-{
-        size_t unit = 0;
-        size_t free_from = 0; /* the end of the call before */
-
-        for (; unit < KEEP_UNITS; unit++) {
-                const struct keep_call *call = area_call(area, unit);
-                uint8_t state = LOOK(&area->calls[unit]);
-                struct ttrpc_frame frame;
-
-                if (state == KEEP_CALL_FREE)
-                        continue;
-                if (state >= _KEEP_CALL_STATE_MAX || unit < free_from ||
-                    call->len < TTRPC_HEADER_SIZE || call->len > sizeof(area->units) ||
-                    units_of(call->len) > KEEP_UNITS - unit)
-                        break;
-                frame = ttrpc_frame_decode(call->frame);
-                if (frame.type != TTRPC_FRAME_REQUEST || frame.length > TTRPC_MESSAGE_MAX ||
-                    TTRPC_HEADER_SIZE + frame.length != call->len)
-                        break;
-                free_from = unit + units_of(call->len);
-        }
-        if (unit < KEEP_UNITS)
-                return error_set(err, STATUS_DATA_LOSS,
-                                 "ttrpc server: kept connection %u: call in unit %zu is damaged",
-                                 slot, unit);
-        return 0;
-}
-
-static int area_check(const struct keep_area *area, unsigned slot, struct error *err)
-{
-        uint64_t in = LOOK(&area->in);
-        uint64_t out = LOOK(&area->out);
-
-        if (pair_first(in) > pair_end(in) || pair_end(in) > KEEP_IN)
-                return error_set(err, STATUS_DATA_LOSS,
-                                 "ttrpc server: kept connection %u: read from %u to %u", slot,
-                                 pair_first(in), pair_end(in));
-        if (pair_end(out) - pair_first(out) > KEEP_OUT)
-                return error_set(err, STATUS_DATA_LOSS,
-                                 "ttrpc server: kept connection %u: queued from %u to %u", slot,
-                                 pair_first(out), pair_end(out));
-        if (LOOK(&area->answering) >> 32 > KEEP_UNITS)
-                return error_set(err, STATUS_DATA_LOSS,
-                                 "ttrpc server: kept connection %u: the answered call is damaged",
-                                 slot);
-        return calls_check(area, slot, err);
-}
-
-int ttrpc_keep_check(const struct ttrpc_keep *keep, struct error *err)
-{
-        int fds[KEEP_LISTENERS + TTRPC_CONNECTIONS_MAX];
-        size_t n = keep_fds(keep->head, fds, KEEP_LISTENERS + TTRPC_CONNECTIONS_MAX);
-
-        for (size_t i = 0; i < n; i++) {
-                for (size_t k = 0; k < i; k++) {
-                        if (fds[i] == fds[k])
-                                return error_set(err, STATUS_DATA_LOSS,
-                                                 "ttrpc server: descriptor %d is kept twice",
-                                                 fds[i]);
-                }
-        }
-        for (unsigned i = 0; i < keep->head->n_areas; i++) {
-                if (LOOK(&keep->head->conns[i]) > 0 && area_check(&keep->areas[i], i, err) < 0)
-                        return -1;
-        }
-        return 0;
-}
-
 size_t ttrpc_kept_fds(const void *keep, size_t keep_size, int ret[], size_t n)
 {
         const struct keep_head *head = keep;
 
         if (keep_size < TTRPC_KEEP_BYTES(1) || head->magic != keep_magic)
                 return 0;
-        return keep_fds(head, ret, n);
-}
-
-bool ttrpc_area_is_whole(const struct keep_area *area)
-{
-        return LOOK(&area->in_large) == 0 && LOOK(&area->out_large) == 0 &&
-               LOOK(&area->n_unkept) == 0;
+        return ttrpc_keep_fds(head, ret, n);
 }
 
 /* ---- Connections ---- */
@@ -226,11 +122,6 @@ bool ttrpc_area_is_whole(const struct keep_area *area)
 static uint64_t *busy_word(struct ttrpc_keep *keep, unsigned slot)
 {
         return &keep->busy[slot / 64];
-}
-
-static uint64_t bit_of(size_t i)
-{
-        return UINT64_C(1) << (i % 64);
 }
 
 static struct ttrpc_kept *kept_of(struct ttrpc_keep *keep, unsigned slot)
@@ -270,32 +161,12 @@ void ttrpc_keep_conn_gone(struct ttrpc_keep *keep, int slot)
                 PUBLISH(&keep->head->conns[slot], 0);
 }
 
-static void units_mark(struct ttrpc_kept *kept, size_t unit, size_t n)
-{
-        for (size_t i = unit; i < unit + n; i++)
-                kept->used[i / 64] |= bit_of(i);
-}
-
 struct ttrpc_kept *ttrpc_kept_of_slot(struct ttrpc_keep *keep, unsigned slot)
 {
         struct ttrpc_kept *kept = kept_of(keep, slot);
-        uint64_t answering;
 
-        if (!kept)
-                return NULL;
-        /* An answer was queued, and its call not yet taken off. */
-        answering = LOOK(&kept->area->answering);
-        if (pair_first(answering) != 0 && pair_end(answering) == pair_end(LOOK(&kept->area->out)))
-                PUBLISH(&kept->area->calls[pair_first(answering) - 1], KEEP_CALL_FREE);
-        PUBLISH(&kept->area->answering, 0);
-        for (size_t i = 0; i < KEEP_UNITS; i++) {
-                const struct keep_call *call = area_call(kept->area, i);
-
-                if (LOOK(&kept->area->calls[i]) == KEEP_CALL_FREE)
-                        continue;
-                units_mark(kept, i, units_of(call->len));
-                ttrpc_kept_note_found(kept, call);
-        }
+        if (kept)
+                ttrpc_kept_calls_found(kept);
         return kept;
 }
 
@@ -331,6 +202,12 @@ void ttrpc_kept_last_id(struct ttrpc_kept *kept, uint32_t id)
         CHAOS_POINT("frames");
 }
 
+bool ttrpc_area_is_whole(const struct keep_area *area)
+{
+        return LOOK(&area->in_large) == 0 && LOOK(&area->out_large) == 0 &&
+               LOOK(&area->n_unkept) == 0;
+}
+
 /* Where it is no shared memory, nothing is given back, and nothing is lost. */
 static void give_back(void *bytes, size_t size)
 {
@@ -363,238 +240,4 @@ void ttrpc_kept_trim(struct ttrpc_kept *kept)
                 give_back(area->units, sizeof(area->units));
         if (kept->closed || kept->used_notes == 0)
                 give_back(area->notes, sizeof(area->notes));
-}
-
-/* ---- In ---- */
-
-uint8_t *ttrpc_kept_in_room(struct ttrpc_kept *kept)
-{
-        struct keep_area *area = kept->area;
-        uint64_t in = LOOK(&area->in);
-        uint32_t len = pair_end(in) - pair_first(in);
-
-        kept->touched = true;
-        if (len == 0) {
-                PUBLISH(&area->in, 0);
-        } else if (pair_end(in) > KEEP_IN - TTRPC_READ_MAX) {
-                memcpy(area->in_bytes, area->in_bytes + pair_first(in), len);
-                CHAOS_POINT("frames");
-                PUBLISH(&area->in, pair(0, len));
-        }
-        CHAOS_POINT("frames");
-        return area->in_bytes + pair_end(LOOK(&area->in));
-}
-
-void ttrpc_kept_in_add(struct ttrpc_kept *kept, size_t n)
-{
-        uint64_t in = LOOK(&kept->area->in);
-
-        PUBLISH(&kept->area->in, pair(pair_first(in), pair_end(in) + (uint32_t)n));
-        CHAOS_POINT("frames");
-}
-
-const uint8_t *ttrpc_kept_in(const struct ttrpc_kept *kept, size_t *ret_len)
-{
-        uint64_t in = LOOK(&kept->area->in);
-
-        *ret_len = pair_end(in) - pair_first(in);
-        return kept->area->in_bytes + pair_first(in);
-}
-
-void ttrpc_kept_in_take(struct ttrpc_kept *kept, size_t n)
-{
-        uint64_t in = LOOK(&kept->area->in);
-
-        CHAOS_POINT("frames");
-        PUBLISH(&kept->area->in, pair(pair_first(in) + (uint32_t)n, pair_end(in)));
-        CHAOS_POINT("frames");
-}
-
-void ttrpc_kept_in_large(struct ttrpc_kept *kept, bool large)
-{
-        PUBLISH(&kept->area->in_large, large);
-        CHAOS_POINT("frames");
-}
-
-/* ---- Calls ---- */
-
-struct keep_call *ttrpc_kept_call(const struct ttrpc_kept *kept, int unit)
-{
-        return area_call(kept->area, (size_t)unit);
-}
-
-/* The first n free units in a row, or KEEP_UNITS. */
-static size_t units_find(const struct ttrpc_kept *kept, size_t n)
-{
-        size_t n_free = 0;
-
-        for (size_t i = 0; i < KEEP_UNITS; i++) {
-                if (n_free == 0 && i % 64 == 0 && kept->used[i / 64] == UINT64_MAX) {
-                        i += 63;
-                        continue;
-                }
-                n_free = kept->used[i / 64] & bit_of(i) ? 0 : n_free + 1;
-                if (n_free == n)
-                        return i + 1 - n;
-        }
-        return KEEP_UNITS;
-}
-
-int ttrpc_kept_call_unkept(struct ttrpc_kept *kept)
-{
-        PUBLISH(&kept->area->n_unkept, LOOK(&kept->area->n_unkept) + 1);
-        CHAOS_POINT("frames");
-        return KEEP_UNKEPT;
-}
-
-int ttrpc_kept_call_add(struct ttrpc_kept *kept, const uint8_t *frame, size_t len)
-{
-        size_t n = units_of((uint32_t)len);
-        size_t unit = units_find(kept, n);
-        struct keep_call *call;
-
-        if (unit == KEEP_UNITS)
-                return ttrpc_kept_call_unkept(kept);
-        call = area_call(kept->area, unit);
-        call->seq = ++kept->keep->head->seq;
-        call->deadline_ns = 0;
-        call->len = (uint32_t)len;
-        call->heard = 0;
-        call->half_closed = 0;
-        call->note = 0;
-        memcpy(call->frame, frame, len);
-        units_mark(kept, unit, n);
-        CHAOS_POINT("frames");
-        PUBLISH(&kept->area->calls[unit], KEEP_CALL_NEW);
-        CHAOS_POINT("frames");
-        return (int)unit;
-}
-
-enum keep_call_state ttrpc_kept_call_state(const struct ttrpc_kept *kept, int unit)
-{
-        return (enum keep_call_state)LOOK(&kept->area->calls[unit]);
-}
-
-void ttrpc_kept_call_set(struct ttrpc_kept *kept, int unit, enum keep_call_state state)
-{
-        if (unit < 0)
-                return;
-        PUBLISH(&kept->area->calls[unit], state);
-        CHAOS_POINT("frames");
-}
-
-void ttrpc_kept_call_end(struct ttrpc_kept *kept, int unit)
-{
-        struct keep_area *area = kept->area;
-        size_t n;
-
-        if (unit == KEEP_UNKEPT)
-                PUBLISH(&area->n_unkept, LOOK(&area->n_unkept) - 1);
-        if (unit < 0)
-                return;
-        PUBLISH(&area->calls[unit], KEEP_CALL_FREE);
-        CHAOS_POINT("frames");
-        n = units_of(ttrpc_kept_call(kept, unit)->len);
-        for (size_t i = (size_t)unit; i < (size_t)unit + n; i++)
-                kept->used[i / 64] &= ~bit_of(i);
-        ttrpc_kept_note_gone(kept, ttrpc_kept_call(kept, unit));
-}
-
-/* ---- Out ---- */
-
-static void ring_put(struct keep_area *area, uint32_t place, const uint8_t *data, size_t len)
-{
-        size_t at = place % KEEP_OUT;
-        size_t n = len < KEEP_OUT - at ? len : KEEP_OUT - at;
-
-        memcpy(area->out_bytes + at, data, n);
-        memcpy(area->out_bytes, data + n, len - n);
-}
-
-/* The call is noted first: who finds its answer in the ring knows by it that the call is over. */
-void ttrpc_kept_out_add(struct ttrpc_kept *kept, const uint8_t *data, size_t len, int ends)
-{
-        struct keep_area *area = kept->area;
-        uint64_t out = LOOK(&area->out);
-        uint32_t end = pair_end(out) + (uint32_t)len;
-
-        kept->touched = true;
-        if (LOOK(&area->out_large) || len > KEEP_OUT - (pair_end(out) - pair_first(out))) {
-                PUBLISH(&area->out_large, 1);
-                CHAOS_POINT("frames");
-        } else {
-                ring_put(area, pair_end(out), data, len);
-                if (ends >= 0)
-                        PUBLISH(&area->answering, pair((uint32_t)ends + 1, end));
-                CHAOS_POINT("frames");
-                PUBLISH(&area->out, pair(pair_first(out), end));
-                CHAOS_POINT("frames");
-        }
-        ttrpc_kept_call_end(kept, ends);
-        if (ends >= 0)
-                PUBLISH(&area->answering, 0);
-        CHAOS_POINT("frames");
-}
-
-void ttrpc_kept_ask(struct ttrpc_kept *kept, uint32_t id, uint64_t tag, size_t len)
-{
-        struct keep_area *area = kept->area;
-
-        PUBLISH(&area->tags[id / 2 % 2], tag);
-        PUBLISH(&area->asking, pair(id, pair_end(LOOK(&area->out)) + (uint32_t)len));
-        CHAOS_POINT("frames");
-}
-
-void ttrpc_kept_asked(struct ttrpc_kept *kept, uint32_t id)
-{
-        PUBLISH(&kept->area->last_id, id);
-        CHAOS_POINT("frames");
-        PUBLISH(&kept->area->asking, 0);
-        CHAOS_POINT("frames");
-}
-
-uint64_t ttrpc_kept_last_tag(struct ttrpc_kept *kept)
-{
-        struct keep_area *area = kept->area;
-        uint64_t asking = LOOK(&area->asking);
-        uint32_t last_id;
-
-        /* It was queued, and not yet noted as such. */
-        if (pair_first(asking) != 0 && pair_end(asking) == pair_end(LOOK(&area->out)))
-                PUBLISH(&area->last_id, pair_first(asking));
-        PUBLISH(&area->asking, 0);
-        last_id = LOOK(&area->last_id);
-        return last_id > 0 ? LOOK(&area->tags[last_id / 2 % 2]) : 0;
-}
-
-void ttrpc_kept_out_sent(struct ttrpc_kept *kept, size_t n, bool empty)
-{
-        struct keep_area *area = kept->area;
-        uint64_t out = LOOK(&area->out);
-
-        if (empty) {
-                PUBLISH(&area->out, 0);
-                PUBLISH(&area->out_large, 0);
-        } else if (!LOOK(&area->out_large)) {
-                PUBLISH(&area->out, pair(pair_first(out) + (uint32_t)n, pair_end(out)));
-        }
-        CHAOS_POINT("frames");
-}
-
-size_t ttrpc_kept_out_len(const struct ttrpc_kept *kept)
-{
-        uint64_t out = LOOK(&kept->area->out);
-
-        return pair_end(out) - pair_first(out);
-}
-
-void ttrpc_kept_out_copy(const struct ttrpc_kept *kept, uint8_t *ret)
-{
-        uint64_t out = LOOK(&kept->area->out);
-        size_t len = pair_end(out) - pair_first(out);
-        size_t at = pair_first(out) % KEEP_OUT;
-        size_t n = len < KEEP_OUT - at ? len : KEEP_OUT - at;
-
-        memcpy(ret, kept->area->out_bytes + at, n);
-        memcpy(ret + n, kept->area->out_bytes, len - n);
 }

@@ -183,6 +183,9 @@ void ttrpc_kept_call_set(struct ttrpc_kept *kept, int unit, enum keep_call_state
 enum keep_call_state ttrpc_kept_call_state(const struct ttrpc_kept *kept, int unit);
 struct keep_call *ttrpc_kept_call(const struct ttrpc_kept *kept, int unit);
 
+/* Calls of the image before: they have their units again, but for one whose answer is queued. */
+void ttrpc_kept_calls_found(struct ttrpc_kept *kept);
+
 /* The call needs no answer, or has had it. Harmless for KEEP_NONE. */
 void ttrpc_kept_call_end(struct ttrpc_kept *kept, int unit);
 

@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The bytes of a kept connection: what was read and not yet taken, and what is queued and not yet
+ * sent; see keep.h. What is read lies nowhere else: the connection reads into the area, and borrows
+ * from there until it reads again. What is queued is a copy: pkg/ttrpc/out.c owns the bytes that it
+ * sends, and tells here what has come and gone. The ring's places only grow, so the end of an
+ * answer or of a request says by itself whether all of it was queued.
+ */
+#include <string.h>
+
+#include "pkg/base/chaos.h"
+#include "pkg/ttrpc/keep_store.h"
+#include "pkg/ttrpc/limits.h"
+
+_Static_assert(KEEP_IN - TTRPC_READ_MAX - KEEP_FRAME_MAX >= KEEP_FRAME_MAX,
+               "what is moved to the front does not overlap itself");
+
+/* ---- In ---- */
+
+uint8_t *ttrpc_kept_in_room(struct ttrpc_kept *kept)
+{
+        struct keep_area *area = kept->area;
+        uint64_t in = LOOK(&area->in);
+        uint32_t len = pair_end(in) - pair_first(in);
+
+        kept->touched = true;
+        if (len == 0) {
+                PUBLISH(&area->in, 0);
+        } else if (pair_end(in) > KEEP_IN - TTRPC_READ_MAX) {
+                memcpy(area->in_bytes, area->in_bytes + pair_first(in), len);
+                CHAOS_POINT("frames");
+                PUBLISH(&area->in, pair(0, len));
+        }
+        CHAOS_POINT("frames");
+        return area->in_bytes + pair_end(LOOK(&area->in));
+}
+
+void ttrpc_kept_in_add(struct ttrpc_kept *kept, size_t n)
+{
+        uint64_t in = LOOK(&kept->area->in);
+
+        PUBLISH(&kept->area->in, pair(pair_first(in), pair_end(in) + (uint32_t)n));
+        CHAOS_POINT("frames");
+}
+
+const uint8_t *ttrpc_kept_in(const struct ttrpc_kept *kept, size_t *ret_len)
+{
+        uint64_t in = LOOK(&kept->area->in);
+
+        *ret_len = pair_end(in) - pair_first(in);
+        return kept->area->in_bytes + pair_first(in);
+}
+
+void ttrpc_kept_in_take(struct ttrpc_kept *kept, size_t n)
+{
+        uint64_t in = LOOK(&kept->area->in);
+
+        CHAOS_POINT("frames");
+        PUBLISH(&kept->area->in, pair(pair_first(in) + (uint32_t)n, pair_end(in)));
+        CHAOS_POINT("frames");
+}
+
+void ttrpc_kept_in_large(struct ttrpc_kept *kept, bool large)
+{
+        PUBLISH(&kept->area->in_large, large);
+        CHAOS_POINT("frames");
+}
+
+/* ---- Out ---- */
+
+static void ring_put(struct keep_area *area, uint32_t place, const uint8_t *data, size_t len)
+{
+        size_t at = place % KEEP_OUT;
+        size_t n = len < KEEP_OUT - at ? len : KEEP_OUT - at;
+
+        memcpy(area->out_bytes + at, data, n);
+        memcpy(area->out_bytes, data + n, len - n);
+}
+
+/* The call is noted first: who finds its answer in the ring knows by it that the call is over. */
+void ttrpc_kept_out_add(struct ttrpc_kept *kept, const uint8_t *data, size_t len, int ends)
+{
+        struct keep_area *area = kept->area;
+        uint64_t out = LOOK(&area->out);
+        uint32_t end = pair_end(out) + (uint32_t)len;
+
+        kept->touched = true;
+        if (LOOK(&area->out_large) || len > KEEP_OUT - (pair_end(out) - pair_first(out))) {
+                PUBLISH(&area->out_large, 1);
+                CHAOS_POINT("frames");
+        } else {
+                ring_put(area, pair_end(out), data, len);
+                if (ends >= 0)
+                        PUBLISH(&area->answering, pair((uint32_t)ends + 1, end));
+                CHAOS_POINT("frames");
+                PUBLISH(&area->out, pair(pair_first(out), end));
+                CHAOS_POINT("frames");
+        }
+        ttrpc_kept_call_end(kept, ends);
+        if (ends >= 0)
+                PUBLISH(&area->answering, 0);
+        CHAOS_POINT("frames");
+}
+
+void ttrpc_kept_ask(struct ttrpc_kept *kept, uint32_t id, uint64_t tag, size_t len)
+{
+        struct keep_area *area = kept->area;
+
+        PUBLISH(&area->tags[id / 2 % 2], tag);
+        PUBLISH(&area->asking, pair(id, pair_end(LOOK(&area->out)) + (uint32_t)len));
+        CHAOS_POINT("frames");
+}
+
+void ttrpc_kept_asked(struct ttrpc_kept *kept, uint32_t id)
+{
+        PUBLISH(&kept->area->last_id, id);
+        CHAOS_POINT("frames");
+        PUBLISH(&kept->area->asking, 0);
+        CHAOS_POINT("frames");
+}
+
+uint64_t ttrpc_kept_last_tag(struct ttrpc_kept *kept)
+{
+        struct keep_area *area = kept->area;
+        uint64_t asking = LOOK(&area->asking);
+        uint32_t last_id;
+
+        /* It was queued, and not yet noted as such. */
+        if (pair_first(asking) != 0 && pair_end(asking) == pair_end(LOOK(&area->out)))
+                PUBLISH(&area->last_id, pair_first(asking));
+        PUBLISH(&area->asking, 0);
+        last_id = LOOK(&area->last_id);
+        return last_id > 0 ? LOOK(&area->tags[last_id / 2 % 2]) : 0;
+}
+
+void ttrpc_kept_out_sent(struct ttrpc_kept *kept, size_t n, bool empty)
+{
+        struct keep_area *area = kept->area;
+        uint64_t out = LOOK(&area->out);
+
+        if (empty) {
+                PUBLISH(&area->out, 0);
+                PUBLISH(&area->out_large, 0);
+        } else if (!LOOK(&area->out_large)) {
+                PUBLISH(&area->out, pair(pair_first(out) + (uint32_t)n, pair_end(out)));
+        }
+        CHAOS_POINT("frames");
+}
+
+size_t ttrpc_kept_out_len(const struct ttrpc_kept *kept)
+{
+        uint64_t out = LOOK(&kept->area->out);
+
+        return pair_end(out) - pair_first(out);
+}
+
+void ttrpc_kept_out_copy(const struct ttrpc_kept *kept, uint8_t *ret)
+{
+        uint64_t out = LOOK(&kept->area->out);
+        size_t len = pair_end(out) - pair_first(out);
+        size_t at = pair_first(out) % KEEP_OUT;
+        size_t n = len < KEEP_OUT - at ? len : KEEP_OUT - at;
+
+        memcpy(ret, kept->area->out_bytes + at, n);
+        memcpy(ret + n, kept->area->out_bytes, len - n);
+}
