@@ -3,10 +3,10 @@
  * One measurement of one shim, printed as a line of JSON; bench.py interleaves the shims and adds
  * up.
  *
- *   bench life SHIM BUNDLE ID          the whole life of a container whose program is `payload
- * stamp` bench busy SHIM BUNDLE ID N        a container that waits: memory, N execs, latency of
- * State, Stats and Pids, State rate, memory again bench stdout SHIM BUNDLE ID MIB    bytes per
- * second through stdout, and the shim's CPU
+ * - `bench life SHIM BUNDLE ID`: the whole life of a container whose program is `payload stamp`;
+ * - `bench busy SHIM BUNDLE ID N`: a container that waits: memory, N execs, memory again, calls;
+ * - `bench calls SHIM BUNDLE ID`: the calls alone: latency of State, Stats and Pids, State rate;
+ * - `bench stdout SHIM BUNDLE ID MIB`: bytes per second through stdout, and the shim's CPU.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -329,6 +329,23 @@ static void bench_busy(struct client *c, int n_execs)
         end_container(c);
 }
 
+/* Without execs before them, and without rests. */
+static void bench_calls(struct client *c)
+{
+        uint32_t shim;
+
+        client_start_shim(c);
+        client_connect(c);
+        shim = client_shim_pid(c);
+        client_create(c, "");
+        (void)client_start(c, "");
+        printf("{");
+        bench_state(c);
+        bench_cgroup(c, shim);
+        printf("\"shim\":%u}\n", shim);
+        end_container(c);
+}
+
 static void bench_stdout(struct client *c, long mebibytes)
 {
         static char buffer[1 << 20];
@@ -380,12 +397,14 @@ int main(int argc, char **argv)
                 return 0;
         }
         if (argc < 5)
-                fail("usage: bench life|busy|stdout SHIM BUNDLE ID [N], bench command PROGRAM ...");
+                fail("usage: bench life|busy|calls|stdout SHIM BUNDLE ID [N], bench command PROGRAM ...");
         client_init(&c, argv[2], argv[3], argv[4]);
         if (strcmp(argv[1], "life") == 0)
                 bench_life(&c);
         else if (strcmp(argv[1], "busy") == 0 && argc > 5)
                 bench_busy(&c, (int)strtol(argv[5], NULL, 10));
+        else if (strcmp(argv[1], "calls") == 0)
+                bench_calls(&c);
         else if (strcmp(argv[1], "stdout") == 0 && argc > 5)
                 bench_stdout(&c, strtol(argv[5], NULL, 10));
         else

@@ -97,31 +97,66 @@ def lives(runner, shims, n, pause):
     return samples
 
 
-def measure(runner, shims, quick):
-    result = {name: {} for name in shims}
-    n = 20 if quick else 100
+def lives_part(runner, shims, quick):
     lives(runner, shims, 3, 0)  # warm the page cache
-    for name, samples in lives(runner, shims, n, 0).items():
-        for key in ("start", "create", "start_rpc", "exit_to_wait", "delete", "shutdown", "delete_action", "life"):
+    result = {name: {} for name in shims}
+    for name, samples in lives(runner, shims, 20 if quick else 100, 0).items():
+        for key in samples[0]:
             result[name][key] = statistics.median(s[key] for s in samples)
         result[name]["life_p99"] = percentile([s["life"] for s in samples], 0.99)
-    for name, samples in lives(runner, shims, n // 2, 0.1).items():
-        result[name]["life_cold"] = statistics.median(s["life"] for s in samples)
+    return result
+
+
+def cold_part(runner, shims, quick):
+    lives(runner, shims, 3, 0)
+    return {name: {"life_cold": statistics.median(s["life"] for s in samples)}
+            for name, samples in lives(runner, shims, 10 if quick else 50, 0.1).items()}
+
+
+def in_turn(runner, shims, n, what, args, *extra):
+    """Medians of n rounds."""
     rounds = {name: [] for name in shims}
-    for _ in range(1 if quick else 3):
+    for _ in range(n):
         for name, path in shims.items():
-            rounds[name].append(runner.run("busy", path, ["pause"], 200 if quick else 1000))
-    for name, samples in rounds.items():
-        for key in samples[0]:
-            result[name][key] = statistics.median(s[key] for s in samples)
-    rounds = {name: [] for name in shims}
+            rounds[name].append(runner.run(what, path, args, *extra))
+    return {name: {key: statistics.median(s[key] for s in samples) for key in samples[0]}
+            for name, samples in rounds.items()}
+
+
+def calls_part(runner, shims, quick):
+    return in_turn(runner, shims, 3 if quick else 9, "calls", ["pause"])
+
+
+def busy_part(runner, shims, quick):
+    return in_turn(runner, shims, 1 if quick else 3, "busy", ["pause"], 200 if quick else 1000)
+
+
+def stdout_part(runner, shims, quick):
     mebibytes = 512 if quick else 2048
-    for _ in range(3):
-        for name, path in shims.items():
-            rounds[name].append(runner.run("stdout", path, ["spew", str(mebibytes)], mebibytes))
-    for name, samples in rounds.items():
-        for key in samples[0]:
-            result[name][key] = statistics.median(s[key] for s in samples)
+    return in_turn(runner, shims, 3, "stdout", ["spew", str(mebibytes)], mebibytes)
+
+
+# What measures, and the rows that it gives. The calls are among what the busy part does, too, after its execs: alone
+# they are measured if nothing else of it is asked for.
+CALLS = {"state", "state_p99", "state_per_s", "stats", "stats_p99", "stats_cpu", "pids"}
+PARTS = [
+    (lives_part, {"start", "create", "start_rpc", "exit_to_wait", "delete", "shutdown", "delete_action", "life",
+                  "life_p99"}),
+    (cold_part, {"life_cold"}),
+    (busy_part, CALLS | {"exec", "exec_p99", "exec_cpu", "rss_idle", "pss_idle", "anon_idle", "rss_after",
+                         "anon_after", "threads"}),
+    (stdout_part, {"mib_per_s", "shim_cpu_ms_per_gib"}),
+]
+
+
+def measure(runner, shims, quick, only):
+    result = {name: {} for name in shims}
+    for part, keys in PARTS:
+        wanted = keys & set(only) if only else keys
+        if part is busy_part and wanted and wanted <= CALLS:
+            part = calls_part
+        for name, values in (part(runner, shims, quick) if wanted else {}).items():
+            result[name].update({key: values[key] for key in wanted})
     return result
 
 
@@ -135,6 +170,8 @@ def table(result):
     """Rows of (label, belay, stock, ratio, target)."""
     rows = []
     for key, label, unit, target in ROWS:
+        if key not in result["belay"]:
+            continue
         ours, theirs = result["belay"][key], result["stock"][key]
         if key == "shim_cpu_ms_per_gib":  # already milliseconds
             ours, theirs = ours * 1000, theirs * 1000
@@ -191,7 +228,7 @@ def write_section(name, text):
 
 def shim_part(args, work):
     shims = {"belay": f"{args.bin}/containerd-shim-belay-v2", "stock": STOCK}
-    result = measure(Runner(args.tools, work), shims, args.quick)
+    result = measure(Runner(args.tools, work), shims, args.quick, args.only)
     rows = table(result)
     print(markdown(rows))
     if args.write:
@@ -254,11 +291,15 @@ def main():
                         help="containerd's return to many containers beside the stock shim's, instead")
     parser.add_argument("--path", action="append", default=[], choices=[path[0] for path in io_paths.PATHS],
                         help="with --io: this path only; may be repeated")
+    parser.add_argument("--only", action="append", default=[], choices=[row[0] for row in ROWS], metavar="NAME",
+                        help="of the whole shim's rows this one only, by its name in ROWS; may be repeated")
     parser.add_argument("--quick", action="store_true", help="a fifth of the runs")
     parser.add_argument("--write", action="store_true", help="write the figures to docs/ and README.md")
     args = parser.parse_args()
-    if args.write and args.path:
-        parser.error("--write needs all paths")
+    if args.write and (args.path or args.only):
+        parser.error("--write needs all paths and all rows")
+    if args.only and (args.engine or args.io or args.reattach):
+        parser.error("--only is for the rows of the whole shim")
     part = (engine_part if args.engine else io_part if args.io else reattach_part if args.reattach else shim_part)
     leftovers.adopt()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench: told to end"))
