@@ -21,7 +21,7 @@ static uint64_t number_take(const char **text)
         const char *s = *text;
         uint64_t value = 0;
 
-        if (str_has_prefix(s, "max")) {
+        if (*s == 'm' && str_has_prefix(s, "max")) {
                 *text = s + strlen("max");
                 return UINT64_MAX;
         }
@@ -58,25 +58,32 @@ static size_t count_lines(const char *text)
         return n;
 }
 
+/* The search begins at *at, which is moved behind what is found: files have their keys in order. */
+static const struct stats_key *find_key(const char *line, const struct stats_key *keys,
+                                        size_t n_keys, size_t *at)
+{
+        for (size_t i = 0; i < n_keys; i++) {
+                const struct stats_key *key = &keys[*at];
+
+                *at = *at + 1 == n_keys ? 0 : *at + 1;
+                if (key->name[0] == line[0] && strncmp(line, key->name, key->length) == 0 &&
+                    line[key->length] == ' ')
+                        return key;
+        }
+        return NULL;
+}
+
 void stats_parse_keys(const char *text, const struct stats_key *keys, size_t n_keys, void *ret)
 {
-        size_t at = 0; /* the key that is expected next */
+        size_t at = 0;
 
         for (const char *line = text; *line; line = next_line(line)) {
-                size_t len = strcspn(line, " \n");
+                const struct stats_key *key = find_key(line, keys, n_keys, &at);
 
-                if (line[len] != ' ')
+                if (!key)
                         continue;
-                for (size_t i = 0; i < n_keys; i++) {
-                        const struct stats_key *key = &keys[(at + i) % n_keys];
-
-                        if (key->length != len || memcmp(key->name, line, len) != 0)
-                                continue;
-                        *(uint64_t *)((char *)ret + key->offset) =
-                                stats_parse_number(line + len + 1);
-                        at = (at + i + 1) % n_keys;
-                        break;
-                }
+                line += key->length + 1;
+                *(uint64_t *)((char *)ret + key->offset) = number_take(&line);
         }
 }
 
