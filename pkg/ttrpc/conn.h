@@ -84,7 +84,8 @@ struct ttrpc_conn {
         size_t n_restored; /* bytes among it that the image before has queued, of any streams */
         size_t n_data;     /* cost of the streams' messages among it */
         bool crowded;      /* a stream has found less room than half, since the others have it */
-        size_t woken; /* the chain of the stream that was told first, the last time it was not */
+        bool has_turn;     /* all streams were told of room, and none has used any yet */
+        uint32_t turn;     /* the id of the one that did so first, the last time */
 
         struct loop_deferred deferred; /* sends what is queued, or loses a doomed connection */
         struct loop_timer *hangup_timer;

@@ -277,24 +277,48 @@ static void server_on_oversized(struct ttrpc_conn *conn, const struct ttrpc_fram
                TTRPC_MESSAGE_MAX);
 }
 
-/* Each time another one is told first, and so finds the room that there is. */
+/* Behind the stream that had its turn last. */
+static uint32_t place_in_turn(const struct ttrpc_conn *conn, const struct ttrpc_call *call)
+{
+        return call->stream.id - conn->turn - 1;
+}
+
+/* In the order of their turns; returns how many. */
+static size_t find_streams(const struct ttrpc_conn *conn,
+                           struct ttrpc_call *ret[TTRPC_STREAMS_PER_CONNECTION_MAX])
+{
+        size_t n = 0;
+
+        for (size_t i = 0; i < TTRPC_STREAM_CHAINS; i++) {
+                for (struct ttrpc_stream *stream = conn->streams.chains[i]; stream;
+                     stream = stream->next) {
+                        struct ttrpc_call *call = container_of(stream, struct ttrpc_call, stream);
+                        size_t at = n;
+
+                        if (!call->stream_ops || n == TTRPC_STREAMS_PER_CONNECTION_MAX)
+                                continue;
+                        for (;
+                             at > 0 && place_in_turn(conn, ret[at - 1]) > place_in_turn(conn, call);
+                             at--)
+                                ret[at] = ret[at - 1];
+                        ret[at] = call;
+                        n++;
+                }
+        }
+        return n;
+}
+
+/* The first one that wants room may take all there is, and is the last one the next time. Who takes
+ * the rest has not had its turn: it would get less than the others for good. */
 static void tell_of_room(struct ttrpc_conn *conn)
 {
-        size_t from = conn->woken + 1;
-        bool is_first = true;
+        struct ttrpc_call *calls[TTRPC_STREAMS_PER_CONNECTION_MAX];
+        size_t n = find_streams(conn, calls);
 
         conn->crowded = false;
-        for (size_t i = 0; i < TTRPC_STREAM_CHAINS; i++) {
-                size_t chain = (from + i) % TTRPC_STREAM_CHAINS;
-                struct ttrpc_stream *stream = conn->streams.chains[chain];
-
-                if (stream && is_first) {
-                        conn->woken = chain;
-                        is_first = false;
-                }
-                for (; stream; stream = stream->next)
-                        ttrpc_call_room_again(container_of(stream, struct ttrpc_call, stream));
-        }
+        conn->has_turn = true;
+        for (size_t i = 0; i < n; i++)
+                ttrpc_call_room_again(calls[i]);
 }
 
 static void server_on_sent(struct ttrpc_conn *conn, const struct ttrpc_out *out)

@@ -118,7 +118,7 @@ void ttrpc_call_take_first(struct ttrpc_call *call, const struct ttrpc_frame *fr
 /* A stream of requests that goes on. */
 void ttrpc_call_resume(struct ttrpc_call *call, bool half_closed);
 
-/* Others have left: there is room, if it wants any. */
+/* Others have left: there is room, if the stream wants any. */
 void ttrpc_call_room_again(struct ttrpc_call *call);
 
 /* What all streams of a connection have room for together, so that it can be kept. */

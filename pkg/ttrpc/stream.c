@@ -153,23 +153,26 @@ int ttrpc_call_send(struct ttrpc_call *call, const ProtobufCMessage *message, st
                                  "ttrpc: the peer does not read its stream");
         }
         call->n_queued += ttrpc_out_cost(out);
+        if (call->conn->has_turn)
+                call->conn->turn = call->stream.id;
+        call->conn->has_turn = false;
         ttrpc_conn_send_consume(call->conn, out);
         return 0;
 }
 
 void ttrpc_call_room_again(struct ttrpc_call *call)
 {
-        if (call->stream_ops)
-                loop_defer(call->server->loop, &call->room_late);
+        loop_defer(call->server->loop, &call->room_late);
 }
 
+/* While others wait for room it gets none ahead of them: all are told soon, in turn. */
 void ttrpc_call_sent(struct ttrpc_call *call, const struct ttrpc_out *out)
 {
         const size_t half = TTRPC_STREAM_QUEUED_MAX / 2;
         bool was_above = call->n_queued > half;
 
         call->n_queued -= ttrpc_out_cost(out);
-        if (was_above && call->n_queued <= half)
+        if (was_above && call->n_queued <= half && !call->conn->crowded)
                 loop_defer(call->server->loop, &call->room_late);
 }
 

@@ -4,6 +4,7 @@
  */
 #include "test/unit/ttrpc/chat.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -152,16 +153,22 @@ const enum ttrpc_kind chat_kinds[_CHAT_METHODS_MAX] = {TTRPC_SERVER_STREAM, TTRP
                                                        TTRPC_BIDI_STREAM};
 static const ttrpc_handler handlers[] = {handle_count, handle_sum, handle_talk};
 
-int chat_setup(void **state)
+void chat_init(struct harness *h, const struct ttrpc_server_options *options)
 {
-        static struct harness h;
         struct error err = ERROR_INIT;
 
         memset(&chat_log, 0, sizeof(chat_log));
-        harness_init(&h, NULL);
-        assert_int_equal(ttrpc_server_register_streaming(h.server, &test__ttrpc__chat__descriptor,
-                                                         chat_kinds, handlers, &h, &err),
+        harness_init(h, options);
+        assert_int_equal(ttrpc_server_register_streaming(h->server, &test__ttrpc__chat__descriptor,
+                                                         chat_kinds, handlers, h, &err),
                          0);
+}
+
+int chat_setup(void **state)
+{
+        static struct harness h;
+
+        chat_init(&h, NULL);
         *state = &h;
         return 0;
 }
@@ -171,4 +178,17 @@ int chat_teardown(void **state)
         harness_deinit(*state);
         assert_int_equal(chat_log.n_live, 0);
         return 0;
+}
+
+/* Short names, so one byte of length each. */
+void chat_open(struct peer *p, uint32_t id, uint8_t flags, const char *method, const char *payload)
+{
+        char body[256];
+        int n = snprintf(body, sizeof(body), "\x0a%c%s\x12%c%s\x1a%c%s",
+                         (int)strlen("test.ttrpc.Chat"), "test.ttrpc.Chat", (int)strlen(method),
+                         method, (int)strlen(payload), payload);
+
+        if (payload[0] == '\0')
+                n -= 1; /* the %c of its length has ended the text */
+        peer_send_frame(p, id, TTRPC_FRAME_REQUEST, flags, body, (size_t)n - (payload[0] == '\0'));
 }

@@ -16,6 +16,12 @@ struct chat_log {
 };
 extern struct chat_log chat_log;
 
+/* A harness with such a server; its harness_deinit() is as ever. */
+void chat_init(struct harness *h, const struct ttrpc_server_options *options);
+
+/* Sends a Request of the service whose payload is given. */
+void chat_open(struct peer *p, uint32_t id, uint8_t flags, const char *method, const char *payload);
+
 /* For cmocka; the state is the harness. The teardown asserts that no stream is left. */
 int chat_setup(void **state);
 int chat_teardown(void **state);

@@ -3,7 +3,6 @@
  * Calls that stream, on the server's side: what it says to a peer of raw bytes. The service is
  * chat.h's.
  */
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,20 +10,6 @@
 
 #include "test/unit/ttrpc/chat.h"
 #include "test/unit/unit.h"
-
-/* A Request of the service Chat whose payload is given; short names, so one byte of length each. */
-static void send_open(struct peer *p, uint32_t id, uint8_t flags, const char *method,
-                      const char *payload)
-{
-        char body[256];
-        int n = snprintf(body, sizeof(body), "\x0a%c%s\x12%c%s\x1a%c%s",
-                         (int)strlen("test.ttrpc.Chat"), "test.ttrpc.Chat", (int)strlen(method),
-                         method, (int)strlen(payload), payload);
-
-        if (payload[0] == '\0')
-                n -= 1; /* the %c of its length has ended the text */
-        peer_send_frame(p, id, TTRPC_FRAME_REQUEST, flags, body, (size_t)n - (payload[0] == '\0'));
-}
 
 static void send_data(struct peer *p, uint32_t id, uint8_t flags, const char *body)
 {
@@ -51,7 +36,7 @@ static void a_conversation_has_the_bytes_of_the_protocol(void **state)
 {
         struct harness *h = *state;
 
-        send_open(&h->peer, 1, TTRPC_FLAG_REMOTE_OPEN, "Talk", "");
+        chat_open(&h->peer, 1, TTRPC_FLAG_REMOTE_OPEN, "Talk", "");
         send_data(&h->peer, 1, 0, "\x0a\x02hi");
         expect_frame(&h->peer, 1, TTRPC_FRAME_DATA, 0, "\x0a\x02hi");
         send_data(&h->peer, 1, closed, "");
@@ -65,7 +50,7 @@ static void an_empty_message_is_a_message(void **state)
 {
         struct harness *h = *state;
 
-        send_open(&h->peer, 1, TTRPC_FLAG_REMOTE_OPEN, "Talk", "");
+        chat_open(&h->peer, 1, TTRPC_FLAG_REMOTE_OPEN, "Talk", "");
         send_data(&h->peer, 1, 0, "");
         expect_frame(&h->peer, 1, TTRPC_FRAME_DATA, 0, "");
         send_data(&h->peer, 1, TTRPC_FLAG_NO_DATA, "");
@@ -78,7 +63,7 @@ static void the_last_message_may_close_the_stream(void **state)
 {
         struct harness *h = *state;
 
-        send_open(&h->peer, 1, TTRPC_FLAG_REMOTE_OPEN, "Sum", "");
+        chat_open(&h->peer, 1, TTRPC_FLAG_REMOTE_OPEN, "Sum", "");
         send_data(&h->peer, 1, 0, "\x18\x05");
         send_data(&h->peer, 1, TTRPC_FLAG_REMOTE_CLOSED, "\x18\x07");
         expect_frame(&h->peer, 1, TTRPC_FRAME_RESPONSE, 0, "\x12\x02\x18\x0c");
@@ -88,7 +73,7 @@ static void a_request_that_carries_all_is_a_whole_stream(void **state)
 {
         struct harness *h = *state;
 
-        send_open(&h->peer, 1, TTRPC_FLAG_REMOTE_CLOSED, "Sum", "\x18\x05");
+        chat_open(&h->peer, 1, TTRPC_FLAG_REMOTE_CLOSED, "Sum", "\x18\x05");
         expect_frame(&h->peer, 1, TTRPC_FRAME_RESPONSE, 0, "\x12\x02\x18\x05");
 }
 
@@ -96,7 +81,7 @@ static void what_comes_with_the_first_frame_is_a_message(void **state)
 {
         struct harness *h = *state;
 
-        send_open(&h->peer, 1, TTRPC_FLAG_REMOTE_OPEN, "Talk", "\x0a\x01x");
+        chat_open(&h->peer, 1, TTRPC_FLAG_REMOTE_OPEN, "Talk", "\x0a\x01x");
         expect_frame(&h->peer, 1, TTRPC_FRAME_DATA, 0, "\x0a\x01x");
         send_data(&h->peer, 1, closed, "");
         expect_frame(&h->peer, 1, TTRPC_FRAME_DATA, closed, "");
@@ -106,7 +91,7 @@ static void data_for_no_stream_is_refused(void **state)
 {
         struct harness *h = *state;
 
-        send_open(&h->peer, 1, TTRPC_FLAG_REMOTE_CLOSED, "Count", "\x18\x0b");
+        chat_open(&h->peer, 1, TTRPC_FLAG_REMOTE_CLOSED, "Count", "\x18\x0b");
         send_data(&h->peer, 3, 0, "");
         for (uint8_t i = 0; i < 11; i++)
                 free(peer_read_bytes(&h->peer, &(size_t){0}));
@@ -119,7 +104,7 @@ static void a_second_request_to_a_method_that_takes_one_is_refused(void **state)
         struct harness *h = *state;
 
         peer_pause(&h->peer, true);
-        send_open(&h->peer, 1, TTRPC_FLAG_REMOTE_CLOSED, "Count", "\x18\xff\x7f");
+        chat_open(&h->peer, 1, TTRPC_FLAG_REMOTE_CLOSED, "Count", "\x18\xff\x7f");
         send_data(&h->peer, 1, closed, ""); /* harmless */
         harness_settle(h);
         assert_int_equal(chat_log.n_live, 1);
@@ -133,7 +118,7 @@ static void a_stream_of_requests_to_a_method_that_takes_none_is_refused(void **s
 {
         struct harness *h = *state;
 
-        send_open(&h->peer, 1, TTRPC_FLAG_REMOTE_OPEN, "Count", "\x18\x01");
+        chat_open(&h->peer, 1, TTRPC_FLAG_REMOTE_OPEN, "Count", "\x18\x01");
         peer_expect_status(&h->peer, 1, STATUS_INVALID_ARGUMENT,
                            "method Count takes no stream of requests");
 }
@@ -143,8 +128,8 @@ static void a_message_that_is_none_ends_its_stream_only(void **state)
         struct harness *h = *state;
         static struct answer answer;
 
-        send_open(&h->peer, 1, TTRPC_FLAG_REMOTE_OPEN, "Talk", "");
-        send_open(&h->peer, 3, TTRPC_FLAG_REMOTE_OPEN, "Talk", "");
+        chat_open(&h->peer, 1, TTRPC_FLAG_REMOTE_OPEN, "Talk", "");
+        chat_open(&h->peer, 3, TTRPC_FLAG_REMOTE_OPEN, "Talk", "");
         send_data(&h->peer, 1, 0, "\x0a\x7fshort");
         peer_read(&h->peer, &answer);
         assert_int_equal(answer.frame.stream_id, 1);
@@ -158,7 +143,7 @@ static void a_failure_ends_the_stream_with_a_status(void **state)
 {
         struct harness *h = *state;
 
-        send_open(&h->peer, 1, TTRPC_FLAG_REMOTE_OPEN, "Talk", "");
+        chat_open(&h->peer, 1, TTRPC_FLAG_REMOTE_OPEN, "Talk", "");
         send_data(&h->peer, 1, 0, "\x0a\x02no\x18\x09");
         peer_expect_status(&h->peer, 1, STATUS_FAILED_PRECONDITION, "no");
 }
@@ -167,8 +152,8 @@ static void a_lost_connection_cancels_its_streams(void **state)
 {
         struct harness *h = *state;
 
-        send_open(&h->peer, 1, TTRPC_FLAG_REMOTE_OPEN, "Talk", "");
-        send_open(&h->peer, 3, TTRPC_FLAG_REMOTE_OPEN, "Sum", "");
+        chat_open(&h->peer, 1, TTRPC_FLAG_REMOTE_OPEN, "Talk", "");
+        chat_open(&h->peer, 3, TTRPC_FLAG_REMOTE_OPEN, "Sum", "");
         harness_settle(h);
         assert_int_equal(chat_log.n_live, 2);
         peer_deinit(&h->peer);
@@ -182,15 +167,15 @@ static void a_connection_carries_so_many_streams_and_no_more(void **state)
         uint32_t id = 1;
 
         for (int i = 0; i < TTRPC_STREAMS_PER_CONNECTION_MAX; i++, id += 2)
-                send_open(&h->peer, id, TTRPC_FLAG_REMOTE_OPEN, "Talk", "");
-        send_open(&h->peer, id, TTRPC_FLAG_REMOTE_OPEN, "Talk", "");
+                chat_open(&h->peer, id, TTRPC_FLAG_REMOTE_OPEN, "Talk", "");
+        chat_open(&h->peer, id, TTRPC_FLAG_REMOTE_OPEN, "Talk", "");
         peer_expect_status(&h->peer, id, STATUS_RESOURCE_EXHAUSTED,
                            "ttrpc: the connection carries 32 streams already");
         peer_call(&h->peer, id + 2, "Echo", "unary calls go on", 0);
         peer_expect_echo(&h->peer, id + 2, "unary calls go on");
         send_data(&h->peer, 1, closed, "");
         expect_frame(&h->peer, 1, TTRPC_FRAME_DATA, closed, "");
-        send_open(&h->peer, id + 4, TTRPC_FLAG_REMOTE_OPEN, "Talk", "\x0a\x01x");
+        chat_open(&h->peer, id + 4, TTRPC_FLAG_REMOTE_OPEN, "Talk", "\x0a\x01x");
         expect_frame(&h->peer, id + 4, TTRPC_FRAME_DATA, 0, "\x0a\x01x");
 }
 
@@ -202,7 +187,7 @@ static void a_slow_reader_gets_everything_in_order(void **state)
         size_t len = 0;
 
         peer_pause(&h->peer, true);
-        send_open(&h->peer, 1, TTRPC_FLAG_REMOTE_CLOSED, "Count", "\x18\x88\x27"); /* 5000 */
+        chat_open(&h->peer, 1, TTRPC_FLAG_REMOTE_CLOSED, "Count", "\x18\x88\x27"); /* 5000 */
         harness_settle(h);
         assert_int_equal(chat_log.n_live, 1);
         peer_pause(&h->peer, false);
