@@ -4,12 +4,16 @@
  * execs in all states. (That each commit has written what it must is looked at in all tests that
  * use the harness.) And whatever else is in the vault is refused, by its name.
  */
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 
 #include "pkg/base/clock.h"
+#include "pkg/base/fd.h"
+#include "pkg/base/kept.h"
 
 #include "belay/state/v1/shim.pb-c.h"
 #include "shim/state.h"
@@ -259,6 +263,42 @@ static void a_start_of_an_exec_that_was_under_way_has_failed(void **state)
         assert_status(h, "e1", STOPPED);
         assert_int_equal(rpc_do(h, "Wait", "e1").exit_status, 255);
         assert_int_equal(rpc_do(h, "Delete", "e1").code, 0);
+}
+
+/* A descriptor as the record names one, which its owner has done with. */
+static int make_closed(void)
+{
+        int fd = eventfd(0, EFD_CLOEXEC);
+
+        assert_true(fd >= 0);
+        (void)kept_number(fd);
+        assert_int_equal(fd_close(fd), -1);
+        return fd;
+}
+
+static bool is_open(int fd)
+{
+        return fcntl(fd, F_GETFD) >= 0;
+}
+
+static void what_the_record_names_is_open_until_the_next_one_is_there(void **state)
+{
+        struct harness *h = *state;
+        int fd;
+
+        harness_run(h);
+        harness_settle(h);
+        fd = make_closed();
+        assert_true(is_open(fd)); /* who takes over now finds it */
+        state_commit(h->server);
+        assert_false(is_open(fd));
+        fd = make_closed();
+        assert_true(is_open(fd));
+        assert_int_equal(rpc_do(h, "State", NULL).code, 0); /* some rounds of the loop */
+        assert_false(is_open(fd));                          /* a record was made for its sake */
+        fd = make_closed();
+        h->server = shim_server_free(h->server);
+        assert_false(is_open(fd));
 }
 
 /* ---- What it costs ---- */
@@ -537,6 +577,7 @@ int main(void)
                 CASE(an_exec_that_was_added_is_started_by_the_next_server),
                 CASE(of_many_execs_each_is_what_it_was),
                 CASE(a_start_of_an_exec_that_was_under_way_has_failed),
+                CASE(what_the_record_names_is_open_until_the_next_one_is_there),
                 CASE(a_transition_writes_what_has_changed),
                 CASE(the_record_does_not_grow_with_what_has_been),
                 CASE(a_vault_without_a_state_is_refused),
