@@ -160,7 +160,7 @@ static int go_through_execve(struct fixture *f, Belay__State__V1__StdinGrants *m
         assert_true(stdin_grants_save(&f->grants, m, &sink));
         for (int i = 0; i < 2; i++) {
                 if (*numbers[i] > 0)
-                        *numbers[i] = kept_number(dup((int)*numbers[i] - 1));
+                        *numbers[i] = kept_number(fcntl((int)*numbers[i] - 1, F_DUPFD, 0));
         }
         stdin_grants_close(&f->grants);
         memset(&f->grants, 0, sizeof(f->grants));
