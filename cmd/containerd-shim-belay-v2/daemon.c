@@ -27,7 +27,7 @@ void daemon_init(struct daemon *d, const struct options *options)
         *d = (struct daemon){
                 .options = options,
                 .bundle_fd = -1,
-                .reexec = {.image_fd = -1, .before_fd = -1, .spare_fd = -1},
+                .reexec = {.image_fd = -1, .before_fd = -1},
         };
         upgrader_init(&d->upgrader);
 }

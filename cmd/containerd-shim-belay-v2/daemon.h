@@ -70,6 +70,7 @@ void daemon_deinit(struct daemon *d);
 /* Goes on where another process image has stopped. */
 int daemon_take_over(struct daemon *d, struct error *err);
 
-/* If this image is on trial, and cannot take over: the one before goes on, and tells why. Returns
- * if there is none, or if that fails. */
+/* What follows an image that cannot take over: on trial the one before, which tells why; after a
+ * crash another try, as often as a crash is followed. Returns if there is none, or if that fails.
+ */
 void daemon_fall_back(struct daemon *d, const struct error *why);

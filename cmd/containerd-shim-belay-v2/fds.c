@@ -6,10 +6,15 @@
 
 #include <fcntl.h>
 #include <stdint.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 enum { DIRENT_BYTES = 4096 };
+
+/* What is looked through without a list: as many numbers as may be given, and for a limit that was
+ * lowered since, or is none, as many as a shim may be thought to have. */
+enum { SCANNED_LEAST = 1 << 16, SCANNED_MOST = 1 << 20 };
 
 /* What getdents64(2) fills in. */
 struct dirent_head {
@@ -31,14 +36,31 @@ int parse_fd(const char *text)
         return *text ? -1 : n;
 }
 
+/* Takes longer than a list, and needs nothing. */
+static void scan(void (*fn)(int fd, void *userdata), void *userdata)
+{
+        struct rlimit limit = {.rlim_cur = SCANNED_MOST};
+        int n = SCANNED_LEAST;
+
+        (void)getrlimit(RLIMIT_NOFILE, &limit);
+        if (limit.rlim_cur > SCANNED_LEAST)
+                n = limit.rlim_cur < SCANNED_MOST ? (int)limit.rlim_cur : SCANNED_MOST;
+        for (int fd = FIRST_FD; fd < n; fd++) {
+                if (fcntl(fd, F_GETFD) >= 0)
+                        fn(fd, userdata);
+        }
+}
+
 void for_each_fd(void (*fn)(int fd, void *userdata), void *userdata)
 {
         _Alignas(struct dirent_head) char buf[DIRENT_BYTES];
         int dir = open("/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         long n;
 
-        if (dir < 0)
+        if (dir < 0) {
+                scan(fn, userdata);
                 return;
+        }
         while ((n = syscall(SYS_getdents64, dir, buf, sizeof(buf))) > 0) {
                 for (long at = 0; at < n;) {
                         const struct dirent_head *d = (const void *)(buf + at);

@@ -35,7 +35,7 @@ static int copy_environment(char ***ret, struct error *err)
 
 int reexec_init(struct reexec *r, const struct options *options, struct error *err)
 {
-        *r = (struct reexec){.image_fd = -1, .before_fd = -1, .spare_fd = -1};
+        *r = (struct reexec){.image_fd = -1, .before_fd = -1};
         r->n_args = daemon_argv(options, options->program, options->debug, r->argv);
         r->argv[r->n_args++] = r->state;
         reexec_set_state(r, parse_fd(options->state));
@@ -46,11 +46,6 @@ int reexec_init(struct reexec *r, const struct options *options, struct error *e
         return 0;
 }
 
-static void take_spare(struct reexec *r)
-{
-        r->spare_fd = fcntl(r->image_fd, F_DUPFD_CLOEXEC, FIRST_FD);
-}
-
 int reexec_prepare(struct reexec *r, struct error *err)
 {
         if (reexec_is_on_trial(r) && held_init(&r->held, err) < 0)
@@ -58,10 +53,7 @@ int reexec_prepare(struct reexec *r, struct error *err)
         if (copy_environment(&r->envp, err) < 0)
                 return -1;
         r->image_fd = open("/proc/self/exe", O_PATH | O_CLOEXEC);
-        if (r->image_fd < 0)
-                return error_errno(err, errno, "open the binary that runs");
-        take_spare(r);
-        return r->spare_fd >= 0 ? 0 : error_errno(err, errno, "reserve a descriptor");
+        return r->image_fd >= 0 ? 0 : error_errno(err, errno, "open the binary that runs");
 }
 
 void reexec_passed(struct reexec *r)
@@ -81,7 +73,6 @@ void reexec_deinit(struct reexec *r)
 {
         held_deinit(&r->held);
         r->image_fd = fd_close(r->image_fd);
-        r->spare_fd = fd_close(r->spare_fd);
         free(r->envp);
         r->envp = NULL;
 }
@@ -138,7 +129,8 @@ void reexec_close_unclaimed(void)
         for_each_fd(close_unclaimed_fd, NULL);
 }
 
-/* Returns an errno. last: one more word, or NULL. */
+/* Returns an errno. image_fd: -1 if what runs could not be opened, which its path needs not. last:
+ * one more word, or NULL. */
 static int execute(struct reexec *r, int image_fd, const char *last)
 {
         sigset_t before;
@@ -149,7 +141,8 @@ static int execute(struct reexec *r, int image_fd, const char *last)
         /* An execve takes the handlers away. What is sent before the next image has its own waits
          * for it: crash_arm() lets it through. */
         signals_mask_fatal(SIG_BLOCK, &before);
-        execveat(image_fd, "", (char *const *)r->argv, r->envp ? r->envp : environ, AT_EMPTY_PATH);
+        execveat(image_fd, image_fd < 0 ? "/proc/self/exe" : "", (char *const *)r->argv,
+                 r->envp ? r->envp : environ, AT_EMPTY_PATH);
         errnum = errno;
         (void)sigprocmask(SIG_SETMASK, &before, NULL);
         return errnum;
@@ -159,11 +152,9 @@ static int execute_with_fds(struct reexec *r, int image_fd, const char *last)
 {
         int errnum;
 
-        r->spare_fd = fd_close(r->spare_fd);
         for_each_fd(keep_fd, NULL);
         errnum = execute(r, image_fd, last);
         for_each_fd(unkeep_fd, NULL);
-        take_spare(r);
         return errnum;
 }
 

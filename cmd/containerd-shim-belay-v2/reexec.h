@@ -37,7 +37,6 @@ struct reexec {
         char fallback[32]; /* "-fallback=FD" */
         int image_fd;      /* what runs now */
         int before_fd;     /* what ran before; -1: this one is not on trial */
-        int spare_fd;      /* closed when all descriptors are to be listed, which takes one */
         struct held held;  /* for that one */
 };
 

@@ -130,14 +130,30 @@ static void leave_reason(struct daemon *d, const char *reason)
         (void)fcntl(fd, F_SETFD, 0); /* it goes along, also where nothing is held */
 }
 
+/*
+ * What this image lacks after a crash the next one may find, and it is followed as a crash is, as
+ * often. The vault's reason stays that of the crash; this one's own is in the log.
+ */
+static bool may_try_again(struct daemon *d)
+{
+        if (!*d->options->state)
+                return false;
+        if (!d->vault)
+                (void)vault_open_take(&d->vault, parse_fd(d->options->state), NULL);
+        return d->vault && vault_count_reexec(d->vault, clock_monotonic_ns());
+}
+
 void daemon_fall_back(struct daemon *d, const struct error *why)
 {
+        bool is_on_trial = reexec_is_on_trial(&d->reexec);
         int errnum;
 
-        if (!reexec_is_on_trial(&d->reexec))
+        if (!is_on_trial && !may_try_again(d))
                 return;
-        log_error("take over: %s; the binary before goes on", why->msg);
-        leave_reason(d, why->msg);
+        log_error("take over: %s; %s", why->msg,
+                  is_on_trial ? "the binary before goes on" : "trying again");
+        if (is_on_trial)
+                leave_reason(d, why->msg);
         errnum = reexec_again(&d->reexec);
-        log_error("execute the binary before: %s", strerror(errnum));
+        log_error("execute the binary %s: %s", is_on_trial ? "before" : "again", strerror(errnum));
 }

@@ -4,6 +4,7 @@ the shim and in its stages; the clock jumps; the bundle vanishes."""
 import errno
 import os
 import shutil
+import signal
 import threading
 
 import pytest
@@ -77,6 +78,27 @@ def test_any_call_of_start_may_fail(chaos, errnum):
         life.end()
 
     for at in chaos.cases(range(1, n + 1)):
+        chaos.life(at, lambda life, plan, at=at: run(life, plan, at), preload=True)
+    chaos.finish()
+
+
+@pytest.mark.parametrize("errnum", [errno.EMFILE, errno.ENOMEM], ids=errno.errorcode.get)
+def test_any_call_may_fail_while_the_next_image_takes_over(chaos, errnum):
+    def run(life, plan, at):
+        c = life.c
+        life.lacks_memory = True
+        life.launch()
+        life.create()
+        assert life.start(c)
+        plan.faults.arm(errnum, at=at, only=c.shim.pid)
+        os.kill(c.shim.pid, signal.SIGSEGV)
+        host.wait_for(lambda: life.status_of(c) == "RUNNING", "the next image")
+        plan.disarm()
+        life.finish(c, INIT_STATUS)
+        life.delete(c)
+        life.end()
+
+    for at in chaos.cases(range(1, 61)):
         chaos.life(at, lambda life, plan, at=at: run(life, plan, at), preload=True)
     chaos.finish()
 
