@@ -43,6 +43,9 @@ int reexec_init(struct reexec *r, const struct options *options, struct error *e
         if (*options->fallback && r->before_fd < 0)
                 return error_set(err, STATUS_INVALID_ARGUMENT, "-fallback '%s' is no descriptor",
                                  options->fallback);
+        /* On trial there is no need: the image before goes on. */
+        if (*options->state && r->before_fd < 0)
+                room_make(&r->room);
         return 0;
 }
 
@@ -124,9 +127,10 @@ static void close_unclaimed_fd(int fd, void *userdata)
                 close(fd);
 }
 
-void reexec_close_unclaimed(void)
+void reexec_close_unclaimed(struct reexec *r)
 {
         for_each_fd(close_unclaimed_fd, NULL);
+        room_give_back(&r->room);
 }
 
 /* Returns an errno. image_fd: -1 if what runs could not be opened, which its path needs not. last:
@@ -141,6 +145,7 @@ static int execute(struct reexec *r, int image_fd, const char *last)
         /* An execve takes the handlers away. What is sent before the next image has its own waits
          * for it: crash_arm() lets it through. */
         signals_mask_fatal(SIG_BLOCK, &before);
+        room_give_back(&r->room); /* the next image makes its own */
         execveat(image_fd, image_fd < 0 ? "/proc/self/exe" : "", (char *const *)r->argv,
                  r->envp ? r->envp : environ, AT_EMPTY_PATH);
         errnum = errno;

@@ -19,6 +19,7 @@
 
 #include "cmd/containerd-shim-belay-v2/held.h"
 #include "cmd/containerd-shim-belay-v2/options.h"
+#include "cmd/containerd-shim-belay-v2/room.h"
 #include "cmd/containerd-shim-belay-v2/spawn.h"
 
 enum { REEXEC_ARGS_MAX = DAEMON_ARGS_MAX + 3 };
@@ -38,6 +39,7 @@ struct reexec {
         int image_fd;      /* what runs now */
         int before_fd;     /* what ran before; -1: this one is not on trial */
         struct held held;  /* for that one */
+        struct room room;  /* until this image has taken over */
 };
 
 /* The way back, if options say that this image is on trial: the first thing to do, and needs
@@ -65,5 +67,6 @@ int reexec_again(struct reexec *r);
 /* In a fork: runs the image as `check-state` with a copy of the vault; on failure as above. */
 int reexec_check(struct reexec *r, int image_fd, int state_copy_fd);
 
-/* After a take-over: descriptors that came along and that nobody has claimed. */
-void reexec_close_unclaimed(void);
+/* After a take-over: descriptors that came along and that nobody has claimed. What was opened
+ * meanwhile beyond the limit stays open, and the limit is again what it was. */
+void reexec_close_unclaimed(struct reexec *r);

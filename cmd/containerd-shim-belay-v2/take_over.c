@@ -109,7 +109,7 @@ int daemon_take_over(struct daemon *d, struct error *err)
         /* It may be stopping, and then the name goes at once. */
         socket_name_init(&d->socket_name, shim_server_listener(d->server));
         shim_server_resume(d->server);
-        reexec_close_unclaimed();
+        reexec_close_unclaimed(&d->reexec);
         reaper_restored(d->reaper);
         if (!shim_server_was_upgraded(d->server))
                 clean_up_after_crash(d);

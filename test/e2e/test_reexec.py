@@ -2,6 +2,7 @@
 """A shim that goes on as another image of its process: upgraded, or after a fatal signal. Its pid, its connections, its
 container and everything that waits go on."""
 import os
+import resource
 import shutil
 import signal
 
@@ -61,6 +62,28 @@ def test_everything_that_waits_goes_on(lab, again):
     lab.containerd.wait(c.id, "/tasks/delete")
     assert lab.containerd.order(c.id) == ["create", "start", "exec-added/e0", "exec-started/e0", "exit/e0", "exit",
                                           "delete"]
+    c.finish()
+
+
+def lowest_free_fd(pid):
+    used = {int(name) for name in os.listdir(f"/proc/{pid}/fd")}
+    return min(set(range(len(used) + 1)) - used)
+
+
+def test_a_crash_without_a_free_descriptor_is_survived(lab):
+    c = lab.container("sh", "-c", "read line; exit 7").pipes("stdin").run()
+    end = c.wait_later()
+    before = resource.prlimit(c.shim.pid, resource.RLIMIT_NOFILE)
+    limit = (lowest_free_fd(c.shim.pid), before[1])
+    resource.prlimit(c.shim.pid, resource.RLIMIT_NOFILE, limit)
+    crash(c)
+    assert c.status() == "RUNNING"
+    assert resource.prlimit(c.shim.pid, resource.RLIMIT_NOFILE) == limit  # containers inherit it
+    resource.prlimit(c.shim.pid, resource.RLIMIT_NOFILE, before)
+    assert c.exec("sh", "-c", "exit 4").run() == (4, "", "")
+    c.stdin.write(b"\n")
+    assert end.result().exit_status == 7
+    c.delete()
     c.finish()
 
 
