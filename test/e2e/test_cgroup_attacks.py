@@ -119,6 +119,7 @@ def test_pids_of_ten_thousand_cgroups_keep_nobody_waiting(lab, stock):
     c = lab.container("sh", "-c", "sleep 1000 & echo $!; wait").pipes().run()
     assert c.stdout.read_until(b"\n", SECONDS)
     init = c.pid()
+    pidfd = os.pidfd_open(init)
     top = pathlib.Path(host.cgroup_file(init, "freezer", "cgroup.procs")).parent
     try:
         lowest = make_nests(top, 20, 500)
@@ -127,15 +128,16 @@ def test_pids_of_ten_thousand_cgroups_keep_nobody_waiting(lab, stock):
         os.close(lowest)
         os.write(procs, str(child).encode())
         os.close(procs)
-        slowest = 0
+        times = []
         listings = [c.task.start.Pids() for _ in range(8)]
         while not all(listing.done() for listing in listings):
             before = time.monotonic()
             c.status()
-            slowest = max(slowest, time.monotonic() - before)
+            times.append(time.monotonic() - before)
         for listing in listings:
             assert {p.pid for p in listing.result().processes} == {init, child}
-        assert slowest < 0.2 * host.SLOWNESS, slowest
+        assert len(times) > 1  # some while the cgroups were being looked through
+        assert max(times) < 0.2 * host.SLOWNESS, max(times)
         c.kill(all=True)
         c.wait()
         before = time.monotonic()
@@ -144,5 +146,6 @@ def test_pids_of_ten_thousand_cgroups_keep_nobody_waiting(lab, stock):
     finally:
         if top.exists():  # whatever has failed, nothing is left in the way of other tests
             with contextlib.suppress(ProcessLookupError):
-                os.kill(init, signal.SIGKILL)
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
             remove_nests(top, 20, 500)
+        os.close(pidfd)
