@@ -22,20 +22,9 @@
 #include "pkg/base/fd.h"
 
 #include "containerd/task/v2/task.pb-c.h"
+#include "test/bench/calls.h"
 #include "test/bench/client.h"
-
-enum {
-        STATE_CALLS = 2000,
-        STATS_CALLS = 3000,
-        PIDS_CALLS = 100,
-        STATE_RATE_CALLS = 20000,
-        STATE_RATE_WINDOW = 32
-};
-
-static double us(uint64_t from, uint64_t to)
-{
-        return (double)(to - from) / 1000.0;
-}
+#include "test/bench/measure.h"
 
 static int open_fifo(const char *path)
 {
@@ -160,25 +149,6 @@ static long n_threads(uint32_t pid)
         return (long)st.st_nlink - 2;
 }
 
-static double cpu_ms(uint32_t pid)
-{
-        char path[64];
-        char *text = NULL;
-        char *p;
-        unsigned long user = 0;
-        unsigned long system = 0;
-
-        (void)snprintf(path, sizeof(path), "/proc/%u/stat", pid);
-        if (file_read(AT_FDCWD, path, 4096, &text, NULL) < 0)
-                fail("read %s", path);
-        p = strrchr(text, ')');
-        if (!p ||
-            sscanf(p, ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &system) != 2)
-                fail("parse %s", path);
-        free(text);
-        return (double)(user + system) * 1000.0 / (double)sysconf(_SC_CLK_TCK);
-}
-
 /* What it has run for, in microseconds: schedstat counts nanoseconds, where stat has ticks. */
 static double run_us(uint32_t pid)
 {
@@ -192,71 +162,6 @@ static double run_us(uint32_t pid)
         ns = strtoull(text, NULL, 10);
         free(text);
         return (double)ns / 1000.0;
-}
-
-static int compare_double(const void *a, const void *b)
-{
-        double x = *(const double *)a;
-        double y = *(const double *)b;
-
-        return (x > y) - (x < y);
-}
-
-static void print_quantiles(const char *name, double *samples, size_t n)
-{
-        qsort(samples, n, sizeof(*samples), compare_double);
-        printf("\"%s\":%.1f,\"%s_p99\":%.1f,", name, samples[n / 2], name, samples[n * 99 / 100]);
-}
-
-static void bench_state(struct client *c)
-{
-        Containerd__Task__V2__StateRequest r = CONTAINERD__TASK__V2__STATE_REQUEST__INIT;
-        static double samples[STATE_CALLS];
-        static struct pending window[STATE_RATE_WINDOW];
-        uint64_t start;
-
-        r.id = (char *)c->id;
-        for (size_t i = 0; i < STATE_CALLS; i++) {
-                start = clock_monotonic_ns();
-                (void)client_call(c, METHOD_STATE, &r.base);
-                samples[i] = us(start, clock_monotonic_ns());
-        }
-        print_quantiles("state", samples, STATE_CALLS);
-        start = clock_monotonic_ns();
-        for (size_t i = 0; i < STATE_RATE_CALLS; i += STATE_RATE_WINDOW) {
-                memset(window, 0, sizeof(window));
-                for (size_t k = 0; k < STATE_RATE_WINDOW; k++)
-                        client_begin(c, METHOD_STATE, &r.base, &window[k]);
-                for (size_t k = 0; k < STATE_RATE_WINDOW; k++)
-                        client_finish(c, &window[k]);
-        }
-        printf("\"state_per_s\":%.0f,", STATE_RATE_CALLS * 1e6 / us(start, clock_monotonic_ns()));
-}
-
-/* Latency of the calls that read the cgroup, and what a Stats costs the shim. */
-static void bench_cgroup(struct client *c, uint32_t shim)
-{
-        Containerd__Task__V2__StatsRequest stats = CONTAINERD__TASK__V2__STATS_REQUEST__INIT;
-        Containerd__Task__V2__PidsRequest pids = CONTAINERD__TASK__V2__PIDS_REQUEST__INIT;
-        static double samples[STATS_CALLS];
-        double cpu = cpu_ms(shim);
-        uint64_t start;
-
-        stats.id = (char *)c->id;
-        pids.id = (char *)c->id;
-        for (size_t i = 0; i < STATS_CALLS; i++) {
-                start = clock_monotonic_ns();
-                (void)client_call(c, METHOD_STATS, &stats.base);
-                samples[i] = us(start, clock_monotonic_ns());
-        }
-        printf("\"stats_cpu\":%.1f,", (cpu_ms(shim) - cpu) * 1000.0 / STATS_CALLS);
-        print_quantiles("stats", samples, STATS_CALLS);
-        for (size_t i = 0; i < PIDS_CALLS; i++) {
-                start = clock_monotonic_ns();
-                (void)client_call(c, METHOD_PIDS, &pids.base);
-                samples[i] = us(start, clock_monotonic_ns());
-        }
-        print_quantiles("pids", samples, PIDS_CALLS);
 }
 
 static void bench_execs(struct client *c, uint32_t shim, int n)
@@ -323,14 +228,13 @@ static void bench_busy(struct client *c, int n_execs)
         client_rest(c, 3 * NSEC_PER_SEC); /* an idle timer of the shim has the time to run */
         print_memory(shim, "after");
         printf("\"threads\":%ld,", n_threads(shim));
-        bench_state(c);
-        bench_cgroup(c, shim);
+        bench_calls(c, shim);
         printf("\"n_execs\":%d}\n", n_execs);
         end_container(c);
 }
 
 /* Without execs before them, and without rests. */
-static void bench_calls(struct client *c)
+static void bench_calls_alone(struct client *c)
 {
         uint32_t shim;
 
@@ -340,9 +244,8 @@ static void bench_calls(struct client *c)
         client_create(c, "");
         (void)client_start(c, "");
         printf("{");
-        bench_state(c);
-        bench_cgroup(c, shim);
-        printf("\"shim\":%u}\n", shim);
+        bench_calls(c, shim);
+        printf("\"n_execs\":0}\n");
         end_container(c);
 }
 
@@ -404,7 +307,7 @@ int main(int argc, char **argv)
         else if (strcmp(argv[1], "busy") == 0 && argc > 5)
                 bench_busy(&c, (int)strtol(argv[5], NULL, 10));
         else if (strcmp(argv[1], "calls") == 0)
-                bench_calls(&c);
+                bench_calls_alone(&c);
         else if (strcmp(argv[1], "stdout") == 0 && argc > 5)
                 bench_stdout(&c, strtol(argv[5], NULL, 10));
         else

@@ -49,6 +49,8 @@ ROWS = [
     ("state_per_s", "State calls per second, 32 at once", "1/s", None),
     ("stats", "Stats", "ms", 1 / 8),
     ("stats_p99", "Stats, p99", "ms", None),
+    ("stats_one_cpu", "Stats, client and shim on one CPU", "ms", 1 / 8),
+    ("stats_two_cpus", "Stats, each on a CPU of its own", "ms", None),
     ("stats_cpu", "shim CPU for a Stats", "ms", 1 / 8),
     ("pids", "Pids", "ms", 1 / 50),
     ("rss_idle", "RSS, idle", "kB", None),
@@ -124,7 +126,7 @@ def in_turn(runner, shims, n, what, args, *extra):
 
 
 def calls_part(runner, shims, quick):
-    return in_turn(runner, shims, 3 if quick else 9, "calls", ["pause"])
+    return in_turn(runner, shims, 1 if quick else 5, "calls", ["pause"])
 
 
 def busy_part(runner, shims, quick):
@@ -138,7 +140,8 @@ def stdout_part(runner, shims, quick):
 
 # What measures, and the rows that it gives. The calls are among what the busy part does, too, after its execs: alone
 # they are measured if nothing else of it is asked for.
-CALLS = {"state", "state_p99", "state_per_s", "stats", "stats_p99", "stats_cpu", "pids"}
+CALLS = {"state", "state_p99", "state_per_s", "stats", "stats_p99", "stats_one_cpu", "stats_two_cpus", "stats_cpu",
+         "pids"}
 PARTS = [
     (lives_part, {"start", "create", "start_rpc", "exit_to_wait", "delete", "shutdown", "delete_action", "life",
                   "life_p99"}),
