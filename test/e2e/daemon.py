@@ -106,7 +106,9 @@ class Daemon:
         return (self.dir / "log").read_text(errors="replace")
 
     def argv(self):
-        return [str(self.binaries / "ctr"), "-a", f"{self.dir}/containerd.sock", "-n", self.namespace]
+        # Its own limit of 10 s for a connection is too little for fifty at once on a slow machine.
+        return [str(self.binaries / "ctr"), "--connect-timeout", "60s", "-a", f"{self.dir}/containerd.sock", "-n",
+                self.namespace]
 
     def ctr(self, *args, check=False, timeout=60, **more):
         done = subprocess.run([*self.argv(), *map(str, args)], env=self.env, capture_output=True, text=True,
