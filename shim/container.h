@@ -56,6 +56,7 @@ struct container {
         const Containerd__Task__V2__CreateTaskRequest *create_request; /* lives with the call */
         const struct create_options *create_options;                   /* likewise */
         struct executor_job *create_job;
+        bool has_files; /* init.pid and the record are written; a failure takes them away */
         struct error create_error;  /* what undoing it is for */
         struct loop_timer *readers; /* looks whether clients have opened their FIFOs */
         uint64_t readers_until_ns;

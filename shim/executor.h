@@ -51,6 +51,10 @@ struct executor_create {
         bool systemd_cgroup;
         const char *binary; /* an OCI runtime's absolute path; NULL: the engine */
         const char *root;   /* where that keeps its state; "": its default */
+
+        /* Called at most once, before the completion, with the pid of an init that is not ready
+         * yet: for what can be done meanwhile. The create may still fail. */
+        void (*on_init)(pid_t pid, void *userdata);
 };
 
 struct executor_exec {

@@ -13,6 +13,7 @@
 
 struct create_node {
         executor_create_fn fn;
+        void (*on_init)(pid_t pid, void *userdata);
         void *userdata;
 };
 
@@ -42,6 +43,13 @@ static void on_created(const struct error *err, struct engine_container *contain
                 terminal_fd, node.userdata);
 }
 
+static void on_init(pid_t pid, void *userdata)
+{
+        const struct create_node *node = userdata;
+
+        node->on_init(pid, node->userdata);
+}
+
 static int do_create(void *impl, const struct executor_create *args, executor_create_fn fn,
                      void *userdata, struct executor_job **ret, struct error *err)
 {
@@ -60,6 +68,7 @@ static int do_create(void *impl, const struct executor_create *args, executor_cr
                 .no_pivot_root = args->no_pivot_root,
                 .no_new_keyring = args->no_new_keyring,
                 .systemd_cgroup = args->systemd_cgroup,
+                .on_init = args->on_init ? on_init : NULL,
         };
         struct engine_job *job = NULL;
         int r;
@@ -69,7 +78,7 @@ static int do_create(void *impl, const struct executor_create *args, executor_cr
                 free(mounts);
                 return error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory");
         }
-        *node = (struct create_node){.fn = fn, .userdata = userdata};
+        *node = (struct create_node){.fn = fn, .on_init = args->on_init, .userdata = userdata};
         for (size_t i = 0; i < args->n_mounts; i++)
                 mounts[i] = (struct engine_mount){
                         .type = args->mounts[i].type,

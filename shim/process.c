@@ -266,13 +266,19 @@ void process_abort_stdio(struct process *p)
         on_stdio_ready(&err, p);
 }
 
+void process_set_pid(struct process *p, pid_t pid)
+{
+        p->pid = pid;
+        p->started_at = clock_realtime();
+        p->start_ticks = process_start_ticks(pid);
+}
+
 int process_attach_take(struct process *p, struct executor_process *impl, int terminal_fd,
                         struct error *err)
 {
         p->impl = impl;
-        p->pid = p->container->executor->ops->process_pid(impl);
-        p->started_at = clock_realtime();
-        p->start_ticks = process_start_ticks(p->pid);
+        if (p->pid == 0)
+                process_set_pid(p, p->container->executor->ops->process_pid(impl));
         io_stdio_close_child_fds(p->stdio);
         state_touch(p);
         if (!p->terminal) {

@@ -144,7 +144,11 @@ int process_close_stdin(struct process *process, struct error *err);
 /* Ends its streams of belay.v1; it goes on. */
 void process_end_streams(struct process *process);
 
-/* The executor has made it: keeps its handle and pid, and starts the terminal's relay. */
+/* What is known of it as soon as it is there: its pid, and since when. */
+void process_set_pid(struct process *process, pid_t pid);
+
+/* The executor has made it: keeps its handle, and its pid if that is not set, and starts the
+ * terminal's relay. */
 int process_attach_take(struct process *process, struct executor_process *impl, int terminal_fd,
                         struct error *err);
 

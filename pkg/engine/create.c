@@ -223,6 +223,8 @@ static void on_create_end(struct engine_job *job)
         struct error err = ERROR_INIT;
 
         if (job->is_done && job->result == 1) {
+                if (create_job(job)->on_init)
+                        create_job(job)->on_init(c->init_pid, create_job(job)->userdata);
                 create_gate_hear(create_job(job), on_heard);
                 return;
         }
@@ -358,6 +360,7 @@ int engine_create(struct engine *engine, const struct engine_create *args, engin
         }
         create->args = *args;
         create->fn = fn;
+        create->on_init = args->on_init;
         create->userdata = userdata;
         create->terminal_fd = -1;
         job_init(&create->job, engine, c, &create_kind);

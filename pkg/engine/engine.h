@@ -98,6 +98,13 @@ struct engine_create {
         bool no_pivot_root;
         bool no_new_keyring;
         bool systemd_cgroup; /* linux.cgroupsPath is "slice:prefix:name"; systemd makes the scope */
+
+        /*
+         * Called from the loop when init's pid is known and nothing is left but what init does by
+         * itself, for the receiver to do in the meantime what needs the pid. The Create may still
+         * fail; and one that has more for its stage to do completes without. NULL: nobody's care.
+         */
+        void (*on_init)(pid_t pid, void *userdata);
 };
 
 /*

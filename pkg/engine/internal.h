@@ -237,6 +237,7 @@ struct create_job {
         struct engine_job job;
         struct engine_create args; /* borrowed; for the stage only */
         engine_create_fn fn;
+        void (*on_init)(pid_t pid, void *userdata);
         void *userdata;
         int init_gate;           /* init's end of the gate; in the stage only */
         pid_t dead_stage;        /* whose work is to be undone */

@@ -81,6 +81,23 @@ static void write_pid_file(const struct container *c)
                 log_error("write '%s': %s", pid_file, strerror(-r));
 }
 
+/* What tells of the init on disk. */
+static void write_files(struct container *c)
+{
+        write_pid_file(c);
+        process_write_record(c->init);
+        c->has_files = true;
+}
+
+/* While init mounts and pivots, there is the time for it. */
+static void on_init(pid_t pid, void *userdata)
+{
+        struct container *c = userdata;
+
+        process_set_pid(c->init, pid);
+        write_files(c);
+}
+
 static void create_succeeded(struct container *c)
 {
         Containerd__Task__V2__CreateTaskResponse response =
@@ -88,8 +105,8 @@ static void create_succeeded(struct container *c)
         struct shim_server *server = c->server;
         struct task_event *event = task_event_create(c->create_request, c->init->pid);
 
-        write_pid_file(c);
-        process_write_record(c->init);
+        if (!c->has_files)
+                write_files(c);
         server->creating = NULL;
         server->container = c;
         server->had_container = true;
@@ -226,6 +243,7 @@ static int begin_job(struct container *c, struct error *err)
                 .systemd_cgroup = options->systemd_cgroup,
                 .binary = options->binary,
                 .root = options->root,
+                .on_init = on_init,
         };
         int r;
 

@@ -44,6 +44,8 @@ struct job {
         bool aborted;
         bool terminal;
         void (*fn)(void);
+        void (*on_init)(pid_t pid, void *userdata);
+        pid_t shown; /* its init's pid, if that has been told already */
         void *userdata;
         struct loop_deferred end;
 };
@@ -199,6 +201,8 @@ static void job_succeed(struct job *job)
                 job->container->fake = fake;
                 fake->n_containers++;
                 fake->init = process_make(fake);
+                if (job->shown > 0)
+                        fake->init->pid = job->shown;
                 ((executor_create_fn)job->fn)(NULL, (void *)job->container, (void *)fake->init,
                                               make_terminal(job), job->userdata);
                 break;
@@ -296,8 +300,24 @@ void fake_release(struct fake *fake, enum fake_job kind)
 static int do_create(void *impl, const struct executor_create *args, executor_create_fn fn,
                      void *userdata, struct executor_job **ret, struct error *err)
 {
-        return job_begin(impl, NULL, FAKE_CREATE, (void (*)(void))fn, userdata, args->terminal, ret,
-                         err);
+        if (job_begin(impl, NULL, FAKE_CREATE, (void (*)(void))fn, userdata, args->terminal, ret,
+                      err) < 0)
+                return -1;
+        ((struct job *)*ret)->on_init = args->on_init;
+        return 0;
+}
+
+pid_t fake_show_init(struct fake *fake)
+{
+        pid_t pid = 0;
+
+        list_for_each(job, &fake->jobs, struct job, node) {
+                if (job->kind == FAKE_CREATE) {
+                        pid = job->shown = next_pid();
+                        job->on_init(pid, job->userdata);
+                }
+        }
+        return pid;
 }
 
 static bool list_contains(const struct list *list, const struct list *node)

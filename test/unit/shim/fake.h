@@ -66,6 +66,9 @@ void fake_deinit(struct fake *fake);
 /* Ends the held jobs of a kind, from the loop. */
 void fake_release(struct fake *fake, enum fake_job job);
 
+/* Tells of the init of a held Create, which is not ready yet; 0: there is none. */
+pid_t fake_show_init(struct fake *fake);
+
 /* From the next Create on its container has a cgroup, with memory, in this directory, which is the
  * test's. The counters are set by fake_oom(): of OOMs at the container's own level, and of kills.
  */

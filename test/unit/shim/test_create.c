@@ -299,6 +299,64 @@ static void create_writes_the_pid_and_a_record(void **state)
         assert_string_equal(record.id, "c1");
 }
 
+static bool has_file(const struct harness *h, const char *name)
+{
+        char path[128];
+
+        (void)snprintf(path, sizeof(path), "%s/%s", h->dir, name);
+        return access(path, F_OK) == 0;
+}
+
+static void what_the_disk_knows_of_an_init_is_written_while_it_gets_ready(void **state)
+{
+        struct harness *h = *state;
+        struct reply *create;
+        struct shim_record early;
+        struct shim_record late;
+        pid_t pid;
+
+        h->fake.hold[FAKE_CREATE] = true;
+        create = rpc_begin(h, "Create", NULL);
+        harness_settle(h);
+        assert_false(has_file(h, "init.pid"));
+        pid = fake_show_init(&h->fake);
+        assert_true(pid > 0);
+        assert_true(has_file(h, "init.pid"));
+        early = harness_record(h, NULL);
+        assert_int_equal(early.pid, pid);
+        harness_settle(h);
+        assert_false(create->done);
+        assert_int_equal(rpc_do(h, "State", NULL).code, STATUS_NOT_FOUND);
+        fake_release(&h->fake, FAKE_CREATE);
+        assert_int_equal(rpc_end(h, create).pid, pid);
+        assert_int_equal(fake_pid(h->fake.init), pid);
+        late = harness_record(h, NULL);
+        assert_int_equal(late.pid, pid);
+        assert_memory_equal(&late.started_at, &early.started_at, sizeof(late.started_at));
+}
+
+static void a_create_that_fails_late_takes_its_files_away(void **state)
+{
+        struct harness *h = *state;
+        struct reply *create;
+
+        h->fake.hold[FAKE_CREATE] = true;
+        h->fake.fail[FAKE_CREATE] = "not today";
+        create = rpc_begin(h, "Create", NULL);
+        harness_settle(h);
+        (void)fake_show_init(&h->fake);
+        assert_true(has_file(h, "init.pid"));
+        assert_true(has_file(h, "init.json"));
+        fake_release(&h->fake, FAKE_CREATE);
+        assert_int_equal(rpc_end(h, create).code, STATUS_UNKNOWN);
+        assert_false(has_file(h, "init.pid"));
+        assert_false(has_file(h, "init.json"));
+        h->fake.hold[FAKE_CREATE] = false;
+        h->fake.fail[FAKE_CREATE] = NULL;
+        harness_create(h);
+        assert_int_equal(harness_record(h, NULL).pid, fake_pid(h->fake.init));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, harness_setup, harness_teardown)
 
 int main(void)
@@ -317,6 +375,8 @@ int main(void)
                 TEST(while_create_is_under_way_the_shim_answers),
                 TEST(a_create_goes_on_when_its_caller_has_gone),
                 TEST(create_writes_the_pid_and_a_record),
+                TEST(what_the_disk_knows_of_an_init_is_written_while_it_gets_ready),
+                TEST(a_create_that_fails_late_takes_its_files_away),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
