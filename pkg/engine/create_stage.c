@@ -198,6 +198,9 @@ static int clone_init(struct create_stage *cs, struct error *err)
         if (create_clone(&args, v2_dir, &cs->pid, &cs->pidfd, err) < 0)
                 return -1;
         cs->create->init_gate = fd_close(cs->create->init_gate);
+        /* Right before its pid: what they tell of matters only once there is an init. */
+        if (send_facts(cs, err) < 0)
+                return -1;
         return stage_send_cloned(cs->stage, cs->pid, cs->pidfd, err);
 }
 
@@ -341,7 +344,7 @@ static int create(struct create_stage *cs, struct error *err)
         if (cs->state_fd < 0)
                 return error_errno(err, errno, "open '%s'", cs->container->state_dir);
         if (read_config(cs, err) < 0 || mount_rootfs(cs, err) < 0 || make_plan(cs, err) < 0 ||
-            send_facts(cs, err) < 0 || make_cgroup(cs, err) < 0 || clone_init(cs, err) < 0)
+            make_cgroup(cs, err) < 0 || clone_init(cs, err) < 0)
                 return -1;
         return converse(cs, err);
 }
