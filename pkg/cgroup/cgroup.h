@@ -85,14 +85,28 @@ int cgroup_of_process(const struct cgroup_layout *layout, const char *text, cons
 int cgroup_create(struct cgroup *cg, struct error *err);
 
 /*
+ * Descriptors for a child to join with: on v1 each hierarchy's `tasks`, opened O_WRONLY, into which
+ * the single-threaded child writes "0"; the v2 directory for CLONE_INTO_CGROUP (-1 if none).
+ * Writing `cgroup.procs` instead costs 11 to 15 ms when cold.
+ */
+struct cgroup_join {
+        int tasks[CGROUP_HIERARCHIES_MAX];
+        size_t n_tasks;
+        int v2_dir;
+};
+void cgroup_join_close(struct cgroup_join *join);
+
+/*
  * The same for a caller that takes note of the directories before they are made, to kill and to
  * remove all of them should it be interrupted. tell() gets cg as it is going to be, unless it has
  * been refused already; -1 and an error from it, and nothing is made. What is there by the time
- * that it is made is removed only if it is empty.
+ * that it is made is removed only if it is empty. join: on success what cgroup_open_join() would
+ * give, but opened from where the directories are made, which saves a long walk for each; may be
+ * NULL.
  */
 typedef int (*cgroup_announce_fn)(const struct cgroup *planned, void *userdata, struct error *err);
 int cgroup_create_with(struct cgroup *cg, cgroup_announce_fn tell, void *userdata,
-                       struct error *err);
+                       struct cgroup_join *join, struct error *err);
 
 /*
  * Writes the limits, but for device rules. A limit whose controller or file the host lacks fails
@@ -139,14 +153,8 @@ int cgroup_update_with(const struct cgroup *cg, const struct oci_resources *reso
  */
 int cgroup_delegate(const struct cgroup *cg, uid_t uid, struct error *err);
 
-/*
- * Descriptors for a child to join with: on v1 each hierarchy's `tasks`, opened O_WRONLY, into which
- * the single-threaded child writes "0"; the v2 directory for CLONE_INTO_CGROUP in *ret_v2_dir (-1
- * if none). Writing `cgroup.procs` instead costs 11 to 15 ms when cold. fds must have
- * CGROUP_HIERARCHIES_MAX room.
- */
-int cgroup_open_join(const struct cgroup *cg, int *fds, size_t *ret_n, int *ret_v2_dir,
-                     struct error *err);
+/* Those of a container that is there; on failure nothing is open. */
+int cgroup_open_join(const struct cgroup *cg, struct cgroup_join *ret, struct error *err);
 
 /*
  * Where in cg an exec goes that is to be in a cgroup below the container's own. text, one a line:

@@ -312,7 +312,8 @@ static bool is_read_only(int r)
         return r == -EROFS || r == -EPERM || r == -EACCES;
 }
 
-static int create_all(struct cgroup *cg, int *above, struct error *err)
+/* join: NULL for who does not join. */
+static int create_all(struct cgroup *cg, int *above, struct cgroup_join *join, struct error *err)
 {
         for (size_t i = 0; i < cg->n_dirs;) {
                 struct cgroup_dir *dir = &cg->dirs[i];
@@ -332,7 +333,8 @@ static int create_all(struct cgroup *cg, int *above, struct error *err)
                                          dir->path);
                 if (r < 0)
                         return error_errno(err, -r, "make cgroup '%s'", dir->path);
-                if (dir_prepare(cg, dir, above[i], err) < 0)
+                if (dir_prepare(cg, dir, above[i], err) < 0 ||
+                    (join && join_add(join, dir, above[i], err) < 0))
                         return -1;
                 i++;
         }
@@ -380,12 +382,14 @@ static void undo_all(struct cgroup *cg)
 }
 
 int cgroup_create_with(struct cgroup *cg, cgroup_announce_fn tell, void *userdata,
-                       struct error *err)
+                       struct cgroup_join *join, struct error *err)
 {
         int above[CGROUP_HIERARCHIES_MAX];
         size_t n = cg->n_dirs;
         int r;
 
+        if (join)
+                *join = (struct cgroup_join){.v2_dir = -1};
         for (size_t i = 0; i < CGROUP_HIERARCHIES_MAX; i++)
                 above[i] = i < n ? above_open(cg->dirs[i].path) : -1;
         for (size_t i = 0; i < n; i++) {
@@ -394,9 +398,12 @@ int cgroup_create_with(struct cgroup *cg, cgroup_announce_fn tell, void *userdat
         }
         r = tell ? announce(cg, above, tell, userdata, err) : 0;
         if (r == 0) {
-                r = create_all(cg, above, err);
-                if (r < 0)
+                r = create_all(cg, above, join, err);
+                if (r < 0) {
+                        if (join)
+                                cgroup_join_close(join);
                         undo_all(cg);
+                }
         }
         for (size_t i = 0; i < n; i++)
                 fd_close(above[i]);
@@ -407,5 +414,5 @@ int cgroup_create_with(struct cgroup *cg, cgroup_announce_fn tell, void *userdat
 
 int cgroup_create(struct cgroup *cg, struct error *err)
 {
-        return cgroup_create_with(cg, NULL, NULL, err);
+        return cgroup_create_with(cg, NULL, NULL, NULL, err);
 }

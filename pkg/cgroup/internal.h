@@ -57,6 +57,9 @@ void pid_list_free(struct pid_list *list);
 int pid_list_read(const struct cgroup_dir *dir, bool is_quick, struct pid_list *list);
 bool pid_list_has(const struct pid_list *list, pid_t pid);
 
+/* One more descriptor to join with; above: the directory that dir is in, or -1. */
+int join_add(struct cgroup_join *join, const struct cgroup_dir *dir, int above, struct error *err);
+
 /* The pids of the whole cgroup. */
 int pid_list_read_all(const struct cgroup *cg, bool is_quick, struct pid_list *list);
 

@@ -6,46 +6,56 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "pkg/base/fd.h"
 #include "pkg/cgroup/internal.h"
 
-static int join_open(const struct cgroup_dir *dir, struct error *err)
+void cgroup_join_close(struct cgroup_join *join)
+{
+        while (join->n_tasks > 0)
+                fd_close(join->tasks[--join->n_tasks]);
+        join->v2_dir = fd_close(join->v2_dir);
+}
+
+static int open_one(const struct cgroup_dir *dir, int above, const char *from)
 {
         char path[PATH_MAX];
         int fd;
 
-        if (dir->is_v2) {
-                fd = dir_open(AT_FDCWD, dir->path);
-                return fd < 0 ? error_errno(err, -fd, "open cgroup '%s'", dir->path) : fd;
-        }
-        (void)snprintf(path, sizeof(path), "%s/tasks", dir->path);
-        fd = open(path, O_WRONLY | O_NOFOLLOW | O_NOCTTY | O_CLOEXEC);
-        return fd < 0 ? error_errno(err, errno, "open '%s'", path) : fd;
+        if (dir->is_v2)
+                return dir_open(above, from);
+        (void)snprintf(path, sizeof(path), "%s/tasks", from);
+        fd = openat(above, path, O_WRONLY | O_NOFOLLOW | O_NOCTTY | O_CLOEXEC);
+        return fd < 0 ? -errno : fd;
 }
 
-int cgroup_open_join(const struct cgroup *cg, int *fds, size_t *ret_n, int *ret_v2_dir,
-                     struct error *err)
+int join_add(struct cgroup_join *join, const struct cgroup_dir *dir, int above, struct error *err)
 {
-        int v2_dir = -1;
-        size_t n = 0;
+        int fd = above < 0 ? -ENOENT : open_one(dir, above, strrchr(dir->path, '/') + 1);
+
+        if (fd == -ENOENT) /* the directory above has been made anew, perhaps */
+                fd = open_one(dir, AT_FDCWD, dir->path);
+        if (fd < 0)
+                return error_errno(err, -fd, "open cgroup '%s'", dir->path);
+        if (dir->is_v2)
+                join->v2_dir = fd;
+        else
+                join->tasks[join->n_tasks++] = fd;
+        return 0;
+}
+
+int cgroup_open_join(const struct cgroup *cg, struct cgroup_join *ret, struct error *err)
+{
+        struct cgroup_join join = {.v2_dir = -1};
 
         for (size_t i = 0; i < cg->n_dirs; i++) {
-                int fd = join_open(&cg->dirs[i], err);
-
-                if (fd < 0) {
-                        while (n > 0)
-                                fd_close(fds[--n]);
-                        fd_close(v2_dir);
+                if (join_add(&join, &cg->dirs[i], -1, err) < 0) {
+                        cgroup_join_close(&join);
                         return -1;
                 }
-                if (cg->dirs[i].is_v2)
-                        v2_dir = fd;
-                else
-                        fds[n++] = fd;
         }
-        *ret_n = n;
-        *ret_v2_dir = v2_dir;
+        *ret = join;
         return 0;
 }

@@ -80,7 +80,7 @@ static int make_directories(struct create_cgroup *cc, struct error *err)
 {
         char *text;
 
-        if (cgroup_create_with(&cc->cgroup, announce, cc, err) < 0) {
+        if (cgroup_create_with(&cc->cgroup, announce, cc, &cc->join, err) < 0) {
                 if (!cc->cgroup.unit)
                         cc->text = NULL; /* it has undone its own */
                 return -1;

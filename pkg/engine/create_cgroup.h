@@ -30,6 +30,7 @@ struct create_cgroup {
         int state_fd;
 
         struct cgroup cgroup;
+        struct cgroup_join join;
         char *text; /* of what there is to be removed; NULL: nothing */
         struct systemd_unit unit;
         struct scope_keeper keeper;

@@ -172,7 +172,6 @@ static int await(const struct create_stage *cs, enum message_type type, struct e
 static int clone_init(struct create_stage *cs, struct error *err)
 {
         const int others[] = {cs->stage->sock, cs->gate};
-        int tasks[CGROUP_HIERARCHIES_MAX];
         int stdio[3] = {-1, -1, -1};
         struct init_args args = {
                 .plan = cs->plan,
@@ -180,12 +179,12 @@ static int clone_init(struct create_stage *cs, struct error *err)
                 .gate = cs->create->init_gate,
                 .others = others,
                 .n_others = sizeof(others) / sizeof(others[0]),
-                .tasks = tasks,
+                .tasks = cs->cgroup.join.tasks,
+                .n_tasks = cs->cgroup.join.n_tasks,
                 .wait_hooks = has_stage_work(cs),
                 .wait_limits = has_limits(cs),
                 .orphan = cs->container->engine->orphans,
         };
-        int v2_dir = -1;
 
         if (!cs->create->args.terminal) {
                 memcpy(stdio, cs->create->args.stdio, sizeof(stdio));
@@ -193,9 +192,7 @@ static int clone_init(struct create_stage *cs, struct error *err)
                         return -1;
                 args.stdio = stdio;
         }
-        if (cgroup_open_join(&cs->cgroup.cgroup, tasks, &args.n_tasks, &v2_dir, err) < 0)
-                return -1;
-        if (create_clone(&args, v2_dir, &cs->pid, &cs->pidfd, err) < 0)
+        if (create_clone(&args, cs->cgroup.join.v2_dir, &cs->pid, &cs->pidfd, err) < 0)
                 return -1;
         cs->create->init_gate = fd_close(cs->create->init_gate);
         /* Right before its pid: what they tell of matters only once there is an init. */

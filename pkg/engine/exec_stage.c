@@ -210,8 +210,7 @@ static int clone_and_move(struct exec_stage *es, struct init_args *args, int v2_
         return r < 0 ? error_errno(err, -r, "exec: move into the container's cgroup") : 0;
 }
 
-static int open_cgroup(struct exec_stage *es, struct init_args *args, int *tasks, int *ret_v2_dir,
-                       struct error *err)
+static int open_cgroup(struct exec_stage *es, struct cgroup_join *ret, struct error *err)
 {
         struct arena *arena = es->stage->arena;
         struct cgroup own = {0};
@@ -221,15 +220,13 @@ static int open_cgroup(struct exec_stage *es, struct init_args *args, int *tasks
         es->cgroup = own;
         if (es->args->cgroup && cgroup_below(&own, es->args->cgroup, arena, &es->cgroup, err) < 0)
                 return error_prefix(err, "exec");
-        args->tasks = tasks;
-        return cgroup_open_join(&es->cgroup, tasks, &args->n_tasks, ret_v2_dir, err);
+        return cgroup_open_join(&es->cgroup, ret, err);
 }
 
 static int clone_process(struct exec_stage *es, struct error *err)
 {
-        int tasks[CGROUP_HIERARCHIES_MAX];
+        struct cgroup_join join;
         int stdio[3] = {-1, -1, -1};
-        int v2_dir = -1;
         struct init_args args = {
                 .plan = es->plan,
                 .arena = es->stage->arena,
@@ -245,14 +242,16 @@ static int clone_process(struct exec_stage *es, struct error *err)
                         return -1;
                 args.stdio = stdio;
         }
-        if (open_cgroup(es, &args, tasks, &v2_dir, err) < 0)
+        if (open_cgroup(es, &join, err) < 0)
                 return -1;
+        args.tasks = join.tasks;
+        args.n_tasks = join.n_tasks;
         if (plan_set_initial_cpus(es->plan, err) < 0)
                 return -1;
         if (prctl(PR_SET_DUMPABLE, 0) < 0)
                 return error_errno(err, errno, "exec: PR_SET_DUMPABLE");
-        if (clone_by_go_between(es, &args, v2_dir, err) < 0 &&
-            (err->errnum != EAGAIN || clone_and_move(es, &args, v2_dir, err) < 0))
+        if (clone_by_go_between(es, &args, join.v2_dir, err) < 0 &&
+            (err->errnum != EAGAIN || clone_and_move(es, &args, join.v2_dir, err) < 0))
                 return -1;
         es->init_gate = fd_close(es->init_gate);
         return stage_send_cloned(es->stage, es->pid, es->pidfd, err);

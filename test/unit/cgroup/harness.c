@@ -112,26 +112,24 @@ pid_t harness_child(struct harness *h, const struct cgroup *cg, int (*fn)(void *
                     void *userdata)
 {
         struct clone_args args = {.exit_signal = SIGCHLD};
-        int fds[CGROUP_HIERARCHIES_MAX];
+        struct cgroup_join join;
         struct error err = ERROR_INIT;
-        int v2_dir;
         int ready[2];
-        size_t n;
         pid_t pid;
         char c;
 
         assert_true(h->n_children < HARNESS_CHILDREN_MAX);
-        if (cgroup_open_join(cg, fds, &n, &v2_dir, &err) < 0)
+        if (cgroup_open_join(cg, &join, &err) < 0)
                 fail_msg("%s", err.msg);
         assert_int_equal(pipe2(ready, O_CLOEXEC), 0);
-        if (v2_dir >= 0) {
+        if (join.v2_dir >= 0) {
                 args.flags |= CLONE_INTO_CGROUP;
-                args.cgroup = (uint64_t)v2_dir;
+                args.cgroup = (uint64_t)join.v2_dir;
         }
         pid = sys_clone3(&args);
         if (pid == 0) {
                 (void)alarm(CHILD_LIMIT_S);
-                if (child_join(fds, n) < 0 || write(ready[1], "x", 1) != 1)
+                if (child_join(join.tasks, join.n_tasks) < 0 || write(ready[1], "x", 1) != 1)
                         _exit(99);
                 close(ready[0]);
                 close(ready[1]);
@@ -140,9 +138,7 @@ pid_t harness_child(struct harness *h, const struct cgroup *cg, int (*fn)(void *
                 for (;;)
                         (void)pause();
         }
-        while (n > 0)
-                fd_close(fds[--n]);
-        fd_close(v2_dir);
+        cgroup_join_close(&join);
         close(ready[1]);
         assert_true(pid > 0);
         h->children[h->n_children++] = pid;

@@ -119,17 +119,40 @@ static int on_announced(const struct cgroup *planned, void *userdata, struct err
         return a->refuse ? error_set(err, STATUS_INTERNAL, "not now") : 0;
 }
 
+/* The descriptors lead where the directories are now. */
+static void assert_joins(const struct cgroup_join *join, const struct cgroup *cg)
+{
+        size_t n = 0;
+
+        for (size_t i = 0; i < cg->n_dirs; i++) {
+                int fd = cg->dirs[i].is_v2 ? join->v2_dir : join->tasks[n++];
+                struct stat got;
+                struct stat want;
+                char path[PATH_MAX];
+
+                (void)snprintf(path, sizeof(path), "%s%s", cg->dirs[i].path,
+                               cg->dirs[i].is_v2 ? "" : "/tasks");
+                assert_int_equal(fstat(fd, &got), 0);
+                assert_int_equal(stat(path, &want), 0);
+                assert_true(got.st_dev == want.st_dev && got.st_ino == want.st_ino);
+        }
+        assert_int_equal(n, join->n_tasks);
+}
+
 static void what_is_told_beforehand_is_what_is_made(void **state)
 {
         struct harness *h = *state;
         struct announcement a = {0};
+        struct cgroup_join join;
         char path[80];
         struct cgroup cg;
         struct error err;
 
         (void)snprintf(path, sizeof(path), "%s/told/deeply", h->path);
         cg = harness_plan(h, path);
-        assert_ok(cgroup_create_with(&cg, on_announced, &a, &err), err);
+        assert_ok(cgroup_create_with(&cg, on_announced, &a, &join, &err), err);
+        assert_joins(&join, &cg);
+        cgroup_join_close(&join);
         assert_int_equal(a.n_told, 1);
         assert_false(a.was_there);
         assert_int_equal(a.planned.n_dirs, cg.n_dirs);
@@ -141,7 +164,7 @@ static void what_is_told_beforehand_is_what_is_made(void **state)
         assert_ok(cgroup_remove(&cg, 0, &err), err);
         a = (struct announcement){0}; /* what is there already is not ours */
         cg = harness_plan(h, h->path);
-        assert_ok(cgroup_create_with(&cg, on_announced, &a, &err), err);
+        assert_ok(cgroup_create_with(&cg, on_announced, &a, NULL, &err), err);
         for (size_t i = 0; i < cg.n_dirs; i++)
                 assert_false(cg.dirs[i].created || a.planned.dirs[i].created);
 }
@@ -156,7 +179,7 @@ static void nothing_is_made_if_who_is_told_refuses(void **state)
 
         (void)snprintf(path, sizeof(path), "%s/refused", h->path);
         cg = harness_plan(h, path);
-        assert_error(cgroup_create_with(&cg, on_announced, &a, &err), err, "not now");
+        assert_error(cgroup_create_with(&cg, on_announced, &a, NULL, &err), err, "not now");
         for (size_t i = 0; i < cg.n_dirs; i++) {
                 assert_false(cg.dirs[i].created);
                 assert_false(harness_exists(cg.dirs[i].path));
@@ -171,7 +194,7 @@ static void what_will_be_refused_is_not_told(void **state)
         struct error err;
         pid_t pid = harness_child(h, &h->cg, NULL, NULL);
 
-        assert_error(cgroup_create_with(&again, on_announced, &a, &err), err,
+        assert_error(cgroup_create_with(&again, on_announced, &a, NULL, &err), err,
                      "has processes in it");
         assert_int_equal(a.n_told, 0);
         assert_int_equal(kill(pid, SIGKILL), 0);
@@ -186,6 +209,7 @@ static void a_parent_that_vanishes_after_the_telling_is_made_again(void **state)
         char path[90];
         char dir[PATH_MAX];
         struct cgroup parent;
+        struct cgroup_join join;
         struct cgroup cg;
         struct error err;
 
@@ -196,7 +220,9 @@ static void a_parent_that_vanishes_after_the_telling_is_made_again(void **state)
         cg = harness_plan(h, path);
         (void)snprintf(dir, sizeof(dir), "%s", parent.dirs[0].path);
         a.rmdir_first = dir;
-        assert_ok(cgroup_create_with(&cg, on_announced, &a, &err), err);
+        assert_ok(cgroup_create_with(&cg, on_announced, &a, &join, &err), err);
+        assert_joins(&join, &cg);
+        cgroup_join_close(&join);
         for (size_t i = 0; i < cg.n_dirs; i++) {
                 assert_true(harness_exists(cg.dirs[i].path));
                 assert_true(cg.dirs[i].created);
