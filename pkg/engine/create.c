@@ -268,7 +268,7 @@ static void create_abort(struct engine_job *job)
 {
         bool is_at_gate = create_job(job)->gate_io;
 
-        if (!job->watch && !is_at_gate)
+        if (job->sock < 0 && !is_at_gate)
                 return; /* it is failing already */
         job_cancel(job);
         if (job->container->init)

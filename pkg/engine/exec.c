@@ -72,7 +72,7 @@ static void on_exec_end(struct engine_job *job)
 
 static void exec_abort(struct engine_job *job)
 {
-        if (!job->watch)
+        if (job->sock < 0)
                 return; /* it is failing already */
         job_cancel(job);
         if (exec_job(job)->process)

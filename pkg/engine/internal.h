@@ -162,11 +162,13 @@ struct engine_job {
         const struct job_kind *kind;
         struct reaper_watch *watch; /* of the stage; NULL when it is reaped */
         pid_t stage_pid;
-        int sock;
+        struct reaper_exit stage_exit; /* is_reaped: how it has ended */
+        int sock;                      /* to it; -1: nothing more of the stage is to come */
         struct loop_io *io;
         struct loop_deferred deferred;      /* for the kind's use */
         struct loop_deferred free_deferred; /* job.c's */
         pid_t hook_group;                   /* of the hook that runs now, 0: none */
+        bool is_reaped;                     /* the stage; its last words may not have been read */
         bool is_expecting;                  /* reaper_expect() is on */
         bool is_aborted;                    /* what the stage says of success or failure is void */
         bool is_done;                       /* MESSAGE_DONE has arrived */

@@ -160,8 +160,8 @@ static void on_message(struct engine_job *job, const struct message *msg, int *f
         }
 }
 
-/* Handles all that is there. */
-static void drain(struct engine_job *job)
+/* Handles all that is there; false if there may be more, which has to be tried again. */
+static bool drain(struct engine_job *job)
 {
         while (!job->is_complete && job->sock >= 0) {
                 struct message msg;
@@ -173,31 +173,21 @@ static void drain(struct engine_job *job)
                         on_message(job, &msg, fds, n_fds);
                         continue;
                 }
-                if (r != -EAGAIN)
+                if (!message_is_for_now(r))
                         (void)loop_io_want(job->io, 0); /* its end comes through the reaper */
-                return;
+                return r == -EAGAIN || !message_is_for_now(r);
         }
         if (job->io)
                 (void)loop_io_want(job->io, 0);
+        return true;
 }
 
-static void on_readable(struct loop_io *io, int fd, int what, void *userdata)
+/* It has been reaped, and its last words have been read. */
+static void on_stage_gone(struct engine_job *job, bool was_ended)
 {
-        (void)io;
-        (void)fd;
-        (void)what;
-        drain(userdata);
-}
+        const struct reaper_exit *exit = &job->stage_exit;
+        pid_t group = job->hook_group;
 
-static void on_stage_reaped(const struct reaper_exit *exit, void *userdata)
-{
-        struct engine_job *job = userdata;
-        bool was_ended = job->is_done;
-        pid_t group;
-
-        job->watch = NULL;
-        drain(job);
-        group = job->hook_group;
         detach_stage(job);
         if (job->is_complete) {
                 loop_defer(job->engine->loop, &job->free_deferred);
@@ -216,6 +206,34 @@ static void on_stage_reaped(const struct reaper_exit *exit, void *userdata)
                 job_fail(job, &err);
         }
         end_stage(job);
+}
+
+static void hear_stage(struct engine_job *job)
+{
+        bool was_ended = job->is_done;
+
+        if (!drain(job) && loop_io_want(job->io, LOOP_READ) == 0)
+                return;
+        if (job->is_reaped)
+                on_stage_gone(job, was_ended);
+}
+
+static void on_readable(struct loop_io *io, int fd, int what, void *userdata)
+{
+        (void)io;
+        (void)fd;
+        (void)what;
+        hear_stage(userdata);
+}
+
+static void on_stage_reaped(const struct reaper_exit *exit, void *userdata)
+{
+        struct engine_job *job = userdata;
+
+        job->watch = NULL;
+        job->stage_exit = *exit;
+        job->is_reaped = true;
+        hear_stage(job);
 }
 
 static _Noreturn void stage_main(struct engine_job *job, int sock, pid_t parent, const int *keep,
@@ -281,6 +299,7 @@ int job_fork(struct engine_job *job, const int *keep, size_t n_keep, bool expect
                 reaper_expect(job->engine->reaper);
         job->is_expecting = expect;
         job->stage_pid = pid;
+        job->is_reaped = false;
         job->is_done = false;
         job->has_reported = false;
         job->sock = TAKE_FD(ours);

@@ -54,6 +54,11 @@ static int message_check(const struct message *msg, ssize_t n)
         return 1;
 }
 
+bool message_is_for_now(int r)
+{
+        return r == -EAGAIN || r == -ENOMEM || r == -ENOBUFS;
+}
+
 int message_recv(int sock, struct message *ret, int *fds, size_t *n_fds)
 {
         ssize_t n = fd_recv(sock, ret, sizeof(*ret), fds, n_fds);

@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -60,6 +61,10 @@ int message_send_simple(int sock, enum message_type type, int value);
 /* A message with the content of err, or with code and text. */
 int message_send_error(int sock, enum message_type type, const struct error *err);
 void message_get_error(const struct message *msg, struct error *ret);
+
+/* Of message_recv() on a watched socket: what there is comes later. Without memory for it that is
+ * at the next try, and it stays readable. */
+bool message_is_for_now(int r);
 
 /*
  * 1, or 0 at EOF, or a negative errno (-EAGAIN on a non-blocking socket, -EBADMSG for nonsense). On

@@ -102,7 +102,7 @@ static void on_poststart_end(struct engine_job *job)
 
 static void poststart_abort(struct engine_job *job)
 {
-        if (job->watch)
+        if (job->sock >= 0)
                 job_cancel(job);
 }
 
@@ -177,7 +177,7 @@ static void on_gate(struct loop_io *io, int fd, int what, void *userdata)
                 struct message msg;
                 int r = message_recv(fd, &msg, NULL, NULL);
 
-                if (r == -EAGAIN)
+                if (message_is_for_now(r))
                         return;
                 if (r <= 0) {
                         on_gate_eof(start);
