@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * OOM kills of a container: one TaskOOM for each, at once while the container lives on, and before
- * the exit's event of the process that was killed. Watched from Start, while init is on its way
- * from the gate to its program, until the exit of init is told; kills before that are counted, too.
+ * the exit's event of the process that was killed. Watched from Create, or at the latest from
+ * before Start opens the gate, until the exit of init is told; kills before that are counted, too.
  */
 #pragma once
 
@@ -17,8 +17,8 @@ struct process_exit;
  * there will be no OOM kills. */
 void oom_start(struct container *container);
 
-/* What oom_start() leaves for some milliseconds later, so that neither the answer to Create nor a
- * Start that follows at once waits for it. For a Start, once the gate is open. */
+/* What oom_start() leaves for some milliseconds later, so that the answer to Create does not wait
+ * for it: for a Start that follows at once. */
 void oom_start_now(struct container *container);
 
 /* The same for a container that another process of this shim has watched until now: n_told as it

@@ -90,11 +90,11 @@ static void start_init(struct process *p)
         struct container *c = p->container;
         struct error err = ERROR_INIT;
 
+        /* On v1 nothing tells afterwards whose limit it was that killed it in its first moments. */
+        oom_start_now(c);
         container_job_begin(c);
         if (c->executor->ops->start(c->impl, on_init_started, p, &p->start_job, &err) < 0)
                 on_init_started(&err, p);
-        else
-                oom_start_now(c);
 }
 
 /* ---- An exec ---- */
