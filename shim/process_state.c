@@ -7,17 +7,20 @@
 
 #include <assert.h>
 
+enum { WHY_MAX = 56 };
+
+/* The text is in here, not pointed to: of a table with addresses each shim has its own copy. */
 struct cell {
         enum { CELL_NONE, CELL_GO, CELL_LATER, CELL_NO } what;
         enum process_state next;
         int code;
-        const char *why;
+        char why[WHY_MAX];
 };
 
 /* clang-format off */
 #define GO(state)      {.what = CELL_GO, .next = PROCESS_##state}
 #define LATER          {.what = CELL_LATER}
-#define NO(status, text) {.what = CELL_NO, .code = STATUS_##status, .why = (text)}
+#define NO(status, text) {.what = CELL_NO, .code = STATUS_##status, .why = text}
 #define WRONG(text)    NO(FAILED_PRECONDITION, text)
 #define FINISHED       NO(NOT_FOUND, "process already finished")
 
