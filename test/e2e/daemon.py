@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A containerd of our own, and ctr to talk to it."""
 import collections
+import contextlib
 import hashlib
 import io
 import json
@@ -176,7 +177,8 @@ class Daemon:
         for ident in {*self.tasks(), *self.ctr("container", "ls", "-q").stdout.split()}:
             self.remove(ident)
         for pid in self.shim_pids():
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         for path in pathlib.Path("/run/containerd/s").glob("*"):
             path.unlink()
 

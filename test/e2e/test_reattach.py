@@ -43,9 +43,11 @@ def tapped(request):
             host.wait_for(lambda: not daemon.leftovers(), lambda: "left behind:\n" + "\n".join(daemon.leftovers()))
     finally:
         print(daemon.log_text()[-5000:])
-        daemon.clean()
-        daemon.stop()
-        tap.stop()
+        try:
+            daemon.clean()
+        finally:
+            daemon.stop()
+            tap.stop()
 
 
 class Load:
