@@ -26,7 +26,12 @@ def read_meson(path):
 
 def read_junit(path):
     passed = failed = skipped = 0
-    for case in ElementTree.parse(path).getroot().iter("testcase"):
+    try:
+        root = ElementTree.parse(path).getroot()
+    except ElementTree.ParseError as error:
+        print(f"{path}: {error}")
+        return 0, 1, 0
+    for case in root.iter("testcase"):
         if case.find("failure") is not None or case.find("error") is not None:
             failed += 1
         elif case.find("skipped") is not None:

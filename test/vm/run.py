@@ -22,6 +22,7 @@ import xml.etree.ElementTree as ElementTree
 
 import machine
 
+NOT_XML = re.compile(r"[^\t\n\x20-\ud7ff\ue000-\ufffd]")
 LINE = re.compile(r"^(\S+\.py)::(.+?) (PASSED|FAILED|SKIPPED|ERROR|XFAIL)\b")
 CONSOLE_TAIL = 6000  # characters of it in the report
 KINDS = {"FAILED": "failure", "ERROR": "error", "SKIPPED": "skipped"}
@@ -60,6 +61,8 @@ def from_console(console):
 
 
 def add_case(suite, kind, message, text=""):
+    """The text may have what no XML may: a console's escapes."""
+    text = NOT_XML.sub("?", text)
     case = ElementTree.SubElement(suite, "testcase", classname="test.vm.run", name="the_machine_comes_to_its_end")
     if kind:
         ElementTree.SubElement(case, kind, message=message).text = text
