@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every byte of a stream arrives, whatever way it takes, and the shim holds nothing of it afterwards."""
+import contextlib
 import hashlib
 import os
 import selectors
@@ -217,16 +218,19 @@ def test_two_hundred_containers_write_at_once(lab, binary):
                           f"2>&1; head -c {size} /data")
         c.bundle.mount("/data", "bind", binary[True], "rbind", "ro")
         c.bundle.mount("/go", "bind", go, "bind")
+        held = contextlib.ExitStack()
+        held.enter_context(baseline(c.launch()))
         path.begin(c)
-        all_of_them.append((c, path))
+        all_of_them.append((c, path, held))
     os.write(go_fd, b"x" * count)
-    out = read_together([c.stdout for c, _ in all_of_them if c.stdout])
+    out = read_together([c.stdout for c, _, _ in all_of_them if c.stdout])
     want = binary[True].read_bytes()[:size]
-    for c, path in all_of_them:
+    for c, path, held in all_of_them:
         assert c.wait().status == 0
         c.delete()
         assert (out[c.stdout.fd] if c.stdout else path.result()) == want, path
         c.close_pipes()
+        held.close()
     os.close(go_fd)
 
 
