@@ -61,8 +61,6 @@ def from_console(console):
 
 
 def add_case(suite, kind, message, text=""):
-    """The text may have what no XML may: a console's escapes."""
-    text = NOT_XML.sub("?", text)
     case = ElementTree.SubElement(suite, "testcase", classname="test.vm.run", name="the_machine_comes_to_its_end")
     if kind:
         ElementTree.SubElement(case, kind, message=message).text = text
@@ -73,6 +71,7 @@ def result(vm, console, ended, timeout):
     junit = vm.read_result("junit.xml") if ended else None
     if junit:
         return ElementTree.fromstring(junit)
+    console = NOT_XML.sub("?", console)  # such as a terminal's escapes
     suite = from_console(console)
     add_case(suite, "failure", "no results" if ended else f"not within {timeout} s", console[-CONSOLE_TAIL:])
     return suite
