@@ -38,7 +38,7 @@ int join_add(struct cgroup_join *join, const struct cgroup_dir *dir, int above, 
         if (fd == -ENOENT) /* the directory above has been made anew, perhaps */
                 fd = open_one(dir, AT_FDCWD, dir->path);
         if (fd < 0)
-                return error_errno(err, -fd, "open cgroup '%s'", dir->path);
+                return error_errno(err, -fd, "open '%s%s'", dir->path, dir->is_v2 ? "" : "/tasks");
         if (dir->is_v2)
                 join->v2_dir = fd;
         else

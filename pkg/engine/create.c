@@ -118,9 +118,7 @@ static void on_message(struct engine_job *job, const struct message *msg, int *f
                 struct error err = ERROR_INIT;
 
                 (void)error_errno(&err, -r, "create: message of the stage");
-                job_fail(job, &err);
-                job->is_aborted = true;
-                job_kill_stage(job);
+                job_give_up(job, &err);
         }
 }
 
@@ -169,7 +167,7 @@ static void create_free(struct engine_job *job)
         free(create);
 }
 
-/* What is undone here was left by a stage that died; what it did not tell, it did not do. */
+/* What is undone here was left by a stage that died: what outlives it, it told before it did it. */
 static int undo_stage_run(struct engine_job *job, struct stage *stage, struct error *err)
 {
         const struct engine_container *c = job->container;

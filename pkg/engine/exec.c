@@ -33,9 +33,7 @@ static void on_message(struct engine_job *job, const struct message *msg, int *f
         }
         for (size_t i = 0; i < n_fds; i++)
                 fd_close(fds[i]);
-        job_fail(job, &err);
-        job->is_aborted = true;
-        job_kill_stage(job);
+        job_give_up(job, &err);
 }
 
 static void finish_failure(struct engine_job *job)

@@ -194,6 +194,9 @@ int job_fork(struct engine_job *job, const int *keep, size_t n_keep, bool expect
 /* Kills the stage, if there is one; on_end comes when it is reaped. */
 void job_kill_stage(struct engine_job *job);
 
+/* The job has failed: the stage is killed, and what it still says of success or failure is void. */
+void job_give_up(struct engine_job *job, const struct error *err);
+
 /* Makes a job fail with STATUS_CANCELED, whatever its stage says from here on. */
 void job_cancel(struct engine_job *job);
 

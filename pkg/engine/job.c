@@ -105,13 +105,25 @@ void job_kill_stage(struct engine_job *job)
                 (void)kill(job->stage_pid, SIGKILL);
 }
 
+void job_give_up(struct engine_job *job, const struct error *err)
+{
+        job_fail(job, err);
+        job->is_aborted = true;
+        job_kill_stage(job);
+}
+
+/* What a caller calls it; the kind's name is its stage's. */
+static const char *name_of(const struct engine_job *job)
+{
+        const char *colon = strchr(job->kind->name, ':');
+
+        return colon ? colon + 1 : job->kind->name;
+}
+
 void job_cancel(struct engine_job *job)
 {
-        const char *name = job->kind->name;
-        const char *colon = strchr(name, ':');
-
         job->is_aborted = true;
-        (void)error_set(&job->err, STATUS_CANCELED, "%s was cancelled", colon ? colon + 1 : name);
+        (void)error_set(&job->err, STATUS_CANCELED, "%s was cancelled", name_of(job));
         job_kill_stage(job);
 }
 
@@ -160,6 +172,23 @@ static void on_message(struct engine_job *job, const struct message *msg, int *f
         }
 }
 
+/* What it said, or the descriptors that came with it, is lost. */
+static void lose_message(struct engine_job *job, int r)
+{
+        struct error err = ERROR_INIT;
+
+        if (job->is_aborted)
+                return;
+        if (r == -EMSGSIZE)
+                (void)error_set(&err, STATUS_RESOURCE_EXHAUSTED,
+                                "%s: no room for the descriptors that the stage has sent",
+                                name_of(job));
+        else
+                (void)error_set(&err, STATUS_INTERNAL, "%s: damaged message of the stage",
+                                name_of(job));
+        job_give_up(job, &err);
+}
+
 /* Handles all that is there; false if there may be more, which has to be tried again. */
 static bool drain(struct engine_job *job)
 {
@@ -173,9 +202,12 @@ static bool drain(struct engine_job *job)
                         on_message(job, &msg, fds, n_fds);
                         continue;
                 }
-                if (!message_is_for_now(r))
-                        (void)loop_io_want(job->io, 0); /* its end comes through the reaper */
-                return r == -EAGAIN || !message_is_for_now(r);
+                if (message_is_later(r))
+                        return r == -EAGAIN;
+                if (r == -EMSGSIZE || r == -EBADMSG)
+                        lose_message(job, r);
+                (void)loop_io_want(job->io, 0); /* its end comes through the reaper */
+                return true;
         }
         if (job->io)
                 (void)loop_io_want(job->io, 0);

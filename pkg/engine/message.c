@@ -54,7 +54,7 @@ static int message_check(const struct message *msg, ssize_t n)
         return 1;
 }
 
-bool message_is_for_now(int r)
+bool message_is_later(int r)
 {
         return r == -EAGAIN || r == -ENOMEM || r == -ENOBUFS;
 }

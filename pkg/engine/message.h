@@ -62,9 +62,9 @@ int message_send_simple(int sock, enum message_type type, int value);
 int message_send_error(int sock, enum message_type type, const struct error *err);
 void message_get_error(const struct message *msg, struct error *ret);
 
-/* Of message_recv() on a watched socket: what there is comes later. Without memory for it that is
- * at the next try, and it stays readable. */
-bool message_is_for_now(int r);
+/* Of message_recv() on a watched socket: there is nothing now, and may be later. Without memory for
+ * what there is that is at the next try, and the socket stays readable. */
+bool message_is_later(int r);
 
 /*
  * 1, or 0 at EOF, or a negative errno (-EAGAIN on a non-blocking socket, -EBADMSG for nonsense). On

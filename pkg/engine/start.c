@@ -177,7 +177,7 @@ static void on_gate(struct loop_io *io, int fd, int what, void *userdata)
                 struct message msg;
                 int r = message_recv(fd, &msg, NULL, NULL);
 
-                if (message_is_for_now(r))
+                if (message_is_later(r))
                         return;
                 if (r <= 0) {
                         on_gate_eof(start);

@@ -256,11 +256,11 @@ static void a_cwd_through_a_leaked_descriptor_is_refused(void **state)
                 assert_non_null(r.failed_at);
                 assert_null(strstr(r.out, "host-secret"));
         }
-        box_host(box, "ln -s /proc/self/fd/20 rootfs/work");
-        run(.script = "cat secret", .cwd = "/work", .in_child = leak_descriptors,
+        box_host(box, "ln -s /proc/self/fd/20 rootfs/dir");
+        run(.script = "cat secret", .cwd = "/dir", .in_child = leak_descriptors,
             .userdata = box->outside);
-        assert_failed("enter", "cwd '/work': Too many levels of symbolic links");
-        run(.script = "cat secret", .cwd = "/work/../../..", .in_child = leak_descriptors,
+        assert_failed("enter", "cwd '/dir': Too many levels of symbolic links");
+        run(.script = "cat secret", .cwd = "/dir/../../..", .in_child = leak_descriptors,
             .userdata = box->outside);
         assert_non_null(r.failed_at);
 }

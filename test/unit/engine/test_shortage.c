@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * A host that has no memory for a message, for a while: what stages and inits have said is read
- * when it has, also if they have ended meanwhile.
+ * when it has, also if they have ended meanwhile. And one that has no descriptors for those that
+ * come with a message, which are lost: then the job fails.
  */
 #include <errno.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -22,18 +24,40 @@ static struct {
         const int *fd;
         const struct engine_job *reaped; /* NULL, or from when it has been */
         int n;
+        bool loses_fds; /* the next message with descriptors comes without them */
 } shortage;
+
+/* As the kernel does where the table is full: unix(7), MSG_CTRUNC. */
+static void lose_fds(struct msghdr *msg)
+{
+        struct cmsghdr *c = CMSG_FIRSTHDR(msg);
+        int fd;
+
+        for (size_t at = CMSG_LEN(0); c && at < c->cmsg_len; at += sizeof(fd)) {
+                memcpy(&fd, (const char *)c + at, sizeof(fd));
+                close(fd);
+        }
+        msg->msg_controllen = 0;
+        msg->msg_flags |= MSG_CTRUNC;
+}
 
 /* In libc's place, for the engine. */
 ssize_t recvmsg(int fd, struct msghdr *msg, int flags)
 {
+        ssize_t n;
+
         if (shortage.n > 0 && getpid() == shortage.pid && fd == *shortage.fd &&
             (!shortage.reaped || !shortage.reaped->watch)) {
                 shortage.n--;
                 errno = ENOMEM;
                 return -1;
         }
-        return syscall(SYS_recvmsg, fd, msg, flags);
+        n = syscall(SYS_recvmsg, fd, msg, flags);
+        if (n > 0 && msg->msg_controllen > 0 && shortage.loses_fds && getpid() == shortage.pid) {
+                shortage.loses_fds = false;
+                lose_fds(msg);
+        }
+        return n;
 }
 
 static void begin_shortage(const int *fd, const struct engine_job *reaped)
@@ -47,6 +71,7 @@ static void begin_shortage(const int *fd, const struct engine_job *reaped)
 static int set_up(void **state)
 {
         shortage.n = 0;
+        shortage.loses_fds = false;
         return world_set_up(state);
 }
 
@@ -126,6 +151,22 @@ static void an_exec_goes_through(void **state)
         assert_int_equal(shortage.n, 0);
 }
 
+/* Its pidfd is the only descriptor that this one's stage sends. */
+static void a_create_that_loses_its_init_fails(void **state)
+{
+        struct world *w = *state;
+        const struct box_config c = {.script = "exit 7"};
+
+        world_begin_create(w, &c);
+        shortage.pid = getpid();
+        shortage.loses_fds = true;
+        world_await(w, &w->created.has_come);
+        assert_false(shortage.loses_fds);
+        assert_int_equal(w->created.err.code, STATUS_RESOURCE_EXHAUSTED);
+        assert_string_equal(w->created.err.msg,
+                            "create: no room for the descriptors that the stage has sent");
+}
+
 int main(void)
 {
 #define CASE(fn) cmocka_unit_test_setup_teardown(fn, set_up, world_tear_down)
@@ -135,6 +176,7 @@ int main(void)
                 CASE(what_a_stage_says_is_read_later),
                 CASE(so_is_what_it_said_before_it_was_reaped),
                 CASE(an_exec_goes_through),
+                CASE(a_create_that_loses_its_init_fails),
         };
 
         if (!world_possible())
