@@ -142,6 +142,10 @@ void shim_server_resume(struct shim_server *server);
 bool shim_server_was_upgraded(const struct shim_server *server);
 bool shim_server_has_container(const struct shim_server *server);
 
+/* After a crash: what a Create that it has cut off has left in the bundle goes. That of a container
+ * that was stays, for the `delete` action. */
+void shim_server_forget_create(struct shim_server *server);
+
 /* True if all processes of the container are its own children: what else there is, is not its. */
 bool shim_server_owns_children(const struct shim_server *server);
 

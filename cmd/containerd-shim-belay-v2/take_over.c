@@ -82,6 +82,7 @@ static void clean_up_after_crash(struct daemon *d)
         if (!shim_server_has_container(d->server) &&
             engine_cleanup(d->bundle ? d->bundle : ".", d->options->id, &pid, &killed, &err) < 0)
                 log_error("clean up after the crash: %s", err.msg);
+        shim_server_forget_create(d->server);
 }
 
 /* Of an image that has passed its trial there is none; else it is why this one runs. */

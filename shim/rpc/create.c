@@ -36,13 +36,24 @@ static const char pid_file[] = "init.pid";
 
 /* ---- The end of a Create ---- */
 
+static void remove_files(const struct shim_server *server)
+{
+        shim_record_unlink_init(server->bundle_fd);
+        (void)unlinkat(server->bundle_fd, pid_file, 0);
+}
+
+void shim_server_forget_create(struct shim_server *server)
+{
+        if (!server->container && !server->had_container)
+                remove_files(server);
+}
+
 static void create_failed(struct container *c, const struct error *why)
 {
         struct shim_server *server = c->server;
 
         service_fail_job(TAKE_PTR(c->create), NULL, "OCI runtime create failed", why);
-        shim_record_unlink_init(c->server->bundle_fd);
-        (void)unlinkat(c->server->bundle_fd, pid_file, 0);
+        remove_files(server);
         server->creating = NULL;
         server_bury_container(server, c);
         lifetime_touch(server);

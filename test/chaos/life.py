@@ -117,9 +117,17 @@ class Life:
         c = self.c
         fields = {"bundle": str(c.bundle.path), **c._stdio(), **self.lab.binary_options()}
         c.created = True
-        self.again("Create", lambda: self.status_of(c) is not None, c.task.Create, **fields)
+        self.again("Create", self.is_created, c.task.Create, **fields)
         assert self.status_of(c) == CREATED, self.status_of(c)
         self.wait(c)
+
+    def is_created(self):
+        """After a Create that has failed. Where there is no container, no file tells of one."""
+        if self.status_of(self.c) is not None:
+            return True
+        left = [name for name in ("init.json", "init.pid") if (self.c.bundle.path / name).exists()]
+        assert not left, f"there is no container, but {left}"
+        return False
 
     def wait(self, p):
         try:
