@@ -226,6 +226,7 @@ int process_next(enum process_kind kind, enum process_state state, enum process_
         case CELL_LATER:
                 return PROCESS_WAIT;
         case CELL_NO:
+                assert(cell->why[WHY_MAX - 1] == '\0');
                 return error_set(err, cell->code, "%s", cell->why);
         case CELL_NONE:
                 break;

@@ -212,7 +212,8 @@ static void end_container(struct client *c)
         client_run_delete_action(c);
 }
 
-static void bench_busy(struct client *c, int n_execs)
+/* One that runs; the pid of its shim. */
+static uint32_t begin_container(struct client *c)
 {
         uint32_t shim;
 
@@ -221,6 +222,13 @@ static void bench_busy(struct client *c, int n_execs)
         shim = client_shim_pid(c);
         client_create(c, "");
         (void)client_start(c, "");
+        return shim;
+}
+
+static void bench_busy(struct client *c, int n_execs)
+{
+        uint32_t shim = begin_container(c);
+
         client_rest(c, 3 * NSEC_PER_SEC); /* an idle timer of the shim has the time to run */
         printf("{");
         print_memory(shim, "idle");
@@ -236,13 +244,8 @@ static void bench_busy(struct client *c, int n_execs)
 /* Without execs before them, and without rests. */
 static void bench_calls_alone(struct client *c)
 {
-        uint32_t shim;
+        uint32_t shim = begin_container(c);
 
-        client_start_shim(c);
-        client_connect(c);
-        shim = client_shim_pid(c);
-        client_create(c, "");
-        (void)client_start(c, "");
         printf("{");
         bench_calls(c, shim);
         printf("\"n_execs\":0}\n");
