@@ -188,8 +188,18 @@ int fcntl64(int fd, int command, ...)
 
 WRAP(ssize_t, -1, BROKEN_OFF | NO_MEMORY, read, (int a, void *b, size_t c), (a, b, c))
 WRAP(ssize_t, -1, BROKEN_OFF, pread64, (int a, void *b, size_t c, off_t d), (a, b, c, d))
-WRAP(ssize_t, -1, BROKEN_OFF | NO_SPACE | NO_MEMORY, write, (int a, const void *b, size_t c),
-     (a, b, c))
+
+ssize_t write(int fd, const void *data, size_t len)
+{
+        struct stat st;
+        int can = BROKEN_OFF | NO_SPACE | NO_MEMORY;
+
+        NEXT(ssize_t, write);
+        if (fstat(fd, &st) == 0 && (st.st_mode & S_IFMT) == 0)
+                can = 0; /* an eventfd, which gives EAGAIN at most */
+        return fails("write", can) ? -1 : next(fd, data, len);
+}
+
 WRAP(ssize_t, -1, BROKEN_OFF | NO_SPACE, pwrite64, (int a, const void *b, size_t c, off_t d),
      (a, b, c, d))
 WRAP(ssize_t, -1, BROKEN_OFF | NO_MEMORY, recv, (int a, void *b, size_t c, int d), (a, b, c, d))

@@ -82,25 +82,45 @@ def test_any_call_of_start_may_fail(chaos, errnum):
     chaos.finish()
 
 
-@pytest.mark.parametrize("errnum", [errno.EMFILE, errno.ENOMEM], ids=errno.errorcode.get)
-def test_any_call_may_fail_while_the_next_image_takes_over(chaos, errnum):
+def image_of(pid):
+    """Another one after each execve(2): where its stack begins, of proc_pid_stat(5)."""
+    with open(f"/proc/{pid}/stat") as file:
+        return file.read().rpartition(")")[2].split()[25]
+
+
+def fail_in_take_over(chaos, errnum):
+    found = {}
+
     def run(life, plan, at):
         c = life.c
-        life.lacks_memory = True
+        life.lacks_memory = errnum == errno.ENOMEM
         life.launch()
         life.create()
         assert life.start(c)
         plan.faults.arm(errnum, at=at, only=c.shim.pid)
+        before = image_of(c.shim.pid)
         os.kill(c.shim.pid, signal.SIGSEGV)
-        host.wait_for(lambda: life.status_of(c) == "RUNNING", "the next image")
+        host.wait_for(lambda: image_of(c.shim.pid) != before, "the next image")  # the one before may answer until then
+        assert life.status_of(c) == "RUNNING"
+        found.setdefault("n", plan.faults.n)
         plan.disarm()
         life.finish(c, INIT_STATUS)
         life.delete(c)
         life.end()
 
-    for at in chaos.cases(range(1, 61)):
+    chaos.life("count", lambda life, plan: run(life, plan, 0), preload=True)
+    assert found.get("n", 0) > 3, (found, chaos.problems)
+    for at in chaos.cases(range(1, found["n"] + 1)):
         chaos.life(at, lambda life, plan, at=at: run(life, plan, at), preload=True)
     chaos.finish()
+
+
+def test_a_descriptor_may_lack_anywhere_while_the_next_image_takes_over(chaos):
+    fail_in_take_over(chaos, errno.EMFILE)
+
+
+def test_memory_may_lack_for_a_while_anywhere_as_the_next_image_takes_over(chaos):
+    fail_in_take_over(chaos, errno.ENOMEM)
 
 
 # ---- The clock ----

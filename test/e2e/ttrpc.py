@@ -20,6 +20,7 @@ REMOTE_CLOSED, REMOTE_OPEN, NO_DATA = 1, 2, 4
 MESSAGE_MAX = 4 << 20
 
 OK, CANCELED, UNKNOWN, INVALID_ARGUMENT, DEADLINE_EXCEEDED, NOT_FOUND, ALREADY_EXISTS = range(7)
+GONE = (INVALID_ARGUMENT, "StreamID is no longer active")  # in the words of Go's server
 RESOURCE_EXHAUSTED, FAILED_PRECONDITION, UNIMPLEMENTED, INTERNAL, UNAVAILABLE = 8, 9, 12, 13, 14
 
 
@@ -186,8 +187,8 @@ class Client:
                     continue
                 assert kind == RESPONSE, f"frame type {kind}"
                 response = envelope.Response.FromString(payload)
-                if stream in self.ended and response.status.code == INVALID_ARGUMENT:
-                    continue  # what was sent on it crossed its end, as Go's server says, too
+                if stream in self.ended and (response.status.code, response.status.message) == GONE:
+                    continue  # what was sent on it crossed its end
                 with self.lock:
                     future = self.pending.pop(stream)
                 if response.status.code:
