@@ -67,7 +67,11 @@ def write_image(path, rootfs):
 
 
 class Daemon:
-    def __init__(self, binaries, directory, shim, token, runc_binary=None):
+    """name: what tells its shims from those of the others of this run. Those of a run beside this one are not its own
+    either: who ends what it finds would end them."""
+
+    def __init__(self, binaries, directory, shim, name, runc_binary=None):
+        token = f"{os.getpid()}.{name}"
         self.runc_flags = ["--runc-binary", runc_binary] if runc_binary else []
         self.binaries = pathlib.Path(binaries)
         self.dir = pathlib.Path(directory)

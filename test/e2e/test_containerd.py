@@ -11,6 +11,7 @@ import select
 import signal
 import struct
 import subprocess
+import sys
 import termios
 import time
 
@@ -352,3 +353,18 @@ def test_metrics_are_decoded_by_containerd_and_ctr(containerd):
     assert int(lines[key]) > 0, text
     assert int(lines["cpu.usage_usec" if host.V2 else "cpuacct.usage"]) > 0, text
     containerd.remove("metrics")
+
+
+def test_a_run_beside_this_one_does_not_take_its_shims_for_its_own(containerd):
+    """At its end it would kill them, and this one would find a task gone."""
+    other = """if True:
+        import pathlib, sys, daemon
+        name, directory, shim = sys.argv[1:]
+        print(daemon.Daemon("/usr/bin", directory, shim, name).shim_pids())
+    """
+    containerd.run_detached("mine", "sleep", "100")
+    assert len(containerd.shim_pids()) == 1
+    done = subprocess.run([sys.executable, "-c", other, "containerd", containerd.dir / "other", containerd.shim],
+                          env={**containerd.env, "PYTHONPATH": os.path.dirname(__file__)}, capture_output=True, text=True)
+    assert done.stdout == "[]\n", done
+    containerd.remove("mine")
