@@ -47,6 +47,7 @@ struct event_store {
         off_t dead;
         size_t n_live;
         uint64_t next_seq;
+        int lost; /* errno: why not all was loaded; for event_store_settle() */
 };
 
 struct event_store *event_store_new(int dir_fd)
@@ -289,28 +290,26 @@ static int entry_read(const uint8_t *text, size_t len, size_t at, struct task_ev
         return r < 0 ? r : 1;
 }
 
-int event_store_load(struct event_store *store, uint64_t until_seq,
-                     void (*fn)(struct task_event *event, void *userdata), void *userdata,
-                     struct error *err)
+/* What another process image may have. */
+static bool may_be_there_later(int r)
 {
-        _cleanup_free_ char *text = NULL;
+        return r == -ENOMEM || r == -EMFILE || r == -ENFILE;
+}
+
+/* What lies in the file, from its beginning on; 0 or a negative errno. */
+static int load_entries(struct event_store *store, const uint8_t *text, size_t len,
+                        uint64_t until_seq, void (*fn)(struct task_event *event, void *userdata),
+                        void *userdata)
+{
         struct task_event *event;
-        size_t len = 0;
         size_t at = 0;
         size_t n;
-        int r = store_open(store, 0);
+        int r;
 
-        store->next_seq = until_seq;
-        if (r == -ENOENT)
-                return 0;
-        if (r == 0)
-                r = fd_read_all(store->fd, LIMIT_EVENTS_BYTES, &text, &len);
-        if (r < 0)
-                return error_errno(err, -r, "read '" EVENT_STORE_FILE "'");
-        while ((r = entry_read((const uint8_t *)text, len, at, &event, &n)) > 0) {
+        while ((r = entry_read(text, len, at, &event, &n)) > 0) {
                 if (event && event->seq >= until_seq) {
-                        event = task_event_free(event);
-                        break;
+                        task_event_free(event);
+                        return 0;
                 }
                 if (event) {
                         event->stored_at = (off_t)at;
@@ -321,19 +320,44 @@ int event_store_load(struct event_store *store, uint64_t until_seq,
                         store->dead += (off_t)n;
                 }
                 at += n;
+                store->end = (off_t)at;
         }
-        if (r == -ENOMEM) {
-                /* They stay where they are, for another process image. */
-                store->n_live++;
-                store->end = (off_t)len;
-                return error_errno(err, ENOMEM,
-                                   "'" EVENT_STORE_FILE "': the events from byte %zu on", at);
+        return r;
+}
+
+int event_store_load(struct event_store *store, uint64_t until_seq,
+                     void (*fn)(struct task_event *event, void *userdata), void *userdata,
+                     struct error *err)
+{
+        _cleanup_free_ char *text = NULL;
+        size_t len = 0;
+        int r = store_open(store, 0);
+
+        store->next_seq = until_seq;
+        if (r == -ENOENT)
+                return 0;
+        if (r == 0)
+                r = fd_read_all(store->fd, LIMIT_EVENTS_BYTES, &text, &len);
+        if (r == 0)
+                r = load_entries(store, (const uint8_t *)text, len, until_seq, fn, userdata);
+        if (may_be_there_later(r)) {
+                store->fd = fd_close(store->fd); /* event_store_free() leaves it there */
+                return error_errno(err, -r, "read '" EVENT_STORE_FILE "'");
         }
-        store->end = (off_t)at;
-        if (ftruncate(store->fd, store->end) < 0)
-                return error_errno(err, errno, "cut '" EVENT_STORE_FILE "'");
-        if (r < 0)
-                return error_set(err, STATUS_DATA_LOSS,
-                                 "'" EVENT_STORE_FILE "': the entry at byte %zu is damaged", at);
+        store->lost = -r;
         return 0;
+}
+
+int event_store_settle(struct event_store *store, struct error *err)
+{
+        int lost = store->lost;
+
+        store->lost = 0;
+        if (store->fd >= 0 && ftruncate(store->fd, store->end) < 0)
+                return error_errno(err, errno, "cut '" EVENT_STORE_FILE "'");
+        if (lost == EBADMSG)
+                return error_set(err, STATUS_DATA_LOSS,
+                                 "'" EVENT_STORE_FILE "': the entry at byte %lld is damaged",
+                                 (long long)store->end);
+        return lost == 0 ? 0 : error_errno(err, lost, "read '" EVENT_STORE_FILE "'");
 }

@@ -28,12 +28,18 @@ struct event_store *event_store_free(struct event_store *store);
 /*
  * Instead of a fresh file, takes over the one that is there: fn gets each event that is not marked,
  * in order, and owns it. Those from until_seq on never happened as far as the shim's state says,
- * and are dropped. What lies behind a damaged entry is lost, and an error then; what there is no
- * memory for stays in the file, likewise. No file is no event.
+ * and are dropped; what lies behind a damaged entry is lost. No file is no event.
+ *
+ * It only reads. So another image can try when this one fails, which is for want of memory or of a
+ * descriptor: then some events may have been given to fn.
  */
 int event_store_load(struct event_store *store, uint64_t until_seq,
                      void (*fn)(struct task_event *event, void *userdata), void *userdata,
                      struct error *err);
+
+/* Behind it, and before anything is added or removed: cuts off what was not loaded. An error tells
+ * what was lost; the store is fit for use either way. */
+int event_store_settle(struct event_store *store, struct error *err);
 
 /* Appends; event->seq is set, also on failure. Before the first one a file of another shim is
  * emptied. */

@@ -337,29 +337,47 @@ static void on_loaded(struct task_event *event, void *userdata)
 
 /* The connection of the process image before, and the answer to the event that it had sent. If that
  * was accepted it is not the head any more. */
-static void publisher_resume_client(struct publisher *p)
+static int publisher_restore_client(struct publisher *p, struct error *err)
 {
-        struct error err = ERROR_INIT;
-
-        if (p->keep && ttrpc_client_restore(&p->client, p->loop, p->keep, p->keep_size, &err) < 0)
-                log_warning("connection to containerd: %s", err.msg);
+        if (ttrpc_client_restore(&p->client, p->loop, p->keep, p->keep_size, err) < 0) {
+                if (err->code == STATUS_RESOURCE_EXHAUSTED)
+                        return -1;
+                log_warning("connection to containerd: %s", err->msg);
+        }
         if (!p->client)
-                return;
+                return 0;
         ttrpc_client_on_close(p->client, on_close, p);
-        p->in_flight = !list_is_empty(&p->queue) && publisher_forward(p, true, &err) == 0;
+        if (list_is_empty(&p->queue))
+                return 0;
+        p->in_flight = publisher_forward(p, true, err) == 0;
+        return p->in_flight || err->code == STATUS_NOT_FOUND ? 0 : -1;
 }
 
-void publisher_resume(struct publisher *p, uint64_t until_seq)
+int publisher_restore(struct publisher *p, uint64_t until_seq, struct error *err)
+{
+        struct error why = ERROR_INIT;
+
+        if (!p->store)
+                return 0;
+        if (event_store_load(p->store, until_seq, on_loaded, p, err) < 0)
+                return -1;
+        if (p->keep && publisher_restore_client(p, &why) < 0)
+                return error_set(err, why.code, "connection to containerd: %s", why.msg);
+        return 0;
+}
+
+void publisher_resume(struct publisher *p)
 {
         struct error err = ERROR_INIT;
 
         if (!p->store)
                 return;
-        if (event_store_load(p->store, until_seq, on_loaded, p, &err) < 0) {
+        if (event_store_settle(p->store, &err) < 0) {
                 log_error("%s", err.msg);
                 p->n_lost++;
         }
-        publisher_resume_client(p);
+        if (p->client)
+                ttrpc_client_go_on(p->client);
         if (p->n_queued > 0)
                 loop_defer(p->loop, &p->send);
 }

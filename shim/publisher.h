@@ -34,11 +34,18 @@ struct publisher_options {
 int publisher_new(struct publisher **ret, const struct publisher_options *options,
                   struct error *err);
 
-/* Takes over what an earlier process of this shim has left in the bundle; before anything is
- * published. What cannot be read is counted as lost, and the log says so. until_seq: as in
- * event_store_load(). An event that was on its way is not sent again if the connection goes on: its
- * answer is waited for. */
-void publisher_resume(struct publisher *publisher, uint64_t until_seq);
+/*
+ * Takes over what an earlier process of this shim has left in the bundle; before anything is
+ * published. until_seq: as in event_store_load(). An event that was on its way is not sent again if
+ * the connection goes on: its answer is waited for. Fails for want of memory or of a descriptor.
+ * Until publisher_resume() nothing has an effect, so another image can try then; until it does the
+ * publisher must not be freed.
+ */
+int publisher_restore(struct publisher *publisher, uint64_t until_seq, struct error *err);
+
+/* From here on this image publishes. What of the file could not be read is counted as lost, and the
+ * log says so. */
+void publisher_resume(struct publisher *publisher);
 
 /* What is still queued stays in the bundle; the log says how much. */
 struct publisher *publisher_free(struct publisher *publisher);

@@ -419,16 +419,17 @@ int state_restore(struct shim_server *server, struct error *err)
         server->previous = strdup(m->version);
         server->rest = (struct state_rest){
                 .stopping = m->stopping,
-                .next_event_seq = m->next_event_seq,
                 .oom_kills = m->container ? m->container->oom_kills : 0,
         };
-        return m->container ? restore_container(server, m->container, err) : 0;
+        if (m->container && restore_container(server, m->container, err) < 0)
+                return -1;
+        return publisher_restore(server->publisher, m->next_event_seq, err);
 }
 
 void state_resume(struct shim_server *server)
 {
         CHAOS_POINT("container-restored");
-        publisher_resume(server->publisher, server->rest.next_event_seq);
+        publisher_resume(server->publisher);
         CHAOS_POINT("events-restored");
         if (server->container)
                 container_go_on(server->container, server->rest.oom_kills);

@@ -25,7 +25,6 @@ struct vault;
 
 /* What was read by state_restore() for state_resume(). */
 struct state_rest {
-        uint64_t next_event_seq;
         uint64_t oom_kills;
         bool stopping;
 };

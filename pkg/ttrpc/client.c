@@ -210,7 +210,8 @@ static void client_on_idle(void *userdata)
                 ttrpc_kept_trim(client->conn->kept);
 }
 
-int ttrpc_client_new_take(struct ttrpc_client **ret, struct loop *loop, int fd, struct error *err)
+int ttrpc_client_of_fd_take(struct ttrpc_client **ret, struct loop *loop, int fd,
+                            struct ttrpc_kept *kept, struct error *err)
 {
         _cleanup_(ttrpc_client_unref_p) struct ttrpc_client *client = calloc(1, sizeof(*client));
 
@@ -224,11 +225,18 @@ int ttrpc_client_new_take(struct ttrpc_client **ret, struct loop *loop, int fd, 
         if (!client->pool)
                 return error_set(err, STATUS_RESOURCE_EXHAUSTED, "ttrpc client: no memory");
         ttrpc_pool_on_idle(client->pool, client_on_idle, client);
-        if (ttrpc_conn_new_take(&client->conn, loop, fd, client->pool, &client_conn_ops, client,
-                                err) < 0)
+        if ((kept ? ttrpc_conn_restore_take(&client->conn, loop, fd, client->pool, &client_conn_ops,
+                                            client, kept, err)
+                  : ttrpc_conn_new_take(&client->conn, loop, fd, client->pool, &client_conn_ops,
+                                        client, err)) < 0)
                 return -1;
         *ret = TAKE_PTR(client);
         return 0;
+}
+
+int ttrpc_client_new_take(struct ttrpc_client **ret, struct loop *loop, int fd, struct error *err)
+{
+        return ttrpc_client_of_fd_take(ret, loop, fd, NULL, err);
 }
 
 int ttrpc_client_connect(struct ttrpc_client **ret, struct loop *loop, const char *address,

@@ -28,6 +28,10 @@ struct ttrpc_client {
         void *on_close_userdata;
 };
 
+/* As ttrpc_client_new_take(). kept: of the image before, and taken, too; or NULL. */
+int ttrpc_client_of_fd_take(struct ttrpc_client **ret, struct loop *loop, int fd,
+                            struct ttrpc_kept *kept, struct error *err);
+
 /*
  * A call that the peer has not finished: in conn->streams until its end, which its own code brings
  * about by ttrpc_pending_remove().

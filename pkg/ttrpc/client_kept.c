@@ -10,7 +10,6 @@
 #include <sys/stat.h>
 
 #include "pkg/base/cleanup.h"
-#include "pkg/base/fd.h"
 #include "pkg/ttrpc/client.h"
 
 int ttrpc_client_keep(struct ttrpc_client *client, void *memory, size_t size, struct error *err)
@@ -46,39 +45,46 @@ static int kept_socket(const struct ttrpc_keep *keep)
         return fd;
 }
 
+/* Of the image before, with all that it needs; the descriptor is taken on success. */
+static int client_of_slot(struct ttrpc_client **ret, struct loop *loop, int fd,
+                          struct ttrpc_keep *keep, struct error *err)
+{
+        struct ttrpc_kept *kept = ttrpc_kept_of_slot(keep, 0);
+
+        if (!kept)
+                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "ttrpc client: no memory");
+        if (ttrpc_client_of_fd_take(ret, loop, fd, kept, err) < 0) {
+                ttrpc_kept_leave(kept);
+                return -1;
+        }
+        (*ret)->conn->last_id = ttrpc_kept_last_asked(kept, &(*ret)->last_tag);
+        (*ret)->next_id = (*ret)->conn->last_id > 0 ? (*ret)->conn->last_id + 2 : 1;
+        return 0;
+}
+
 int ttrpc_client_restore(struct ttrpc_client **ret, struct loop *loop, void *memory, size_t size,
                          struct error *err)
 {
         _cleanup_(ttrpc_keep_unref_p) struct ttrpc_keep *keep = NULL;
-        _cleanup_close_ int fd = -1;
-        struct ttrpc_kept *kept;
+        int fd;
 
         *ret = NULL;
         if (ttrpc_keep_new(&keep, memory, size, err) < 0)
                 return -1;
         fd = kept_socket(keep);
-        if (fd < 0) {
-                ttrpc_keep_conn_gone(keep, 0);
+        if (fd < 0 || ttrpc_keep_check(keep, NULL) < 0 || !ttrpc_area_is_whole(&keep->areas[0]))
                 return 0;
-        }
+        if (client_of_slot(ret, loop, fd, keep, err) < 0)
+                return -1;
         (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
-        if (ttrpc_keep_check(keep, NULL) < 0 || !ttrpc_area_is_whole(&keep->areas[0]) ||
-            ttrpc_client_new_take(ret, loop, fd, NULL) < 0) {
-                ttrpc_keep_conn_gone(keep, 0);
-                return 0;
-        }
-        fd = -1;
-        kept = ttrpc_kept_of_slot(keep, 0);
-        if (!kept) {
-                ttrpc_keep_conn_gone(keep, 0);
-                *ret = ttrpc_client_free(*ret);
-                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "ttrpc client: no memory");
-        }
-        (*ret)->last_tag = ttrpc_kept_last_tag(kept);
-        ttrpc_conn_restore((*ret)->conn, kept);
-        (*ret)->next_id = (*ret)->conn->last_id > 0 ? (*ret)->conn->last_id + 2 : 1;
-        loop_defer(loop, &(*ret)->restored);
         return 0;
+}
+
+void ttrpc_client_go_on(struct ttrpc_client *client)
+{
+        ttrpc_kept_asked_found(client->conn->kept);
+        ttrpc_conn_resume(client->conn);
+        loop_defer(client->loop, &client->restored);
 }
 
 bool ttrpc_client_is_kept(const struct ttrpc_client *client)

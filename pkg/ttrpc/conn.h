@@ -102,9 +102,14 @@ struct ttrpc_conn {
 int ttrpc_conn_new_take(struct ttrpc_conn **ret, struct loop *loop, int fd, struct ttrpc_pool *pool,
                         const struct ttrpc_conn_ops *ops, void *owner, struct error *err);
 
-/* A new one takes up what another process image has kept of it, which is its own from now on;
- * without memory it is doomed. */
-void ttrpc_conn_restore(struct ttrpc_conn *conn, struct ttrpc_kept *kept);
+/* Likewise, of what another process image has kept of it, with all that it needs to go on; takes
+ * kept, too. Nothing of that is changed. */
+int ttrpc_conn_restore_take(struct ttrpc_conn **ret, struct loop *loop, int fd,
+                            struct ttrpc_pool *pool, const struct ttrpc_conn_ops *ops, void *owner,
+                            struct ttrpc_kept *kept, struct error *err);
+
+/* From now on it is this image's. */
+void ttrpc_conn_resume(struct ttrpc_conn *conn);
 
 /* All its calls were dispatched again: it goes on with what was read. */
 void ttrpc_conn_restored(struct ttrpc_conn *ours);

@@ -123,22 +123,20 @@ void ttrpc_conn_take_kept(struct ttrpc_conn *conn)
 
 /* ---- In another process image ---- */
 
-static void restore_queue(struct ttrpc_conn *conn)
+/* What was queued; NULL if that is nothing. */
+static int queue_copy(const struct ttrpc_kept *kept, struct ttrpc_out **ret, struct error *err)
 {
-        size_t len = ttrpc_kept_out_len(conn->kept);
-        struct ttrpc_out *out;
+        size_t len = ttrpc_kept_out_len(kept);
 
+        *ret = NULL;
         if (len == 0)
-                return;
-        out = ttrpc_out_restored(len);
-        if (!out) {
-                ttrpc_conn_doom(conn, "no memory for what was queued", ENOMEM);
-                return;
-        }
-        ttrpc_kept_out_copy(conn->kept, out->data);
-        list_append(&conn->queue, &out->node);
-        conn->n_restored = len;
-        conn->n_queued += len;
+                return 0;
+        *ret = ttrpc_out_restored(len);
+        if (!*ret)
+                return error_set(err, STATUS_RESOURCE_EXHAUSTED,
+                                 "ttrpc: no memory for what was queued");
+        ttrpc_kept_out_copy(kept, (*ret)->data);
+        return 0;
 }
 
 /* The first frame that was read may have been noted already. */
@@ -158,12 +156,34 @@ static void restore_in(struct ttrpc_conn *conn)
         }
 }
 
-void ttrpc_conn_restore(struct ttrpc_conn *conn, struct ttrpc_kept *kept)
+int ttrpc_conn_restore_take(struct ttrpc_conn **ret, struct loop *loop, int fd,
+                            struct ttrpc_pool *pool, const struct ttrpc_conn_ops *ops, void *owner,
+                            struct ttrpc_kept *kept, struct error *err)
 {
+        struct ttrpc_conn *conn = NULL;
+        struct ttrpc_out *queued = NULL;
+
+        if (queue_copy(kept, &queued, err) < 0)
+                return -1;
+        if (ttrpc_conn_new_take(&conn, loop, fd, pool, ops, owner, err) < 0) {
+                (void)ttrpc_out_free(queued);
+                return -1;
+        }
         conn->kept = kept;
         conn->last_id = atomic_load(&kept->area->last_id);
+        if (queued) {
+                list_append(&conn->queue, &queued->node);
+                conn->n_restored = queued->len;
+                conn->n_queued += queued->len;
+        }
+        *ret = conn;
+        return 0;
+}
+
+void ttrpc_conn_resume(struct ttrpc_conn *conn)
+{
+        ttrpc_kept_calls_found(conn->kept);
         restore_in(conn);
-        restore_queue(conn);
         loop_defer(conn->loop, &conn->deferred);
 }
 

@@ -124,19 +124,9 @@ static uint64_t *busy_word(struct ttrpc_keep *keep, unsigned slot)
         return &keep->busy[slot / 64];
 }
 
-static struct ttrpc_kept *kept_of(struct ttrpc_keep *keep, unsigned slot)
+bool ttrpc_keep_is_taken(const struct ttrpc_keep *keep, unsigned slot)
 {
-        struct ttrpc_kept *kept = calloc(1, sizeof(*kept));
-
-        if (!kept)
-                return NULL;
-        keep->n_refs++;
-        *busy_word(keep, slot) |= bit_of(slot);
-        kept->keep = keep;
-        kept->area = &keep->areas[slot];
-        kept->slot = slot;
-        kept->touched = true;
-        return kept;
+        return keep->busy[slot / 64] & bit_of(slot);
 }
 
 /* No allocation: an accepted socket is in here before anything else is done with it. */
@@ -145,7 +135,7 @@ int ttrpc_keep_conn(struct ttrpc_keep *keep, int fd)
         unsigned slot = 0;
 
         while (slot < keep->head->n_areas &&
-               (LOOK(&keep->head->conns[slot]) != 0 || *busy_word(keep, slot) & bit_of(slot)))
+               (LOOK(&keep->head->conns[slot]) != 0 || ttrpc_keep_is_taken(keep, slot)))
                 slot++;
         if (slot == keep->head->n_areas)
                 return -1;
@@ -163,10 +153,16 @@ void ttrpc_keep_conn_gone(struct ttrpc_keep *keep, int slot)
 
 struct ttrpc_kept *ttrpc_kept_of_slot(struct ttrpc_keep *keep, unsigned slot)
 {
-        struct ttrpc_kept *kept = kept_of(keep, slot);
+        struct ttrpc_kept *kept = calloc(1, sizeof(*kept));
 
-        if (kept)
-                ttrpc_kept_calls_found(kept);
+        if (!kept)
+                return NULL;
+        keep->n_refs++;
+        *busy_word(keep, slot) |= bit_of(slot);
+        kept->keep = keep;
+        kept->area = &keep->areas[slot];
+        kept->slot = slot;
+        kept->touched = true;
         return kept;
 }
 
@@ -178,16 +174,23 @@ void ttrpc_kept_close(struct ttrpc_kept *kept)
         CHAOS_POINT("frames");
 }
 
+struct ttrpc_kept *ttrpc_kept_leave(struct ttrpc_kept *kept)
+{
+        if (!kept)
+                return NULL;
+        *busy_word(kept->keep, kept->slot) &= ~bit_of(kept->slot);
+        ttrpc_keep_unref(kept->keep);
+        free(kept);
+        return NULL;
+}
+
 struct ttrpc_kept *ttrpc_kept_free(struct ttrpc_kept *kept)
 {
         if (!kept)
                 return NULL;
         ttrpc_kept_close(kept);
         ttrpc_kept_trim(kept);
-        *busy_word(kept->keep, kept->slot) &= ~bit_of(kept->slot);
-        ttrpc_keep_unref(kept->keep);
-        free(kept);
-        return NULL;
+        return ttrpc_kept_leave(kept);
 }
 
 void ttrpc_kept_half_close(struct ttrpc_kept *kept)

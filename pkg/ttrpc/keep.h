@@ -139,8 +139,15 @@ void ttrpc_keep_conn_gone(struct ttrpc_keep *keep, int slot);
 
 /* ---- One connection ---- */
 
-/* Of a connection in that slot, new or of the image before. NULL without memory. */
+/* Of a connection in that slot, new or of the image before, of which nothing is changed yet. NULL
+ * without memory. */
 struct ttrpc_kept *ttrpc_kept_of_slot(struct ttrpc_keep *keep, unsigned slot);
+
+/* Whether there is one of that slot. */
+bool ttrpc_keep_is_taken(const struct ttrpc_keep *keep, unsigned slot);
+
+/* Instead of ttrpc_kept_free(): what it was made of is left as it is, for another image. */
+struct ttrpc_kept *ttrpc_kept_leave(struct ttrpc_kept *kept);
 
 /* From now on it is forgotten; the area is this connection's until the free. */
 void ttrpc_kept_close(struct ttrpc_kept *kept);
@@ -157,9 +164,10 @@ void ttrpc_kept_last_id(struct ttrpc_kept *kept, uint32_t id);
 void ttrpc_kept_ask(struct ttrpc_kept *kept, uint32_t id, uint64_t tag, size_t len);
 void ttrpc_kept_asked(struct ttrpc_kept *kept, uint32_t id);
 
-/* The tag of the request that was queued last, or 0. To be called once in a new image before
- * anything is queued. */
-uint64_t ttrpc_kept_last_tag(struct ttrpc_kept *kept);
+/* Of the image before: the id of the request that was queued last, or 0, and its tag. Only looks;
+ * the second one takes note of it, once, before anything is queued or sent. */
+uint32_t ttrpc_kept_last_asked(const struct ttrpc_kept *kept, uint64_t *ret_tag);
+void ttrpc_kept_asked_found(struct ttrpc_kept *kept);
 
 /* Whether all of it is in the area. */
 bool ttrpc_area_is_whole(const struct keep_area *area);

@@ -119,18 +119,25 @@ void ttrpc_kept_asked(struct ttrpc_kept *kept, uint32_t id)
         CHAOS_POINT("frames");
 }
 
-uint64_t ttrpc_kept_last_tag(struct ttrpc_kept *kept)
+uint32_t ttrpc_kept_last_asked(const struct ttrpc_kept *kept, uint64_t *ret_tag)
 {
-        struct keep_area *area = kept->area;
+        const struct keep_area *area = kept->area;
         uint64_t asking = LOOK(&area->asking);
-        uint32_t last_id;
+        uint32_t last_id = LOOK(&area->last_id);
 
         /* It was queued, and not yet noted as such. */
         if (pair_first(asking) != 0 && pair_end(asking) == pair_end(LOOK(&area->out)))
-                PUBLISH(&area->last_id, pair_first(asking));
-        PUBLISH(&area->asking, 0);
-        last_id = LOOK(&area->last_id);
-        return last_id > 0 ? LOOK(&area->tags[last_id / 2 % 2]) : 0;
+                last_id = pair_first(asking);
+        *ret_tag = last_id > 0 ? LOOK(&area->tags[last_id / 2 % 2]) : 0;
+        return last_id;
+}
+
+void ttrpc_kept_asked_found(struct ttrpc_kept *kept)
+{
+        uint64_t tag;
+
+        PUBLISH(&kept->area->last_id, ttrpc_kept_last_asked(kept, &tag));
+        PUBLISH(&kept->area->asking, 0);
 }
 
 void ttrpc_kept_out_sent(struct ttrpc_kept *kept, size_t n, bool empty)

@@ -68,22 +68,34 @@ static int restore_listeners(struct ttrpc_server *server, struct error *err)
         return 0;
 }
 
-/* Returns the number of those that could not be restored. */
-static size_t restore_conns(struct ttrpc_server *server)
+static int restore_conns(struct ttrpc_server *server, struct error *err)
 {
-        struct keep_head *head = server->keep->head;
+        const struct ttrpc_keep *keep = server->keep;
+
+        for (unsigned i = 0; i < keep->head->n_areas; i++) {
+                int fd = kept_fd(&keep->head->conns[i]);
+
+                if (fd < 0 || !ttrpc_area_is_whole(&keep->areas[i]))
+                        continue;
+                if (ttrpc_server_adopt_again_take(server, fd, i, err) < 0)
+                        return -1;
+                (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
+        }
+        return 0;
+}
+
+/* Those that were not whole; returns their number. */
+static size_t drop_conns(struct ttrpc_server *server)
+{
+        struct ttrpc_keep *keep = server->keep;
         size_t n_dropped = 0;
 
-        for (unsigned i = 0; i < head->n_areas; i++) {
-                int fd = kept_fd(&head->conns[i]);
+        for (unsigned i = 0; i < keep->head->n_areas; i++) {
+                int fd = kept_fd(&keep->head->conns[i]);
 
-                if (fd < 0)
+                if (fd < 0 || ttrpc_keep_is_taken(keep, i))
                         continue;
-                (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
-                if (ttrpc_area_is_whole(&server->keep->areas[i]) &&
-                    ttrpc_server_adopt_again_take(server, fd, i, NULL) == 0)
-                        continue;
-                atomic_store(&head->conns[i], 0);
+                ttrpc_keep_conn_gone(keep, (int)i);
                 fd_close(fd);
                 n_dropped++;
         }
@@ -170,7 +182,7 @@ int ttrpc_server_restore(struct ttrpc_server *server, struct error *err)
 {
         assert(server->keep && server->n_conns == 0 && list_is_empty(&server->listeners));
         if (ttrpc_keep_check(server->keep, err) < 0 || sockets_check(server->keep, err) < 0 ||
-            reserve_calls(server, err) < 0)
+            reserve_calls(server, err) < 0 || restore_conns(server, err) < 0)
                 return -1;
         return restore_listeners(server, err);
 }
@@ -179,10 +191,12 @@ size_t ttrpc_server_resume(struct ttrpc_server *server, const struct ttrpc_resto
 {
         _cleanup_(ttrpc_server_unref_p) struct ttrpc_server *ref = ttrpc_server_ref(server);
         _cleanup_free_ struct ttrpc_again *calls = TAKE_PTR(server->again);
-        size_t n_dropped = restore_conns(server);
+        size_t n_dropped = drop_conns(server);
         size_t n = 0;
 
         assert(calls);
+        list_for_each(conn, &server->conns, struct ttrpc_conn, node)
+                ttrpc_conn_resume(conn);
         ttrpc_server_conns_changed(server);
         if (ref->freed)
                 return n_dropped;

@@ -274,14 +274,13 @@ int ttrpc_server_adopt_again_take(struct ttrpc_server *server, int fd, unsigned 
 
         if (!kept)
                 return error_set(err, STATUS_RESOURCE_EXHAUSTED, "ttrpc server: no memory");
-        if (ttrpc_conn_new_take(&conn, server->loop, fd, server->pool, &ttrpc_server_conn_ops,
-                                server, err) < 0) {
-                ttrpc_kept_free(kept);
+        if (ttrpc_conn_restore_take(&conn, server->loop, fd, server->pool, &ttrpc_server_conn_ops,
+                                    server, kept, err) < 0) {
+                ttrpc_kept_leave(kept);
                 return -1;
         }
         list_append(&server->conns, &conn->node);
         server->n_conns++;
-        ttrpc_conn_restore(conn, kept);
         return 0;
 }
 

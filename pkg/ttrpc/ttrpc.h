@@ -137,18 +137,17 @@ struct ttrpc_restore {
 };
 
 /*
- * The first half: looks at all that is in options.keep, takes the listeners over, and gets hold of
- * what the second half needs. Nothing is read, sent or written into the memory: whether it fails,
- * because that is damaged or a descriptor is not what it was, or succeeds, another image may still
- * be executed and try. Until then the server must not be freed.
+ * The first half: looks at all that is in options.keep, takes listeners and connections over, and
+ * gets hold of what the second half needs. Nothing is read, sent or written into the memory:
+ * whether it fails, because that is damaged or a descriptor is not what it was, or succeeds,
+ * another image may still be executed and try. Until then the server must not be freed.
  */
 int ttrpc_server_restore(struct ttrpc_server *server, struct error *err);
 
 /*
- * The second half, from which there is no way back: takes the connections over, and dispatches all
- * calls that had not been answered, in the order in which they came, before it returns. Calls whose
- * handler had not been entered are dispatched without asking. Returns the number of connections
- * that had to be closed.
+ * The second half, from which there is no way back: dispatches all calls that had not been
+ * answered, in the order in which they came, before it returns. Calls whose handler had not been
+ * entered are dispatched without asking. Returns the number of connections that had to be closed.
  */
 size_t ttrpc_server_resume(struct ttrpc_server *server, const struct ttrpc_restore *how);
 
@@ -323,16 +322,21 @@ int ttrpc_client_call(struct ttrpc_client *client, const ProtobufCServiceDescrip
 int ttrpc_client_keep(struct ttrpc_client *client, void *memory, size_t size, struct error *err);
 
 /* The client of the image before, whose descriptor becomes CLOEXEC; NULL if there was none, or none
- * that is whole. What it had read comes from the loop, so there is time to resume. */
+ * that is whole, and whose descriptor nobody claims. Nothing is read, sent or written into the
+ * memory until ttrpc_client_go_on(): whether this fails or not, another image may still be executed
+ * and try. Until then the client must not be freed. */
 int ttrpc_client_restore(struct ttrpc_client **ret, struct loop *loop, void *memory, size_t size,
                          struct error *err);
 
-/* Waits for the last call's answer, if that call had the tag of the options and was queued, or it
- * has not been sent: NOT_FOUND. An answer that was heard before is not heard again: that is for the
- * caller to know. */
+/* In between: waits for the last call's answer, if that call had the tag of the options and was
+ * queued, or it has not been sent: NOT_FOUND. An answer that was heard before is not heard again:
+ * that is for the caller to know. */
 int ttrpc_client_resume(struct ttrpc_client *client, const ProtobufCServiceDescriptor *service,
                         unsigned method, const struct ttrpc_call_options *options,
                         ttrpc_response_fn fn, void *userdata, struct error *err);
+
+/* From here on there is no way back. Fails no more; what it had read comes from the loop. */
+void ttrpc_client_go_on(struct ttrpc_client *client);
 
 /* Whether it would be restored as it is now. */
 bool ttrpc_client_is_kept(const struct ttrpc_client *client);

@@ -110,16 +110,20 @@ static void *map(const char *fd, size_t size)
 static int begin(struct image *image, struct error *err)
 {
         bool resume = image->control->n_images++ > 0;
+        bool restored;
 
         if (resume && ttrpc_client_restore(&image->client, image->loop, image->memory,
                                            TTRPC_KEEP_BYTES(1), err) < 0)
                 return -1;
-        if (!image->client &&
+        restored = image->client;
+        if (!restored &&
             (ttrpc_client_new_take(&image->client, image->loop, image->socket, err) < 0 ||
              ttrpc_client_keep(image->client, image->memory, TTRPC_KEEP_BYTES(1), err) < 0))
                 return -1;
         ttrpc_client_on_close(image->client, on_close, image);
         call(image, resume);
+        if (restored)
+                ttrpc_client_go_on(image->client);
         return 0;
 }
 
