@@ -5,8 +5,8 @@
  * a Delete, nobody but a caller that forgot its Shutdown.
  *
  * Never while a container is being made, runs, or can still be asked for: containerd finds it by
- * its bundle. One that has ended, whose bundle was removed, and that nobody is connected to,
- * cannot.
+ * its bundle. One that has ended, and whose bundle was removed, is found by those alone that are
+ * connected; and a containerd that gave the shim up may have forgotten its connection, too (2.1).
  */
 #include <sys/stat.h>
 
@@ -20,18 +20,13 @@ static bool bundle_is_gone(const struct container *c)
         return fstat(c->server->bundle_fd, &st) == 0 && st.st_nlink == 0;
 }
 
-static bool is_forsaken(const struct shim_server *server)
-{
-        return server->container->init->exit.told && ttrpc_server_n_connections(server->ttrpc) == 0;
-}
-
 void lifetime_touch(struct shim_server *server)
 {
         uint64_t span = server->had_container ? server->times.alone_ns : server->times.unused_ns;
 
         if (server->stopping)
                 return;
-        if (server->creating || (server->container && !is_forsaken(server))) {
+        if (server->creating || (server->container && !server->container->init->exit.told)) {
                 loop_timer_clear(server->lifetime);
                 return;
         }

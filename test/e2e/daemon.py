@@ -107,8 +107,26 @@ class Daemon:
         while_down()
         self.start()
 
+    def configure(self, text):
+        """More of config.toml, for the next start."""
+        with open(self.dir / "config.toml", "a") as config:
+            config.write(text)
+
     def log_text(self):
         return (self.dir / "log").read_text(errors="replace")
+
+    def given_up(self):
+        """The ids of the shims that containerd gave up as it came back, in its own words: those that had
+        ended, and those that did not answer in time."""
+        found, loading = set(), False
+        for line in self.log_text().splitlines():
+            if 'msg="loading tasks in namespace"' in line:
+                loading = True
+            elif 'msg="loading plugin' in line:
+                loading = False
+            elif loading and 'msg="cleaning up after shim disconnected"' in line:
+                found.add(re.search(r" id=(\S+)", line)[1])
+        return found
 
     def argv(self):
         # Its own limit of 10 s for a connection is too little for fifty at once on a slow machine.
@@ -152,6 +170,14 @@ class Daemon:
         token = f"{self.token_variable}\0".encode()
         return [int(p) for p in os.listdir("/proc") if p.isdigit() and token in host.read(f"/proc/{p}/environ")
                 and os.path.basename(host.cmdline(p).split(" ")[0]) in names]
+
+    def shims(self):
+        """(id, pid) of each."""
+        argvs = [(host.cmdline(pid).split(), pid) for pid in self.shim_pids()]
+        return [(argv[argv.index("-id") + 1], pid) for argv, pid in argvs if "-id" in argv]
+
+    def shim_of(self, ident):
+        return next(pid for other, pid in self.shims() if other == ident)
 
     def remove_task(self, ident):
         """The exit status of a task that has ended; its removal."""

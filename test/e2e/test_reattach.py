@@ -8,8 +8,10 @@ get (ctr), what containerd has accepted from the shims (tap.py), and what it tel
 import collections
 import itertools
 import os
+import pathlib
 import re
 import signal
+import tempfile
 import threading
 
 import pytest
@@ -29,8 +31,8 @@ SECONDS_EACH = 60  # more than a restart with all that waits for it may take
 def tapped(request):
     """(daemon, tap)"""
     config = request.config
-    base = config.base / "reattach"
-    base.mkdir(mode=0o711)
+    base = pathlib.Path(tempfile.mkdtemp(prefix="reattach-", dir=config.base))
+    base.chmod(0o711)
     tap = Tap(base / "tap.sock", base / "containerd/containerd.sock.ttrpc", host.CGROUP)
     daemon = Daemon(config.getoption("--containerd-dir"), base / "containerd", tap.shim(base / "bin", config.shim),
                     "reattach", config.getoption("--runc-binary"))
@@ -43,6 +45,7 @@ def tapped(request):
             host.wait_for(lambda: not daemon.leftovers(), lambda: "left behind:\n" + "\n".join(daemon.leftovers()))
     finally:
         print(daemon.log_text()[-5000:])
+        print("containerd gave up:", daemon.given_up())
         try:
             daemon.clean()
         finally:
@@ -204,9 +207,7 @@ def end_forgotten_shims(load):
     """A containerd that is killed within a Create, or between a shim's Delete and its Shutdown, knows nothing of that
     shim afterwards. It ends by itself some minutes later; whoever does not want to wait may tell it to."""
     daemon = load.daemon
-    for pid in daemon.shim_pids():
-        argv = host.cmdline(pid).split()
-        ident = argv[argv.index("-id") + 1]
+    for ident, pid in daemon.shims():
         assert any(ident in args for args in load.cut_off), ident
         address = daemon.bundle(ident) / "address"
         if address.exists():
@@ -276,3 +277,31 @@ def one_restart(load, i):
         assert load.exit_of(name) == statuses[name]
         assert daemon.remove_task(name) == statuses[name]
         daemon.remove(name)
+
+
+def test_a_shim_that_does_not_answer_is_given_up_and_leaves_nothing(tapped, stock):
+    """containerd gives a shim five seconds as it comes back, here two. Then it forgets it and calls `delete`, sometimes
+    twice at once: as it gives up, and as its connection closes."""
+    daemon, tap = tapped
+    daemon.configure(f'[timeouts]\n  "io.containerd.timeout.shim.load" = "{int(2 * host.SLOWNESS)}s"\n')
+    daemon.restart()
+    for ident in ("mute", "other"):
+        daemon.run_detached(ident, "sleep", "1000")
+    pids = {ident: pid for ident, (pid, _) in daemon.tasks().items()}
+    shim = daemon.shim_of("mute")
+    os.kill(shim, signal.SIGSTOP)
+    daemon.restart()
+    assert daemon.given_up() == {"mute"}
+    assert daemon.tasks() == {"other": (pids["other"], "RUNNING")}
+    os.kill(shim, signal.SIGCONT)
+    with tap.changed:
+        exits = lambda: [e for e in tap.of("mute", "/tasks/exit")]  # noqa: E731
+        assert tap.changed.wait_for(exits, SECONDS_EACH * host.SLOWNESS)
+    host.wait_gone(pids["mute"])
+    if stock:
+        os.kill(shim, signal.SIGTERM)  # it would stay for ever
+    daemon.restart()  # 2.1 keeps the connection that it has given up
+    host.wait_gone(shim, timeout=20)
+    assert [e.exit_status for e in exits()] == [137]
+    for ident in ("mute", "other"):
+        daemon.remove(ident)

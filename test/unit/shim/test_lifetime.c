@@ -80,13 +80,22 @@ static void a_shim_with_a_container_does_not_end(void **state)
         assert_false(h->finished); /* stopped, and not deleted */
 }
 
-static void a_shim_whose_container_has_ended_and_has_no_bundle_any_more_ends(void **state)
+static void a_container_that_has_ended_is_kept_for_a_client_that_asks_for_nothing(void **state)
 {
-        static const char *const files[] = {"init.json", "init.pid", "events.sock", "events"};
         struct harness *h = *state;
 
         harness_run(h);
-        disconnect(h);
+        fake_exit(h->fake.init, CLD_EXITED, 3);
+        let_time_pass(h);
+        assert_false(h->finished);
+        assert_int_equal(rpc_do(h, "Wait", NULL).code, 0);
+}
+
+/* As containerd does that has given the shim up. */
+static void remove_bundle(struct harness *h)
+{
+        static const char *const files[] = {"init.json", "init.pid", "events.sock", "events"};
+
         harness_await_events(h, 2);
         for (size_t i = 0; i < UNIT_COUNT(files); i++) {
                 char path[128];
@@ -95,11 +104,33 @@ static void a_shim_whose_container_has_ended_and_has_no_bundle_any_more_ends(voi
                 assert_int_equal(unlink(path), 0);
         }
         assert_int_equal(rmdir(h->dir), 0);
+}
+
+static void a_shim_whose_container_has_ended_and_has_no_bundle_any_more_ends(void **state)
+{
+        struct harness *h = *state;
+
+        harness_run(h);
+        disconnect(h);
+        remove_bundle(h);
         let_time_pass(h);
         assert_false(h->finished); /* it runs, whatever became of its bundle */
         fake_exit(h->fake.init, CLD_EXITED, 0);
         harness_run_until(h, &h->finished);
         assert_int_equal(h->events.n, 3);
+        assert_int_equal(mkdir(h->dir, 0700), 0);
+}
+
+static void it_ends_also_with_a_connection_on_which_nothing_is_asked(void **state)
+{
+        struct harness *h = *state;
+
+        harness_run(h);
+        remove_bundle(h);
+        let_time_pass(h);
+        assert_false(h->finished);
+        fake_exit(h->fake.init, CLD_EXITED, 0);
+        harness_run_until(h, &h->finished);
         assert_int_equal(mkdir(h->dir, 0700), 0);
 }
 
@@ -253,6 +284,8 @@ int main(void)
                 SHORT(a_shim_whose_client_asks_for_nothing_ends),
                 SHORT(a_shim_with_a_container_does_not_end),
                 SHORT(a_shim_whose_container_has_ended_and_has_no_bundle_any_more_ends),
+                SHORT(it_ends_also_with_a_connection_on_which_nothing_is_asked),
+                SHORT(a_container_that_has_ended_is_kept_for_a_client_that_asks_for_nothing),
                 SHORT(a_shim_that_is_creating_does_not_end),
                 SHORT(a_shim_whose_container_was_deleted_ends_without_shutdown),
                 TEST(shutdown_without_a_container_ends_the_shim),
