@@ -50,6 +50,7 @@ static void call_close(struct ttrpc_call *call)
         ttrpc_streams_remove(&conn->streams, &call->stream);
         conn->n_streaming -= call->kind != TTRPC_UNARY;
         loop_deferred_cancel(&call->room_late);
+        ttrpc_turn_end(conn, call);
         call->conn = NULL;
         ttrpc_conn_stream_ended(conn);
 }
@@ -161,6 +162,7 @@ struct ttrpc_call *ttrpc_call_new(struct ttrpc_conn *conn, const struct ttrpc_se
         list_init(&call->detached);
         loop_deferred_init(&call->cancel_late, call_on_cancel_late);
         loop_deferred_init(&call->room_late, ttrpc_call_on_room_late);
+        loop_deferred_init(&call->turn_over, ttrpc_turn_on_over);
         if (call_copy_metadata(call, request) < 0) {
                 ttrpc_pool_arena_give(conn->pool, arena);
                 return NULL;

@@ -83,9 +83,10 @@ struct ttrpc_conn {
         size_t n_queued;
         size_t n_restored; /* bytes among it that the image before has queued, of any streams */
         size_t n_data;     /* cost of the streams' messages among it */
-        bool crowded;      /* a stream has found less room than half, since the others have it */
-        bool has_turn;     /* all streams were told of room, and none has used any yet */
-        uint32_t turn;     /* the id of the one that did so first, the last time */
+        size_t n_waiting;  /* streams that stand in line for their turn (turn.c) */
+        bool in_turn;      /* it is somebody's */
+        size_t turn_left;  /* bytes that this one may still use */
+        uint32_t turn;     /* id of the stream whose turn it is, or was last; 0: of none yet */
 
         struct loop_deferred deferred; /* sends what is queued, or loses a doomed connection */
         struct loop_timer *hangup_timer;

@@ -171,6 +171,7 @@ int ttrpc_conn_restore_take(struct ttrpc_conn **ret, struct loop *loop, int fd,
         }
         conn->kept = kept;
         conn->last_id = atomic_load(&kept->area->last_id);
+        conn->turn = atomic_load(&kept->area->turn);
         if (queued) {
                 list_append(&conn->queue, &queued->node);
                 conn->n_restored = queued->len;

@@ -277,61 +277,18 @@ static void server_on_oversized(struct ttrpc_conn *conn, const struct ttrpc_fram
                TTRPC_MESSAGE_MAX);
 }
 
-/* Behind the stream that had its turn last. */
-static uint32_t place_in_turn(const struct ttrpc_conn *conn, const struct ttrpc_call *call)
-{
-        return call->stream.id - conn->turn - 1;
-}
-
-/* In the order of their turns; returns how many. */
-static size_t find_streams(const struct ttrpc_conn *conn,
-                           struct ttrpc_call *ret[TTRPC_STREAMS_PER_CONNECTION_MAX])
-{
-        size_t n = 0;
-
-        for (size_t i = 0; i < TTRPC_STREAM_CHAINS; i++) {
-                for (struct ttrpc_stream *stream = conn->streams.chains[i]; stream;
-                     stream = stream->next) {
-                        struct ttrpc_call *call = container_of(stream, struct ttrpc_call, stream);
-                        size_t at = n;
-
-                        if (!call->stream_ops || n == TTRPC_STREAMS_PER_CONNECTION_MAX)
-                                continue;
-                        for (;
-                             at > 0 && place_in_turn(conn, ret[at - 1]) > place_in_turn(conn, call);
-                             at--)
-                                ret[at] = ret[at - 1];
-                        ret[at] = call;
-                        n++;
-                }
-        }
-        return n;
-}
-
-/* The first one that wants room may take all there is, and is the last one the next time. Who takes
- * the rest has not had its turn: it would get less than the others for good. */
-static void tell_of_room(struct ttrpc_conn *conn)
-{
-        struct ttrpc_call *calls[TTRPC_STREAMS_PER_CONNECTION_MAX];
-        size_t n = find_streams(conn, calls);
-
-        conn->crowded = false;
-        conn->has_turn = true;
-        for (size_t i = 0; i < n; i++)
-                ttrpc_call_room_again(calls[i]);
-}
-
 static void server_on_sent(struct ttrpc_conn *conn, const struct ttrpc_out *out)
 {
         struct ttrpc_stream *stream = ttrpc_streams_find(&conn->streams, out->stream_id);
 
-        if (out->is_restored)
+        if (out->is_restored) {
                 conn->n_restored = 0;
-        else if (stream)
+                ttrpc_turn_restored_sent(conn);
+                return;
+        }
+        if (stream)
                 ttrpc_call_sent(container_of(stream, struct ttrpc_call, stream), out);
-        if (out->is_restored ||
-            (conn->crowded && ttrpc_conn_room(conn) >= TTRPC_STREAM_QUEUED_MAX / 2))
-                tell_of_room(conn);
+        ttrpc_turn_try(conn);
 }
 
 static void server_on_lost(struct ttrpc_conn *conn, const struct error *err)

@@ -205,6 +205,12 @@ void ttrpc_kept_last_id(struct ttrpc_kept *kept, uint32_t id)
         CHAOS_POINT("frames");
 }
 
+void ttrpc_kept_turn(struct ttrpc_kept *kept, uint32_t id)
+{
+        PUBLISH(&kept->area->turn, id);
+        CHAOS_POINT("frames");
+}
+
 bool ttrpc_area_is_whole(const struct keep_area *area)
 {
         return LOOK(&area->in_large) == 0 && LOOK(&area->out_large) == 0 &&

@@ -76,7 +76,7 @@ struct keep_area {
         _Atomic uint32_t in_large;    /* a frame is being read that is not kept */
         _Atomic uint32_t out_large;   /* bytes are queued that are not kept */
         _Atomic uint32_t n_unkept;    /* calls without a unit */
-        uint32_t unused;
+        _Atomic uint32_t turn;        /* the stream that had its turn last; 0: not known */
         _Atomic uint64_t in;        /* first and end of what was read: two offsets, 32 bits each */
         _Atomic uint64_t out;       /* the same of the ring, as places that only grow */
         _Atomic uint64_t answering; /* a call's unit + 1, and the end of `out` with its answer */
@@ -158,6 +158,9 @@ void ttrpc_kept_half_close(struct ttrpc_kept *kept);
 
 /* Of a call on a valid id. */
 void ttrpc_kept_last_id(struct ttrpc_kept *kept, uint32_t id);
+
+/* The stream has had its turn to use what all have room for. */
+void ttrpc_kept_turn(struct ttrpc_kept *kept, uint32_t id);
 
 /* Around the queueing of a client's request of so many bytes: afterwards, and at no instruction
  * before all of it is queued, it is the last one. */

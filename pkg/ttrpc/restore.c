@@ -171,6 +171,7 @@ static void dispatch_all(struct ttrpc_server *server, const struct ttrpc_again *
         if (server->freed)
                 return;
         list_for_each_safe(conn, &server->conns, struct ttrpc_conn, node) {
+                ttrpc_turn_try(conn);
                 if (conn->kept)
                         ttrpc_conn_restored(conn);
                 if (server->freed)

@@ -79,6 +79,8 @@ struct ttrpc_call {
         bool resumed;     /* dispatched by the process image before, too */
         size_t n_queued;  /* cost of the stream's messages that have not left */
         struct loop_deferred room_late;
+        bool is_waiting; /* stands in line for its turn (turn.c) */
+        struct loop_deferred turn_over;
         const struct ttrpc_stream_ops *stream_ops;
         void *stream_userdata;
         unsigned n_entered; /* the handler, and other callbacks of the call's keeper */
@@ -118,15 +120,33 @@ void ttrpc_call_take_first(struct ttrpc_call *call, const struct ttrpc_frame *fr
 /* A stream of requests that goes on. */
 void ttrpc_call_resume(struct ttrpc_call *call, bool half_closed);
 
-/* Others have left: there is room, if the stream wants any. */
-void ttrpc_call_room_again(struct ttrpc_call *call);
-
-/* What all streams of a connection have room for together, so that it can be kept. */
-size_t ttrpc_conn_room(const struct ttrpc_conn *conn);
-
 /* A message of the stream has left. */
 void ttrpc_call_sent(struct ttrpc_call *call, const struct ttrpc_out *out);
 void ttrpc_call_on_room_late(struct loop_deferred *deferred);
+
+/* turn.c */
+
+/* What the stream has room for of what it shares. If that is not enough, it is told in turn. */
+size_t ttrpc_turn_room(struct ttrpc_call *call);
+
+/* It is about to send so much, told or not. */
+void ttrpc_turn_use(struct ttrpc_call *call, size_t n);
+
+/* Its own room is enough again: it is told, in turn if others wait. */
+void ttrpc_turn_wants(struct ttrpc_call *call);
+
+/* A stream's message has left, or all streams were dispatched again. */
+void ttrpc_turn_try(struct ttrpc_conn *conn);
+
+/* All that the process image before has queued has left. */
+void ttrpc_turn_restored_sent(struct ttrpc_conn *conn);
+
+/* It is about to be told. */
+void ttrpc_turn_begin(struct ttrpc_call *call);
+void ttrpc_turn_on_over(struct loop_deferred *deferred);
+
+/* The call is no stream of the connection any more. */
+void ttrpc_turn_end(struct ttrpc_conn *conn, struct ttrpc_call *call);
 
 /* call.c */
 

@@ -113,28 +113,20 @@ static size_t room_of(size_t max, size_t n)
         return n < max ? max - n : 0;
 }
 
-size_t ttrpc_conn_room(const struct ttrpc_conn *conn)
-{
-        return conn->kept ? room_of(KEEP_OUT_STREAMS, conn->n_data + conn->n_restored) : SIZE_MAX;
-}
-
-/* What the image before has queued counts against each stream: it may be of any. */
+/* What the image before has queued counts against each stream of its: it may be of any. */
 static size_t own_room(const struct ttrpc_call *call)
 {
-        return room_of(TTRPC_STREAM_QUEUED_MAX,
-                       call->n_queued + (call->conn ? call->conn->n_restored : 0));
+        size_t n_restored = call->resumed && call->conn ? call->conn->n_restored : 0;
+
+        return room_of(TTRPC_STREAM_QUEUED_MAX, call->n_queued + n_restored);
 }
 
-size_t ttrpc_call_room(const struct ttrpc_call *call)
+size_t ttrpc_call_room(struct ttrpc_call *call)
 {
-        size_t room = own_room(call);
-        size_t shared = call->conn ? ttrpc_conn_room(call->conn) : SIZE_MAX;
+        size_t own = own_room(call);
+        size_t shared = ttrpc_turn_room(call);
 
-        if (shared >= room)
-                return room;
-        if (shared < TTRPC_STREAM_QUEUED_MAX / 2)
-                call->conn->crowded = true;
-        return shared;
+        return shared < own ? shared : own;
 }
 
 int ttrpc_call_send(struct ttrpc_call *call, const ProtobufCMessage *message, struct error *err)
@@ -153,33 +145,26 @@ int ttrpc_call_send(struct ttrpc_call *call, const ProtobufCMessage *message, st
                                  "ttrpc: the peer does not read its stream");
         }
         call->n_queued += ttrpc_out_cost(out);
-        if (call->conn->has_turn)
-                call->conn->turn = call->stream.id;
-        call->conn->has_turn = false;
+        ttrpc_turn_use(call, ttrpc_out_cost(out));
         ttrpc_conn_send_consume(call->conn, out);
         return 0;
 }
 
-void ttrpc_call_room_again(struct ttrpc_call *call)
-{
-        loop_defer(call->server->loop, &call->room_late);
-}
-
-/* While others wait for room it gets none ahead of them: all are told soon, in turn. */
 void ttrpc_call_sent(struct ttrpc_call *call, const struct ttrpc_out *out)
 {
         const size_t half = TTRPC_STREAM_QUEUED_MAX / 2;
         bool was_above = call->n_queued > half;
 
         call->n_queued -= ttrpc_out_cost(out);
-        if (was_above && call->n_queued <= half && !call->conn->crowded)
-                loop_defer(call->server->loop, &call->room_late);
+        if (was_above && call->n_queued <= half)
+                ttrpc_turn_wants(call);
 }
 
 void ttrpc_call_on_room_late(struct loop_deferred *deferred)
 {
         struct ttrpc_call *call = container_of(deferred, struct ttrpc_call, room_late);
 
+        ttrpc_turn_begin(call);
         if (!call->stream_ops || !call->stream_ops->on_room)
                 return;
         ttrpc_call_enter(call);

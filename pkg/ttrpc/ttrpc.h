@@ -215,9 +215,9 @@ const char *ttrpc_call_metadata(const struct ttrpc_call *call, const char *key);
  *
  * ttrpc has no flow control, so each stream has room for TTRPC_STREAM_QUEUED_MAX bytes that the
  * peer has not taken yet: whoever sends looks at the room first, and goes on in on_room. On a
- * connection that is kept (options.keep) all streams together have no more than that can be kept
- * of; who finds no room for that reason is told as well, in turn, and may still send what
- * is small.
+ * connection that is kept (options.keep) all streams together have no more than can be kept of
+ * them: when one finds too little of that they take turns, and only the one that is told has room,
+ * in on_room and in the loop's next round. What is small may be sent without having looked.
  */
 struct ttrpc_stream_ops {
         /* message lives until it returns. NULL without a stream of requests. */
@@ -249,7 +249,7 @@ void ttrpc_call_enter(struct ttrpc_call *call);
 void ttrpc_call_leave(struct ttrpc_call *call);
 
 /* Bytes that the stream has room for. A message takes its packed size and TTRPC_FRAME_COST. */
-size_t ttrpc_call_room(const struct ttrpc_call *call);
+size_t ttrpc_call_room(struct ttrpc_call *call);
 
 /* Sends one message of the stream of responses. RESOURCE_EXHAUSTED without room, above
  * TTRPC_MESSAGE_MAX or without memory: then nothing was sent and the stream goes on. To a call that

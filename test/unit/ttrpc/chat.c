@@ -14,6 +14,8 @@
 
 struct chat {
         struct ttrpc_call *call;
+        struct harness *harness;
+        struct loop_deferred each_round; /* greedy, idle, quits */
         struct chat_log *log;
         uint64_t next, end, sum;
 };
@@ -23,6 +25,7 @@ struct chat_log chat_log;
 static void chat_free(struct chat *chat)
 {
         chat->log->n_live--;
+        loop_deferred_cancel(&chat->each_round);
         free(chat);
 }
 
@@ -34,12 +37,14 @@ static void chat_on_cancel(struct ttrpc_call *call, void *userdata)
         chat_free(chat);
 }
 
-static struct chat *chat_new(struct ttrpc_call *call)
+static struct chat *chat_new(struct ttrpc_call *call, struct harness *h)
 {
         struct chat *chat = calloc(1, sizeof(*chat));
 
         assert_non_null(chat);
         chat->call = call;
+        chat->harness = h;
+        loop_deferred_init(&chat->each_round, NULL);
         chat->log = &chat_log;
         chat->log->n_live++;
         ttrpc_call_on_cancel(call, chat_on_cancel, chat);
@@ -71,12 +76,60 @@ static void count_on(struct ttrpc_call *call, void *userdata)
 
 static const struct ttrpc_stream_ops count_ops = {.on_room = count_on};
 
+/* Not told, but from elsewhere. */
+static void count_greedily(struct loop_deferred *deferred)
+{
+        struct chat *chat = container_of(deferred, struct chat, each_round);
+
+        loop_defer(chat->harness->loop, deferred);
+        count_on(chat->call, chat);
+}
+
+static void want_room(struct loop_deferred *deferred)
+{
+        struct chat *chat = container_of(deferred, struct chat, each_round);
+
+        loop_defer(chat->harness->loop, deferred);
+        (void)ttrpc_call_room(chat->call);
+}
+
+static void idle_on_room(struct ttrpc_call *call, void *userdata)
+{
+        struct chat *chat = userdata;
+
+        (void)call;
+        chat->log->n_unused_rooms++;
+}
+
+static const struct ttrpc_stream_ops idle_ops = {.on_room = idle_on_room};
+
+static void quit_on_room(struct ttrpc_call *call, void *userdata)
+{
+        ttrpc_call_end(call);
+        chat_free(userdata);
+}
+
+static const struct ttrpc_stream_ops quit_ops = {.on_room = quit_on_room};
+
 static void handle_count(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata)
 {
         const Test__Ttrpc__EchoRequest *request = (const void *)message;
-        struct chat *chat = chat_new(call);
+        struct harness *h = userdata;
+        struct chat *chat = chat_new(call, h);
+        bool is_idle = strcmp(request->text, "idle") == 0;
+        bool quits = strcmp(request->text, "quits") == 0;
 
         chat->end = request->number;
+        if (is_idle || quits) {
+                loop_deferred_init(&chat->each_round, want_room);
+                ttrpc_call_on_stream(call, is_idle ? &idle_ops : &quit_ops, chat);
+                loop_defer(h->loop, &chat->each_round);
+                return;
+        }
+        if (strcmp(request->text, "greedy") == 0) {
+                loop_deferred_init(&chat->each_round, count_greedily);
+                loop_defer(h->loop, &chat->each_round);
+        }
         ttrpc_call_on_stream(call, &count_ops, chat);
         count_on(call, chat);
 }
@@ -109,7 +162,7 @@ static const struct ttrpc_stream_ops sum_ops = {
 static void handle_sum(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata)
 {
         assert_null(message);
-        ttrpc_call_on_stream(call, &sum_ops, chat_new(call));
+        ttrpc_call_on_stream(call, &sum_ops, chat_new(call, userdata));
 }
 
 static void talk_on_message(struct ttrpc_call *call, const ProtobufCMessage *message,
@@ -146,7 +199,7 @@ static const struct ttrpc_stream_ops talk_ops = {
 
 static void handle_talk(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata)
 {
-        ttrpc_call_on_stream(call, &talk_ops, chat_new(call));
+        ttrpc_call_on_stream(call, &talk_ops, chat_new(call, userdata));
 }
 
 const enum ttrpc_kind chat_kinds[_CHAT_METHODS_MAX] = {TTRPC_SERVER_STREAM, TTRPC_CLIENT_STREAM,

@@ -12,7 +12,7 @@ enum { CHAT_COUNT, CHAT_SUM, CHAT_TALK, _CHAT_METHODS_MAX };
 extern const enum ttrpc_kind chat_kinds[_CHAT_METHODS_MAX];
 
 struct chat_log {
-        size_t n_cancelled, n_messages, n_half_closed, n_rooms, n_live;
+        size_t n_cancelled, n_messages, n_half_closed, n_rooms, n_unused_rooms, n_live;
 };
 extern struct chat_log chat_log;
 

@@ -202,7 +202,60 @@ static void handle_talk(struct ttrpc_call *call, const ProtobufCMessage *message
         ttrpc_call_on_stream(call, &ops, image);
 }
 
-static const ttrpc_handler chat_handlers[] = {NULL, NULL, handle_talk};
+/* ---- Count: as far as there is room; the note is how far ---- */
+
+struct counter {
+        uint64_t next, end;
+};
+
+static void count_on(struct ttrpc_call *call, void *userdata)
+{
+        static uint8_t padding[IMAGE_COUNT_BYTES];
+        struct counter *counter = userdata;
+        Test__Ttrpc__EchoResponse response = TEST__TTRPC__ECHO_RESPONSE__INIT;
+
+        response.data = (ProtobufCBinaryData){.data = padding, .len = sizeof(padding)};
+        while (counter->next < counter->end) {
+                response.number = counter->next;
+                if (ttrpc_call_room(call) < 2 * sizeof(padding))
+                        return;
+                if (ttrpc_call_send(call, &response.base, NULL) < 0)
+                        _exit(104);
+                counter->next++;
+        }
+        ttrpc_call_end(call);
+        free(counter);
+}
+
+static size_t count_on_note(struct ttrpc_call *call, void *note, size_t room, void *userdata)
+{
+        const struct counter *counter = userdata;
+
+        (void)call;
+        (void)room;
+        memcpy(note, &counter->next, sizeof(counter->next));
+        return sizeof(counter->next);
+}
+
+static void handle_count(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata)
+{
+        static const struct ttrpc_stream_ops ops = {.on_room = count_on, .on_note = count_on_note};
+        const Test__Ttrpc__EchoRequest *request = (const void *)message;
+        struct counter *counter = calloc(1, sizeof(*counter));
+        size_t len = 0;
+        const void *note = ttrpc_call_note(call, &len);
+
+        (void)userdata;
+        if (!counter || (note && len != sizeof(counter->next)))
+                _exit(105);
+        if (note)
+                memcpy(&counter->next, note, len);
+        counter->end = request->number;
+        ttrpc_call_on_stream(call, &ops, counter);
+        count_on(call, counter);
+}
+
+static const ttrpc_handler chat_handlers[] = {handle_count, NULL, handle_talk};
 static const enum ttrpc_kind chat_kinds[] = {TTRPC_SERVER_STREAM, TTRPC_CLIENT_STREAM,
                                              TTRPC_BIDI_STREAM};
 

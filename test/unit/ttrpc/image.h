@@ -6,7 +6,7 @@
 
 #include <stdint.h>
 
-enum { IMAGE_CONNS = 4, IMAGE_NUMBERS = 4096 };
+enum { IMAGE_CONNS = 4, IMAGE_NUMBERS = 4096, IMAGE_COUNT_BYTES = 1000 };
 
 /* In a memfd that all of them map. */
 struct control {

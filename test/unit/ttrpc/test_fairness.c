@@ -17,6 +17,7 @@
 
 enum {
         STREAMS = 6,
+        ODD_ONE = STREAMS / 2,
         MESSAGES = 2000, /* of each; many times what is under way of it */
         MESSAGE_BYTES = 1000,
         MESSAGES_QUEUED = TTRPC_STREAM_QUEUED_MAX / MESSAGE_BYTES, /* of one stream, at most */
@@ -62,15 +63,23 @@ static uint32_t id_of(unsigned stream)
 
 static const uint32_t id_of_others = 2 * STREAMS + 1; /* the first that no stream has */
 
-/* All have begun, and as much is under way as there is room for. */
-static void open_streams(struct fixture *f)
+/* All have begun, and as much is under way as there is room for. odd: the payload of the one in the
+ * middle, which may have ended. */
+static void open_streams_but(struct fixture *f, const char *odd)
 {
         peer_pause(&f->h.peer, true);
         for (unsigned i = 0; i < STREAMS; i++)
-                chat_open(&f->h.peer, id_of(i), TTRPC_FLAG_REMOTE_CLOSED, "Count", COUNT_TO_2000);
+                chat_open(&f->h.peer, id_of(i), TTRPC_FLAG_REMOTE_CLOSED, "Count",
+                          i == ODD_ONE ? odd : COUNT_TO_2000);
         harness_settle(&f->h);
-        assert_int_equal(chat_log.n_live, STREAMS);
+        assert_in_range(chat_log.n_live, STREAMS - 1, STREAMS);
         peer_pause(&f->h.peer, false);
+}
+
+static void open_streams(struct fixture *f)
+{
+        open_streams_but(f, COUNT_TO_2000);
+        assert_int_equal(chat_log.n_live, STREAMS);
 }
 
 /* Takes note of one frame; returns its id. */
@@ -94,25 +103,37 @@ static uint32_t take_frame(struct fixture *f)
 }
 
 /* Between the stream that has got most and that which has got least. */
-static unsigned lead(const struct fixture *f)
+static unsigned lead_but(const struct fixture *f, unsigned except)
 {
         unsigned most = 0;
         unsigned least = MESSAGES;
 
         for (unsigned i = 0; i < STREAMS; i++) {
+                if (i == except)
+                        continue;
                 most = f->n_got[i] > most ? f->n_got[i] : most;
                 least = f->n_got[i] < least ? f->n_got[i] : least;
         }
         return most - least;
 }
 
-static bool all_are_closed(const struct fixture *f)
+static unsigned lead(const struct fixture *f)
+{
+        return lead_but(f, STREAMS);
+}
+
+static bool all_are_closed_but(const struct fixture *f, unsigned except)
 {
         for (unsigned i = 0; i < STREAMS; i++) {
-                if (!f->is_closed[i])
+                if (i != except && !f->is_closed[i])
                         return false;
         }
         return true;
+}
+
+static bool all_are_closed(const struct fixture *f)
+{
+        return all_are_closed_but(f, STREAMS);
 }
 
 static void check_streams(bool is_kept)
@@ -122,9 +143,8 @@ static void check_streams(bool is_kept)
         open_streams(f);
         while (!all_are_closed(f)) {
                 (void)take_frame(f);
-                /* One was among the first and has had a turn, with what the one before has left
-                 * to it, and the other has neither. */
-                assert_in_range(lead(f), 0, 3 * MESSAGES_QUEUED);
+                /* One was among the first and has had a turn, and the other has neither. */
+                assert_in_range(lead(f), 0, 2 * MESSAGES_QUEUED);
         }
         for (unsigned i = 0; i < STREAMS; i++)
                 assert_int_equal(f->n_got[i], MESSAGES);
@@ -141,6 +161,54 @@ static void no_stream_waits_for_the_end_of_others_with_which_it_shares_its_room(
 {
         (void)state;
         check_streams(true);
+}
+
+/* It asks in every round, before those that are told. */
+static void a_stream_that_tries_without_being_told_gets_no_more_than_others(void **state)
+{
+        struct fixture *f = fixture_new(true);
+
+        (void)state;
+        open_streams_but(f, "\x0a\x06greedy" COUNT_TO_2000);
+        while (!all_are_closed(f)) {
+                (void)take_frame(f);
+                assert_in_range(lead(f), 0, 2 * MESSAGES_QUEUED);
+        }
+        for (unsigned i = 0; i < STREAMS; i++)
+                assert_int_equal(f->n_got[i], MESSAGES);
+        fixture_free(f);
+}
+
+static void a_turn_that_is_never_used_passes_on(void **state)
+{
+        struct fixture *f = fixture_new(true);
+
+        (void)state;
+        open_streams_but(f, "\x0a\x04idle" COUNT_TO_2000);
+        while (!all_are_closed_but(f, ODD_ONE)) {
+                (void)take_frame(f);
+                assert_in_range(lead_but(f, ODD_ONE), 0, 2 * MESSAGES_QUEUED);
+        }
+        /* It was told, as often as the others or more often, and held nobody up. */
+        assert_in_range(chat_log.n_unused_rooms, 2, SIZE_MAX);
+        assert_int_equal(f->n_got[ODD_ONE], 0);
+        peer_deinit(&f->h.peer);
+        harness_settle(&f->h);
+        fixture_free(f);
+}
+
+static void a_stream_that_ends_in_its_turn_passes_it_on(void **state)
+{
+        struct fixture *f = fixture_new(true);
+
+        (void)state;
+        open_streams_but(f, "\x0a\x05quits" COUNT_TO_2000);
+        while (!all_are_closed(f)) {
+                (void)take_frame(f);
+                assert_in_range(lead_but(f, ODD_ONE), 0, 2 * MESSAGES_QUEUED);
+        }
+        assert_int_equal(f->n_got[ODD_ONE], 0);
+        fixture_free(f);
 }
 
 /* Frames that are on their way at most: what streams may have queued, what is in the socket, and
@@ -220,6 +288,9 @@ int main(void)
                 cmocka_unit_test(no_stream_waits_for_the_end_of_others),
                 cmocka_unit_test(
                         no_stream_waits_for_the_end_of_others_with_which_it_shares_its_room),
+                cmocka_unit_test(a_stream_that_tries_without_being_told_gets_no_more_than_others),
+                cmocka_unit_test(a_turn_that_is_never_used_passes_on),
+                cmocka_unit_test(a_stream_that_ends_in_its_turn_passes_it_on),
                 cmocka_unit_test(a_call_is_answered_while_streams_flood),
                 cmocka_unit_test(a_call_is_answered_while_streams_share_all_the_room_there_is),
                 cmocka_unit_test(a_stream_that_comes_late_says_its_word_at_once),

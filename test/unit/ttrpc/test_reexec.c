@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 
 #include "pkg/base/clock.h"
+#include "pkg/ttrpc/limits.h"
 
 #include "test/unit/ttrpc/world.h"
 
@@ -246,6 +247,78 @@ static void a_stream_goes_on_in_the_next_image(void **state)
         world_stop(&w);
 }
 
+/* ---- Streams that take turns ---- */
+
+enum {
+        FLOODS = 5,
+        FLOOD_MESSAGES = 600, /* of each */
+        FLOOD_QUEUED = TTRPC_STREAM_QUEUED_MAX / IMAGE_COUNT_BYTES,
+};
+
+struct flood {
+        unsigned n_got[FLOODS];
+        unsigned n_closed;
+};
+
+/* Each has its own numbers, from 0 on and without a gap. */
+static void flood_take(struct flood *flood, struct peer *p)
+{
+        Test__Ttrpc__EchoResponse *response;
+        struct ttrpc_frame frame;
+        size_t len = 0;
+        uint8_t *bytes = peer_read_bytes(p, &len);
+        unsigned i;
+
+        frame = ttrpc_frame_decode(bytes);
+        i = (frame.stream_id - 1) / 2;
+        assert_int_equal(frame.type, TTRPC_FRAME_DATA);
+        assert_in_range(i, 0, FLOODS - 1);
+        if (frame.flags & TTRPC_FLAG_REMOTE_CLOSED) {
+                assert_int_equal(flood->n_got[i], FLOOD_MESSAGES);
+                flood->n_closed++;
+        } else {
+                response = test__ttrpc__echo_response__unpack(NULL, frame.length,
+                                                              bytes + TTRPC_HEADER_SIZE);
+                assert_non_null(response);
+                assert_int_equal(response->number, flood->n_got[i]++);
+                test__ttrpc__echo_response__free_unpacked(response, NULL);
+        }
+        free(bytes);
+}
+
+static unsigned flood_lead(const struct flood *flood)
+{
+        unsigned most = 0;
+        unsigned least = FLOOD_MESSAGES;
+
+        for (unsigned i = 0; i < FLOODS; i++) {
+                most = flood->n_got[i] > most ? flood->n_got[i] : most;
+                least = flood->n_got[i] < least ? flood->n_got[i] : least;
+        }
+        return most - least;
+}
+
+static void who_comes_next_in_turn_is_the_same_in_the_next_image(void **state)
+{
+        struct flood flood = {0};
+        struct world w;
+
+        (void)state;
+        world_start(&w);
+        world_serve(&w);
+        for (unsigned i = 0; i < FLOODS; i++)
+                count_open(&w.peer, 2 * i + 1, FLOOD_MESSAGES);
+        /* Often enough that no image sees a whole circle. */
+        for (unsigned n = 1; flood.n_closed < FLOODS; n++) {
+                flood_take(&flood, &w.peer);
+                assert_in_range(flood_lead(&flood), 0, 2 * FLOOD_QUEUED);
+                if (n % FLOOD_QUEUED == 0)
+                        world_reexec(&w);
+        }
+        assert_int_equal(w.control->n_dropped, 0);
+        world_stop(&w);
+}
+
 int main(int argc, char **argv)
 {
         const struct CMUnitTest tests[] = {
@@ -259,6 +332,7 @@ int main(int argc, char **argv)
                 cmocka_unit_test(an_id_cannot_be_used_again_in_the_next_image),
                 cmocka_unit_test(a_stream_that_is_refused_ends_with_unavailable),
                 cmocka_unit_test(a_stream_goes_on_in_the_next_image),
+                cmocka_unit_test(who_comes_next_in_turn_is_the_same_in_the_next_image),
         };
 
         if (argc != 2)

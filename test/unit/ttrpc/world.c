@@ -169,6 +169,19 @@ uint8_t *echo_frame(uint32_t id, const char *method, const char *text, uint64_t 
         return frame;
 }
 
+void count_open(struct peer *p, uint32_t id, uint64_t number)
+{
+        Test__Ttrpc__EchoRequest request = TEST__TTRPC__ECHO_REQUEST__INIT;
+        struct ttrpc_out *out = NULL;
+
+        request.number = number;
+        assert_int_equal(ttrpc_out_request(&out, id, TTRPC_FLAG_REMOTE_CLOSED, "test.ttrpc.Chat",
+                                           "Count", &request.base, NULL, NULL),
+                         0);
+        peer_write(p, out->data, out->len);
+        ttrpc_out_free(out);
+}
+
 /* Opens a Talk. */
 void talk_open(struct peer *p, uint32_t id)
 {

@@ -55,6 +55,9 @@ void world_wait_seen(struct world *w, size_t number, unsigned n);
 uint8_t *echo_frame(uint32_t id, const char *method, const char *text, uint64_t number,
                     size_t n_data, size_t *ret_len);
 
+/* Opens a Count of so many messages. */
+void count_open(struct peer *p, uint32_t id, uint64_t number);
+
 /* Opens a Talk. */
 void talk_open(struct peer *p, uint32_t id);
 void talk_say(struct peer *p, uint32_t id, const char *text, uint64_t number);
