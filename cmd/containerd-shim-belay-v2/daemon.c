@@ -212,7 +212,10 @@ int daemon_make(struct daemon *d, struct error *err)
         d->upgrader.vault = d->vault;
         d->upgrader.reexec = &d->reexec;
         d->upgrader.installed = d->options->program;
-        return make_server(d, err);
+        if (make_server(d, err) < 0)
+                return -1;
+        reexec_note_own(&d->reexec, vault_fd(d->vault));
+        return 0;
 }
 
 void daemon_deinit(struct daemon *d)

@@ -7,7 +7,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -41,7 +40,17 @@ static void add(int fd, void *userdata)
                 held->fds[held->n++] = (struct held_fd){.fd = fd, .copy = -1};
 }
 
-int held_init(struct held *held, struct error *err)
+static int make_copies(struct held *held, struct error *err)
+{
+        for (size_t i = 0; i < held->n; i++) {
+                held->fds[i].copy = fcntl(held->fds[i].fd, F_DUPFD_CLOEXEC, FIRST_FD);
+                if (held->fds[i].copy < 0)
+                        return error_errno(err, errno, "hold %zu descriptors", held->n);
+        }
+        return 0;
+}
+
+int held_init(struct held *held, bool copies, struct error *err)
 {
         struct filling filling = {.held = held};
 
@@ -51,15 +60,20 @@ int held_init(struct held *held, struct error *err)
         if (!held->fds)
                 return error_set(err, STATUS_RESOURCE_EXHAUSTED, "hold descriptors: no memory");
         for_each_fd(add, &filling);
-        for (size_t i = 0; i < held->n; i++) {
-                held->fds[i].copy = fcntl(held->fds[i].fd, F_DUPFD_CLOEXEC, FIRST_FD);
-                if (held->fds[i].copy < 0) {
-                        (void)error_errno(err, errno, "hold %zu descriptors", held->n);
-                        held_deinit(held);
-                        return -1;
-                }
+        if (copies && make_copies(held, err) < 0) {
+                held_deinit(held);
+                return -1;
         }
         return 0;
+}
+
+bool held_is_copy(const struct held *held, int fd)
+{
+        for (size_t i = 0; i < held->n; i++) {
+                if (held->fds[i].copy == fd)
+                        return true;
+        }
+        return false;
 }
 
 void held_deinit(struct held *held)
@@ -72,6 +86,11 @@ void held_deinit(struct held *held)
 
 void held_put_back(const struct held *held)
 {
-        for (size_t i = 0; i < held->n; i++)
-                (void)dup3(held->fds[i].copy, held->fds[i].fd, 0);
+        for (size_t i = 0; i < held->n; i++) {
+                const struct held_fd *h = &held->fds[i];
+
+                if (h->copy >= 0)
+                        (void)dup3(h->copy, h->fd, O_CLOEXEC);
+                (void)fcntl(h->fd, F_SETFD, 0);
+        }
 }

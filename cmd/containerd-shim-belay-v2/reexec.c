@@ -43,15 +43,13 @@ int reexec_init(struct reexec *r, const struct options *options, struct error *e
         if (*options->fallback && r->before_fd < 0)
                 return error_set(err, STATUS_INVALID_ARGUMENT, "-fallback '%s' is no descriptor",
                                  options->fallback);
-        /* On trial there is no need: the image before goes on. */
-        if (*options->state && r->before_fd < 0)
-                room_make(&r->room);
+        r->is_arriving = *options->state != '\0';
         return 0;
 }
 
 int reexec_prepare(struct reexec *r, struct error *err)
 {
-        if (reexec_is_on_trial(r) && held_init(&r->held, err) < 0)
+        if (r->is_arriving && held_init(&r->held, reexec_is_on_trial(r), err) < 0)
                 return -1;
         if (copy_environment(&r->envp, err) < 0)
                 return -1;
@@ -61,8 +59,7 @@ int reexec_prepare(struct reexec *r, struct error *err)
 
 void reexec_passed(struct reexec *r)
 {
-        if (r->before_fd < 0)
-                return;
+        r->is_arriving = false;
         r->before_fd = -1; /* it is one of those that nobody claims */
         held_deinit(&r->held);
 }
@@ -106,10 +103,19 @@ void reexec_set_state(struct reexec *r, int state_fd)
         write_flag(r->state, sizeof(r->state), "-state=", state_fd);
 }
 
+static bool is_own(const struct reexec *r, int fd)
+{
+        for (size_t i = 0; i < r->n_own; i++) {
+                if (r->own[i] == fd)
+                        return true;
+        }
+        return false;
+}
+
 static void keep_fd(int fd, void *userdata)
 {
-        (void)userdata;
-        (void)fcntl(fd, F_SETFD, 0);
+        if (!is_own(userdata, fd))
+                (void)fcntl(fd, F_SETFD, 0);
 }
 
 static void unkeep_fd(int fd, void *userdata)
@@ -127,10 +133,48 @@ static void close_unclaimed_fd(int fd, void *userdata)
                 close(fd);
 }
 
-void reexec_close_unclaimed(struct reexec *r)
+void reexec_close_unclaimed(void)
 {
         for_each_fd(close_unclaimed_fd, NULL);
-        room_give_back(&r->room);
+}
+
+static void add_own(struct reexec *r, int fd)
+{
+        if (r->n_own < REEXEC_OWN_FDS_MAX)
+                r->own[r->n_own++] = fd;
+}
+
+struct noting {
+        struct reexec *reexec;
+        int state_fd;
+};
+
+static void note_own_fd(int fd, void *userdata)
+{
+        const struct noting *noting = userdata;
+        int flags = fcntl(fd, F_GETFD);
+
+        if (flags >= 0 && flags & FD_CLOEXEC && fd != noting->state_fd &&
+            !held_is_copy(&noting->reexec->held, fd))
+                add_own(noting->reexec, fd);
+}
+
+void reexec_note_own(struct reexec *r, int state_fd)
+{
+        struct noting noting = {.reexec = r, .state_fd = state_fd};
+
+        for_each_fd(note_own_fd, &noting);
+}
+
+void reexec_spare(struct reexec *r)
+{
+        for (; r->n_spare < REEXEC_SPARE_FDS; r->n_spare++) {
+                int fd = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, FIRST_FD);
+
+                if (fd < 0)
+                        return;
+                add_own(r, fd);
+        }
 }
 
 /* Returns an errno. image_fd: -1 if what runs could not be opened, which its path needs not. last:
@@ -145,7 +189,6 @@ static int execute(struct reexec *r, int image_fd, const char *last)
         /* An execve takes the handlers away. What is sent before the next image has its own waits
          * for it: crash_arm() lets it through. */
         signals_mask_fatal(SIG_BLOCK, &before);
-        room_give_back(&r->room); /* the next image makes its own */
         execveat(image_fd, image_fd < 0 ? "/proc/self/exe" : "", (char *const *)r->argv,
                  r->envp ? r->envp : environ, AT_EMPTY_PATH);
         errnum = errno;
@@ -157,7 +200,9 @@ static int execute_with_fds(struct reexec *r, int image_fd, const char *last)
 {
         int errnum;
 
-        for_each_fd(keep_fd, NULL);
+        for_each_fd(keep_fd, r);
+        if (last == r->fallback)
+                (void)fcntl(r->image_fd, F_SETFD, 0);
         errnum = execute(r, image_fd, last);
         for_each_fd(unkeep_fd, NULL);
         return errnum;
@@ -171,11 +216,12 @@ int reexec_try(struct reexec *r, int image_fd)
 
 int reexec_again(struct reexec *r)
 {
-        if (r->before_fd < 0)
+        if (!r->is_arriving)
                 return execute_with_fds(r, r->image_fd, NULL);
-        /* What this image has made is CLOEXEC, and goes with it. */
+        /* What this image has made is CLOEXEC, and goes with it. If nothing is held yet, nothing
+         * that came has been claimed. */
         held_put_back(&r->held);
-        return execute(r, r->before_fd, NULL);
+        return execute(r, reexec_is_on_trial(r) ? r->before_fd : r->image_fd, NULL);
 }
 
 int reexec_check(struct reexec *r, int image_fd, int state_copy_fd)

@@ -67,10 +67,13 @@ static int take_socket(const struct options *options, int *ret_fd, struct error 
         return 0;
 }
 
+/* Not before: what a take-over has still to open comes first. */
 static void on_idle(void *userdata)
 {
-        (void)userdata;
+        struct daemon *d = userdata;
+
         memory_trim();
+        reexec_spare(&d->reexec);
 }
 
 static int daemon_listen(struct daemon *d, struct error *err)
@@ -85,6 +88,7 @@ static int daemon_listen(struct daemon *d, struct error *err)
                 return -1;
         }
         reaper_restored(d->reaper); /* there was nothing to be restored */
+        reexec_spare(&d->reexec);
         return 0;
 }
 
@@ -124,7 +128,7 @@ int action_serve(const struct options *options, struct error *err)
         if (r < 0)
                 daemon_fall_back(&d, err);
         if (r == 0) {
-                loop_on_idle(d.loop, IDLE_NS, on_idle, NULL);
+                loop_on_idle(d.loop, IDLE_NS, on_idle, &d);
                 r = loop_run(d.loop, err);
         }
         if (r < 0)

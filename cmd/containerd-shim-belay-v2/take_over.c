@@ -110,7 +110,7 @@ int daemon_take_over(struct daemon *d, struct error *err)
         /* It may be stopping, and then the name goes at once. */
         socket_name_init(&d->socket_name, shim_server_listener(d->server));
         shim_server_resume(d->server);
-        reexec_close_unclaimed(&d->reexec);
+        reexec_close_unclaimed();
         reaper_restored(d->reaper);
         if (!shim_server_was_upgraded(d->server))
                 clean_up_after_crash(d);
@@ -128,33 +128,47 @@ static void leave_reason(struct daemon *d, const char *reason)
         if (!d->vault && vault_open_take(&d->vault, fd, NULL) < 0)
                 return;
         vault_set_reason(d->vault, reason);
-        (void)fcntl(fd, F_SETFD, 0); /* it goes along, also where nothing is held */
+}
+
+/* After a crash, and so many re-execs: what there is none of now may be there a little later. The
+ * last of five begins 1.5 s after the first has failed. */
+static void pause_before_try(unsigned n_reexecs)
+{
+        enum { FIRST_MS = 100 };
+
+        (void)poll(NULL, 0, (FIRST_MS << n_reexecs) / 4);
 }
 
 /*
  * What this image lacks after a crash the next one may find, and it is followed as a crash is, as
- * often. The vault's reason stays that of the crash; this one's own is in the log.
+ * often. The vault's reason stays that of the crash; this one's own is in the log. Returns what
+ * number of re-exec this one is, or 0 if it may not be.
  */
-static bool may_try_again(struct daemon *d)
+static unsigned count_try(struct daemon *d)
 {
         if (!*d->options->state)
-                return false;
+                return 0;
         if (!d->vault)
                 (void)vault_open_take(&d->vault, parse_fd(d->options->state), NULL);
-        return d->vault && vault_count_reexec(d->vault, clock_monotonic_ns());
+        return d->vault ? vault_count_reexec(d->vault, clock_monotonic_ns()) : 0;
 }
 
 void daemon_fall_back(struct daemon *d, const struct error *why)
 {
         bool is_on_trial = reexec_is_on_trial(&d->reexec);
+        unsigned n = is_on_trial ? 0 : count_try(d);
         int errnum;
 
-        if (!is_on_trial && !may_try_again(d))
+        if (!is_on_trial && n == 0)
                 return;
         log_error("take over: %s; %s", why->msg,
                   is_on_trial ? "the binary before goes on" : "trying again");
         if (is_on_trial)
                 leave_reason(d, why->msg);
+        else
+                pause_before_try(n);
+        /* The vault goes along, also where this image could not even list what it came with. */
+        (void)fcntl(parse_fd(d->options->state), F_SETFD, 0);
         errnum = reexec_again(&d->reexec);
         log_error("execute the binary %s: %s", is_on_trial ? "before" : "again", strerror(errnum));
 }

@@ -455,19 +455,26 @@ int vault_fd(const struct vault *vault)
         return vault->fd;
 }
 
-bool vault_count_reexec(struct vault *vault, uint64_t now_ns)
+/* A time of the future is damage, or none of this boot's: it does not count. */
+static bool is_within_span(uint64_t at_ns, uint64_t now_ns)
+{
+        return at_ns <= now_ns && now_ns - at_ns < VAULT_REEXECS_SPAN_S * NSEC_PER_SEC;
+}
+
+unsigned vault_count_reexec(struct vault *vault, uint64_t now_ns)
 {
         struct header *header = vault->header;
         uint64_t n = header->n_reexecs;
         uint64_t *oldest = &header->reexecs[n % VAULT_REEXECS_MAX];
+        unsigned n_within = 0;
 
-        /* A time of the future is damage, or none of this boot's: it does not count. */
-        if (n >= VAULT_REEXECS_MAX && *oldest <= now_ns &&
-            now_ns - *oldest < VAULT_REEXECS_SPAN_S * NSEC_PER_SEC)
-                return false;
+        if (n >= VAULT_REEXECS_MAX && is_within_span(*oldest, now_ns))
+                return 0;
         *oldest = now_ns;
         header->n_reexecs = n + 1;
-        return true;
+        for (uint64_t i = 0; i < VAULT_REEXECS_MAX && i <= n; i++)
+                n_within += is_within_span(header->reexecs[i], now_ns);
+        return n_within;
 }
 
 void vault_set_reason(struct vault *vault, const char *text)

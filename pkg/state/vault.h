@@ -101,9 +101,9 @@ void *vault_region(struct vault *vault, enum vault_region which, size_t *ret_siz
 /* Borrowed. CLOEXEC: whoever executes the next image takes that off. */
 int vault_fd(const struct vault *vault);
 
-/* Counts a re-exec at now_ns (CLOCK_MONOTONIC); false when there were VAULT_REEXECS_MAX of them
- * within VAULT_REEXECS_SPAN_S already: then it is not counted. */
-bool vault_count_reexec(struct vault *vault, uint64_t now_ns);
+/* Counts a re-exec at now_ns (CLOCK_MONOTONIC): how many there were within VAULT_REEXECS_SPAN_S,
+ * this one included; 0 when there were VAULT_REEXECS_MAX already: then it is not counted. */
+unsigned vault_count_reexec(struct vault *vault, uint64_t now_ns);
 
 /* Why the next image begins, or why one was left again; cut at VAULT_REASON_MAX. */
 void vault_set_reason(struct vault *vault, const char *text);

@@ -3,6 +3,7 @@
 the shim and in its stages; the clock jumps; the bundle vanishes."""
 import errno
 import os
+import resource
 import shutil
 import signal
 import threading
@@ -89,6 +90,7 @@ def image_of(pid):
 
 
 def fail_in_take_over(chaos, errnum):
+    """Of a shim whose table of descriptors is full: those of an image that has failed are no burden to the next."""
     found = {}
 
     def run(life, plan, at):
@@ -96,6 +98,8 @@ def fail_in_take_over(chaos, errnum):
         life.launch()
         life.create()
         assert life.start(c)
+        _, hard = resource.prlimit(c.shim.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(c.shim.pid, resource.RLIMIT_NOFILE, (host.lowest_free_fd(c.shim.pid), hard))
         plan.faults.arm(errnum, at=at, only=c.shim.pid)
         before = image_of(c.shim.pid)
         os.kill(c.shim.pid, signal.SIGSEGV)
@@ -103,6 +107,7 @@ def fail_in_take_over(chaos, errnum):
         assert life.status_of(c) == "RUNNING"
         found.setdefault("n", plan.faults.n)
         plan.disarm()
+        resource.prlimit(c.shim.pid, resource.RLIMIT_NOFILE, (hard, hard))
         life.finish(c, INIT_STATUS)
         life.delete(c)
         life.end()

@@ -71,6 +71,11 @@ def wait_for(condition, what, timeout=10):
         time.sleep(0.005)
 
 
+def lowest_free_fd(pid):
+    used = {int(name) for name in os.listdir(f"/proc/{pid}/fd")}
+    return min(set(range(len(used) + 1)) - used)
+
+
 def has_no_reader(fd):
     """Of a writing end of a FIFO."""
     poll = select.poll()

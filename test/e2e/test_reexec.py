@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A shim that goes on as another image of its process: upgraded, or after a fatal signal. Its pid, its connections, its
 container and everything that waits go on."""
+import contextlib
 import os
 import resource
 import shutil
@@ -65,24 +66,68 @@ def test_everything_that_waits_goes_on(lab, again):
     c.finish()
 
 
-def lowest_free_fd(pid):
-    used = {int(name) for name in os.listdir(f"/proc/{pid}/fd")}
-    return min(set(range(len(used) + 1)) - used)
+@contextlib.contextmanager
+def descriptors(pid, n, hard=None):
+    """No more than n of them meanwhile; a hard limit stays."""
+    before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    hard = before[1] if hard is None else hard
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (n, hard))
+    yield
+    assert resource.prlimit(pid, resource.RLIMIT_NOFILE) == (n, hard)  # containers inherit it
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (min(before[0], hard), hard))
 
 
 def test_a_crash_without_a_free_descriptor_is_survived(lab):
     c = lab.container("sh", "-c", "read line; exit 7").pipes("stdin").run()
     end = c.wait_later()
-    before = resource.prlimit(c.shim.pid, resource.RLIMIT_NOFILE)
-    limit = (lowest_free_fd(c.shim.pid), before[1])
-    resource.prlimit(c.shim.pid, resource.RLIMIT_NOFILE, limit)
-    crash(c)
-    assert c.status() == "RUNNING"
-    assert resource.prlimit(c.shim.pid, resource.RLIMIT_NOFILE) == limit  # containers inherit it
-    resource.prlimit(c.shim.pid, resource.RLIMIT_NOFILE, before)
+    with descriptors(c.shim.pid, host.lowest_free_fd(c.shim.pid)):
+        crash(c)
+        assert c.status() == "RUNNING"
     assert c.exec("sh", "-c", "exit 4").run() == (4, "", "")
     c.stdin.write(b"\n")
     assert end.result().exit_status == 7
+    c.delete()
+    c.finish()
+
+
+def test_so_it_is_where_the_limit_cannot_be_raised(lab):
+    """Not even by root, who may lack CAP_SYS_RESOURCE: what an image makes for itself it leaves to nobody."""
+    c = lab.container("sh", "-c", "read line; exit 7").pipes("stdin").run()
+    end = c.wait_later()
+    n = host.lowest_free_fd(c.shim.pid)
+    with descriptors(c.shim.pid, n, hard=n + 6):
+        for _ in range(3):
+            crash(c)
+            assert c.status() == "RUNNING"
+        host.wait_for(lambda: host.lowest_free_fd(c.shim.pid) == n, "as many descriptors as before")
+        crash(c)
+        assert c.status() == "RUNNING"
+    c.stdin.write(b"\n")
+    assert end.result().exit_status == 7
+    c.delete()
+    c.finish()
+
+
+def test_what_a_take_over_lacks_may_come_a_little_later(lab):
+    """It is tried again, after a pause; and what has failed leaves nothing behind."""
+    c = lab.container("sh", "-c", "read line; exit 7").pipes("stdin").run()
+    n = host.lowest_free_fd(c.shim.pid)
+    with descriptors(c.shim.pid, 3):
+        c.shim.read_log()
+        os.kill(c.shim.pid, signal.SIGSEGV)
+        text = ""
+
+        def n_tries():
+            nonlocal text
+            text += c.shim.read_log()
+            return text.count("trying again")
+
+        host.wait_for(lambda: n_tries() == 2, lambda: f"two that fail: {text}")
+    with descriptors(c.shim.pid, n):
+        host.wait_for(lambda: "this is image" in text + c.shim.read_log(), "one that does not")
+    assert c.status() == "RUNNING"
+    c.stdin.write(b"\n")
+    assert c.wait().status == 7
     c.delete()
     c.finish()
 

@@ -297,12 +297,13 @@ static void a_reexec_beyond_five_in_ten_seconds_is_one_too_many(void **state)
 
         (void)state;
         for (int i = 0; i < VAULT_REEXECS_MAX; i++)
-                assert_true(vault_count_reexec(vault, now + (uint64_t)i));
-        assert_false(vault_count_reexec(vault, now + 9 * NSEC_PER_SEC));
-        assert_true(vault_count_reexec(vault, now + 10 * NSEC_PER_SEC));
+                assert_int_equal(vault_count_reexec(vault, now + (uint64_t)i), i + 1);
+        assert_int_equal(vault_count_reexec(vault, now + 9 * NSEC_PER_SEC), 0);
+        assert_int_equal(vault_count_reexec(vault, now + 10 * NSEC_PER_SEC), VAULT_REEXECS_MAX);
         /* The second of them is a nanosecond younger. */
-        assert_false(vault_count_reexec(vault, now + 10 * NSEC_PER_SEC));
-        assert_true(vault_count_reexec(vault, now + 10 * NSEC_PER_SEC + 1));
+        assert_int_equal(vault_count_reexec(vault, now + 10 * NSEC_PER_SEC), 0);
+        assert_int_equal(vault_count_reexec(vault, now + 10 * NSEC_PER_SEC + 1), VAULT_REEXECS_MAX);
+        assert_int_equal(vault_count_reexec(vault, now + 40 * NSEC_PER_SEC), 1);
 }
 
 static void a_long_reason_is_cut(void **state)
