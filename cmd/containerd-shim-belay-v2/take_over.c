@@ -144,13 +144,11 @@ static void pause_before_try(unsigned n_reexecs)
  * often. The vault's reason stays that of the crash; this one's own is in the log. Returns what
  * number of re-exec this one is, or 0 if it may not be.
  */
-static unsigned count_try(struct daemon *d)
+static unsigned count_try(const struct daemon *d)
 {
-        if (!*d->options->state)
-                return 0;
-        if (!d->vault)
-                (void)vault_open_take(&d->vault, parse_fd(d->options->state), NULL);
-        return d->vault ? vault_count_reexec(d->vault, clock_monotonic_ns()) : 0;
+        int fd = parse_fd(d->options->state);
+
+        return fd >= 0 ? vault_count_reexec_of(fd, clock_monotonic_ns()) : 0;
 }
 
 void daemon_fall_back(struct daemon *d, const struct error *why)

@@ -461,9 +461,8 @@ static bool is_within_span(uint64_t at_ns, uint64_t now_ns)
         return at_ns <= now_ns && now_ns - at_ns < VAULT_REEXECS_SPAN_S * NSEC_PER_SEC;
 }
 
-unsigned vault_count_reexec(struct vault *vault, uint64_t now_ns)
+static unsigned header_count_reexec(struct header *header, uint64_t now_ns)
 {
-        struct header *header = vault->header;
         uint64_t n = header->n_reexecs;
         uint64_t *oldest = &header->reexecs[n % VAULT_REEXECS_MAX];
         unsigned n_within = 0;
@@ -475,6 +474,27 @@ unsigned vault_count_reexec(struct vault *vault, uint64_t now_ns)
         for (uint64_t i = 0; i < VAULT_REEXECS_MAX && i <= n; i++)
                 n_within += is_within_span(header->reexecs[i], now_ns);
         return n_within;
+}
+
+unsigned vault_count_reexec(struct vault *vault, uint64_t now_ns)
+{
+        return header_count_reexec(vault->header, now_ns);
+}
+
+unsigned vault_count_reexec_of(int fd, uint64_t now_ns)
+{
+        const off_t at = offsetof(struct header, n_reexecs);
+        const size_t len = offsetof(struct header, reason) - offsetof(struct header, n_reexecs);
+        struct header header;
+        unsigned n;
+
+        if (pread(fd, &header, sizeof(header), 0) != (ssize_t)sizeof(header) ||
+            memcmp(header.magic, magic, sizeof(magic)) != 0 || header.layout != LAYOUT)
+                return 0;
+        n = header_count_reexec(&header, now_ns);
+        if (n > 0 && pwrite(fd, (const uint8_t *)&header + at, len, at) != (ssize_t)len)
+                return 0;
+        return n;
 }
 
 void vault_set_reason(struct vault *vault, const char *text)

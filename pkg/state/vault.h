@@ -105,6 +105,9 @@ int vault_fd(const struct vault *vault);
  * this one included; 0 when there were VAULT_REEXECS_MAX already: then it is not counted. */
 unsigned vault_count_reexec(struct vault *vault, uint64_t now_ns);
 
+/* The same of a vault that was not opened, for want of memory perhaps: 0 also if it is none. */
+unsigned vault_count_reexec_of(int fd, uint64_t now_ns);
+
 /* Why the next image begins, or why one was left again; cut at VAULT_REASON_MAX. */
 void vault_set_reason(struct vault *vault, const char *text);
 

@@ -89,18 +89,19 @@ def image_of(pid):
         return file.read().rpartition(")")[2].split()[25]
 
 
-def fail_in_take_over(chaos, errnum):
+def fail_in_take_over(chaos, errnum, times=1):
     """Of a shim whose table of descriptors is full: those of an image that has failed are no burden to the next."""
     found = {}
 
     def run(life, plan, at):
         c = life.c
+        life.lacks_memory = times > 1  # as much as costs a connection that has been taken over
         life.launch()
         life.create()
         assert life.start(c)
         _, hard = resource.prlimit(c.shim.pid, resource.RLIMIT_NOFILE)
         resource.prlimit(c.shim.pid, resource.RLIMIT_NOFILE, (host.lowest_free_fd(c.shim.pid), hard))
-        plan.faults.arm(errnum, at=at, only=c.shim.pid)
+        plan.faults.arm(errnum, at=at, times=times, only=c.shim.pid)
         before = image_of(c.shim.pid)
         os.kill(c.shim.pid, signal.SIGSEGV)
         host.wait_for(lambda: image_of(c.shim.pid) != before, "the next image")  # the one before may answer until then
@@ -125,6 +126,10 @@ def test_a_descriptor_may_lack_anywhere_while_the_next_image_takes_over(chaos):
 
 def test_memory_may_lack_anywhere_while_the_next_image_takes_over(chaos):
     fail_in_take_over(chaos, errno.ENOMEM)
+
+
+def test_memory_may_lack_for_a_while_anywhere_as_the_next_image_takes_over(chaos):
+    fail_in_take_over(chaos, errno.ENOMEM, times=3)
 
 
 # ---- The clock ----

@@ -306,6 +306,28 @@ static void a_reexec_beyond_five_in_ten_seconds_is_one_too_many(void **state)
         assert_int_equal(vault_count_reexec(vault, now + 40 * NSEC_PER_SEC), 1);
 }
 
+static void reexecs_are_counted_without_opening_it_too(void **state)
+{
+        _cleanup_(vault_free_p) struct vault *vault = make();
+        _cleanup_close_ int none = memfd_create("none", MFD_CLOEXEC);
+        uint64_t now = 100 * NSEC_PER_SEC;
+        char reason[VAULT_REASON_MAX];
+
+        (void)state;
+        vault_set_reason(vault, "stays");
+        assert_int_equal(vault_count_reexec(vault, now), 1);
+        assert_int_equal(vault_count_reexec_of(vault_fd(vault), now), 2);
+        assert_int_equal(vault_count_reexec(vault, now), 3);
+        for (unsigned n = 4; n <= VAULT_REEXECS_MAX; n++)
+                assert_int_equal(vault_count_reexec_of(vault_fd(vault), now), n);
+        assert_int_equal(vault_count_reexec_of(vault_fd(vault), now), 0);
+        assert_int_equal(vault_count_reexec(vault, now), 0);
+        vault_reason(vault, reason);
+        assert_string_equal(reason, "stays");
+        assert_int_equal(vault_count_reexec_of(none, now), 0);
+        assert_int_equal(vault_count_reexec_of(-1, now), 0);
+}
+
 static void a_long_reason_is_cut(void **state)
 {
         _cleanup_(vault_free_p) struct vault *vault = make();
@@ -436,6 +458,7 @@ int main(void)
                 cmocka_unit_test(a_copy_is_a_vault_of_its_own),
                 cmocka_unit_test(a_fork_does_not_have_it),
                 cmocka_unit_test(a_reexec_beyond_five_in_ten_seconds_is_one_too_many),
+                cmocka_unit_test(reexecs_are_counted_without_opening_it_too),
                 cmocka_unit_test(a_long_reason_is_cut),
                 cmocka_unit_test(what_is_no_sealed_memfd_is_refused),
                 cmocka_unit_test(a_file_of_another_size_or_kind_is_refused),
