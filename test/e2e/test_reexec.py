@@ -90,10 +90,25 @@ def test_a_crash_without_a_free_descriptor_is_survived(lab):
     c.finish()
 
 
-def test_so_it_is_where_the_limit_cannot_be_raised(lab):
+def fill_gaps(c):
+    """Connections, until the shim's descriptors are numbered without a gap: as in a table that is full."""
+    clients = []
+    while host.lowest_free_fd(c.shim.pid) < max(host.open_fds(c.shim.pid)):
+        clients.append(ttrpc.Client(c.shim.address))
+        c.shim.service(client=clients[-1]).State(exec_id="")
+    return clients
+
+
+@pytest.mark.parametrize("is_upgraded", [False, True], ids=["first", "upgraded"])
+def test_so_it_is_where_the_limit_cannot_be_raised(lab, is_upgraded):
     """Not even by root, who may lack CAP_SYS_RESOURCE: what an image makes for itself it leaves to nobody."""
     c = lab.container("sh", "-c", "read line; exit 7").pipes("stdin").run()
     end = c.wait_later()
+    n_before = len(host.open_fds(c.shim.pid))
+    if is_upgraded:
+        upgrade(c)
+        host.wait_for(lambda: len(host.open_fds(c.shim.pid)) == n_before, "the spare descriptors")
+    clients = fill_gaps(c)
     n = host.lowest_free_fd(c.shim.pid)
     with descriptors(c.shim.pid, n, hard=n + 6):
         for _ in range(3):
@@ -102,6 +117,9 @@ def test_so_it_is_where_the_limit_cannot_be_raised(lab):
         host.wait_for(lambda: host.lowest_free_fd(c.shim.pid) == n, "as many descriptors as before")
         crash(c)
         assert c.status() == "RUNNING"
+    for client in clients:
+        assert c.shim.service(client=client).State(exec_id="").pid == c.pid()
+        client.close()
     c.stdin.write(b"\n")
     assert end.result().exit_status == 7
     c.delete()
