@@ -47,22 +47,33 @@ static void set_name(char *to, const char *name)
         memset(to + n, 0, CHAOS_NAME_MAX - n);
 }
 
-bool chaos_trigger_pass(struct chaos_trigger *t, const char *name)
+static bool counts(const struct chaos_trigger *t, const char *name)
 {
         pid_t pid = getpid();
-        uint64_t n;
 
         if ((t->only && t->only != pid) || (t->but && t->but == pid))
                 return false;
-        if (*t->name && strncmp(t->name, name, CHAOS_NAME_MAX) != 0)
-                return false;
-        n = ++t->n;
+        return !*t->name || strncmp(t->name, name, CHAOS_NAME_MAX) == 0;
+}
+
+bool chaos_trigger_pass(struct chaos_trigger *t, const char *name)
+{
+        uint64_t before = t->n;
+        uint64_t at;
+        uint32_t n;
+
+        do {
+                if (!counts(t, name))
+                        return false;
+                at = t->at;
+        } while (!atomic_compare_exchange_strong(&t->n, &before, before + 1));
+        n = (uint32_t)(before + 1);
         if (n <= CHAOS_LOG_MAX)
                 set_name(t->log[n - 1], name);
-        if (t->at == 0 || n != t->at)
+        if (at != before + 1)
                 return false;
         if (t->n_fired + 1 < t->times)
-                t->at += t->every;
+                t->at = at + t->every;
         t->n_fired++;
         set_name(t->fired, name);
         return true;
@@ -78,18 +89,19 @@ static void die(int signo)
         (void)raise(signo);
 }
 
+static void stand_still(int ms)
+{
+        struct timespec ts = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
+
+        (void)nanosleep(&ts, NULL);
+}
+
 void chaos_point(const char *name)
 {
-        int value;
-
-        if (!the_plan || !chaos_trigger_pass(&the_plan->points, name))
+        if (!the_plan)
                 return;
-        value = the_plan->points.value;
-        if (value >= CHAOS_DELAY) {
-                struct timespec ts = {.tv_nsec = (long)(value - CHAOS_DELAY) * 1000000};
-
-                (void)nanosleep(&ts, NULL);
-        } else if (value != CHAOS_NOTHING) {
-                die(value);
-        }
+        if (chaos_trigger_pass(&the_plan->delays, name))
+                stand_still(the_plan->delays.value);
+        if (chaos_trigger_pass(&the_plan->points, name) && the_plan->points.value != 0)
+                die(the_plan->points.value);
 }

@@ -20,32 +20,31 @@
 
 enum { CHAOS_NAME_MAX = 32, CHAOS_LOG_MAX = 8192, CHAOS_TIMES_MAX = 1000000 };
 
-/* The `at`th time that it is passed by a process that counts, and `times - 1` times more, each
- * `every` later. */
+/*
+ * The `at`th time that it is passed by a process that counts, and `times - 1` times more, each
+ * `every` later. The upper half of n and at is how often it was armed: who is just passing it then
+ * counts as before or as behind it, and not as both.
+ */
 struct chaos_trigger {
-        _Atomic uint64_t n; /* how often it was passed */
-        uint64_t at;        /* 0: never */
+        _Atomic uint64_t n;  /* how often it was passed */
+        _Atomic uint64_t at; /* 0: never */
         uint64_t every;
         uint64_t times;
         int32_t only; /* a pid; 0: any */
         int32_t but;  /* a pid that does not count; 0: none */
         _Atomic uint32_t n_fired;
-        int32_t value;              /* at a point: what is done; in a call: the error number */
+        int32_t value; /* a signal; the error number of a call; a delay's milliseconds */
         char name[CHAOS_NAME_MAX];  /* one alone counts; "": all do */
         char fired[CHAOS_NAME_MAX]; /* which it was, the last time */
         char log[CHAOS_LOG_MAX][CHAOS_NAME_MAX];
 };
 
 struct chaos_plan {
-        struct chaos_trigger points;
-        struct chaos_trigger faults;
-        int64_t realtime_ns; /* what CLOCK_REALTIME is wrong by */
-};
-
-/* Values below are signals: a fault of our own, as far as the signal has one. */
-enum {
-        CHAOS_DELAY = 1000, /* and milliseconds */
-        CHAOS_NOTHING = 0,
+        struct chaos_trigger
+                points; /* at which it dies by a signal of its own doing; 0: it lives */
+        struct chaos_trigger faults; /* calls that fail */
+        struct chaos_trigger delays; /* points at which it stands still */
+        int64_t realtime_ns;         /* what CLOCK_REALTIME is wrong by */
 };
 
 /* True if it is now. */

@@ -7,12 +7,13 @@ import struct
 
 NAME_MAX = 32
 LOG_MAX = 8192
-HEAD = struct.Struct(f"<QQQQiiIi{NAME_MAX}s{NAME_MAX}s")
+WORD = struct.Struct("<Q")
+FIELDS = struct.Struct(f"<QQiiIi{NAME_MAX}s{NAME_MAX}s")
+HEAD = struct.Struct(f"<QQ{FIELDS.format[1:]}")
 TRIGGER_BYTES = HEAD.size + LOG_MAX * NAME_MAX
 CLOCK = struct.Struct("<q")
-BYTES = 2 * TRIGGER_BYTES + CLOCK.size
+BYTES = 3 * TRIGGER_BYTES + CLOCK.size
 
-DELAY = 1000  # and milliseconds: a value of a point
 VARIABLE = "BELAY_CHAOS"
 
 # Errors that calls can give, by what a host lacks.
@@ -29,15 +30,18 @@ class Trigger:
 
     def arm(self, value, at=0, every=1, times=1, only=0, but=0, name=""):
         """From here on the at'th time counts; 0: all are counted and nothing happens."""
-        HEAD.pack_into(self.memory, self.offset, 0, 0, every, times, only, but, 0, value, name.encode(), b"")
-        struct.pack_into("<Q", self.memory, self.offset + 8, at)
+        armed = (self._head()[0] >> 32) + 1 << 32
+        self.disarm()
+        FIELDS.pack_into(self.memory, self.offset + 2 * WORD.size, every, times, only, but, 0, value, name.encode(), b"")
+        WORD.pack_into(self.memory, self.offset + WORD.size, armed + at if at else 0)
+        WORD.pack_into(self.memory, self.offset, armed)
 
     def disarm(self):
-        struct.pack_into("<Q", self.memory, self.offset + 8, 0)
+        WORD.pack_into(self.memory, self.offset + WORD.size, 0)
 
     @property
     def n(self):
-        return self._head()[0]
+        return self._head()[0] & 0xffffffff
 
     @property
     def n_fired(self):
@@ -63,14 +67,15 @@ class Plan:
         os.close(fd)
         self.points = Trigger(self.memory, 0)
         self.faults = Trigger(self.memory, TRIGGER_BYTES)
+        self.delays = Trigger(self.memory, 2 * TRIGGER_BYTES)
 
     def set_clock(self, seconds):
         """What CLOCK_REALTIME is wrong by."""
-        CLOCK.pack_into(self.memory, 2 * TRIGGER_BYTES, int(seconds * 1e9))
+        CLOCK.pack_into(self.memory, 3 * TRIGGER_BYTES, int(seconds * 1e9))
 
     def disarm(self):
-        self.points.disarm()
-        self.faults.disarm()
+        for trigger in (self.points, self.faults, self.delays):
+            trigger.disarm()
 
     def close(self):
         self.memory.close()
