@@ -360,6 +360,11 @@ void shim_server_resume(struct shim_server *server)
         server->upgrade.state = UPGRADE_NONE;
         if (n_dropped > 0)
                 log_warning("%zu connections could not be kept", n_dropped);
+}
+
+void shim_server_hear(struct shim_server *server)
+{
+        ttrpc_server_hear(server->ttrpc);
         state_commit(server);
         lifetime_touch(server);
         if (server->rest.stopping)

@@ -134,11 +134,18 @@ void shim_server_stop(struct shim_server *server, const char *why);
  */
 int shim_server_restore(struct shim_server *server, struct error *err);
 
-/* From here on this image is the shim. It cannot fail any more. */
+/*
+ * From here on this image is the shim, and it cannot fail any more. What was under way at a crash
+ * is settled, and calls that had been begun go on or are refused. None begins yet: what it makes
+ * could not be told from what the image before has left, with which the caller does away first.
+ */
 void shim_server_resume(struct shim_server *server);
 
+/* Calls that nobody has begun begin. */
+void shim_server_hear(struct shim_server *server);
+
 /* What was restored had been left at a quiet moment; else at a crash, and whatever was under way
- * has left its traces. */
+ * has left its traces. Known from shim_server_restore() on. */
 bool shim_server_was_upgraded(const struct shim_server *server);
 bool shim_server_has_container(const struct shim_server *server);
 

@@ -14,6 +14,7 @@
 #include <sys/pidfd.h>
 #include <sys/stat.h>
 
+#include "pkg/base/chaos.h"
 #include "pkg/base/cleanup.h"
 #include "pkg/base/clock.h"
 
@@ -50,7 +51,7 @@ static void await_end(pid_t pid, uint64_t deadline_ns)
 /*
  * After a crash: what a job had made that nobody waits for any more. A stage, or a process on its
  * way to execve(2), runs our own image. Where the container's processes cannot become ours as
- * orphans, every child is one that was made.
+ * orphans, every child is one that was made. So this is before a new job can make any.
  */
 static void kill_leftovers(const struct daemon *d)
 {
@@ -114,6 +115,9 @@ int daemon_take_over(struct daemon *d, struct error *err)
         reaper_restored(d->reaper);
         if (!shim_server_was_upgraded(d->server))
                 clean_up_after_crash(d);
+        CHAOS_POINT("cleaned-up");
+        shim_server_hear(d->server);
+        CHAOS_POINT("heard");
         reaper_poll(d->reaper);
         log_info("this is image %llu of the shim, " BELAY_VERSION " " BELAY_REVISION,
                  (unsigned long long)vault_generation(d->vault));

@@ -139,12 +139,15 @@ static int reserve_calls(struct ttrpc_server *server, struct error *err)
                              : error_set(err, STATUS_RESOURCE_EXHAUSTED, "ttrpc server: no memory");
 }
 
-static size_t conn_calls(struct ttrpc_conn *conn, struct ttrpc_again *ret)
+/* Those of a connection that had been begun, or had not. */
+static size_t conn_calls(struct ttrpc_conn *conn, bool begun, struct ttrpc_again *ret)
 {
         size_t n = 0;
 
         for (int i = 0; i < KEEP_UNITS; i++) {
-                if (ttrpc_kept_call_state(conn->kept, i) == KEEP_CALL_FREE)
+                enum keep_call_state state = ttrpc_kept_call_state(conn->kept, i);
+
+                if (state == KEEP_CALL_FREE || (state != KEEP_CALL_NEW) != begun)
                         continue;
                 ret[n++] = (struct ttrpc_again){conn, ttrpc_kept_call(conn->kept, i)->seq, i};
         }
@@ -160,23 +163,23 @@ static int again_compare(const void *a, const void *b)
 }
 
 /* Handlers may free the server, but no connection goes while they are on the stack. */
-static void dispatch_all(struct ttrpc_server *server, const struct ttrpc_again *calls, size_t n)
+static void dispatch_calls(struct ttrpc_server *server, bool begun)
 {
+        _cleanup_free_ struct ttrpc_again *calls = TAKE_PTR(server->again);
+        size_t n = 0;
+
+        assert(calls);
+        list_for_each(conn, &server->conns, struct ttrpc_conn, node)
+                n += conn->kept ? conn_calls(conn, begun, calls + n) : 0;
+        qsort(calls, n, sizeof(*calls), again_compare);
         for (size_t i = 0; i < n && !server->freed; i++) {
                 struct ttrpc_conn *conn = calls[i].conn;
 
                 if (!conn->doomed)
                         ttrpc_dispatch_again(conn, calls[i].unit);
         }
-        if (server->freed)
-                return;
-        list_for_each_safe(conn, &server->conns, struct ttrpc_conn, node) {
-                ttrpc_turn_try(conn);
-                if (conn->kept)
-                        ttrpc_conn_restored(conn);
-                if (server->freed)
-                        return;
-        }
+        if (!server->freed)
+                server->again = TAKE_PTR(calls);
 }
 
 int ttrpc_server_restore(struct ttrpc_server *server, struct error *err)
@@ -191,23 +194,34 @@ int ttrpc_server_restore(struct ttrpc_server *server, struct error *err)
 size_t ttrpc_server_resume(struct ttrpc_server *server, const struct ttrpc_restore *how)
 {
         _cleanup_(ttrpc_server_unref_p) struct ttrpc_server *ref = ttrpc_server_ref(server);
-        _cleanup_free_ struct ttrpc_again *calls = TAKE_PTR(server->again);
         size_t n_dropped = drop_conns(server);
-        size_t n = 0;
 
-        assert(calls);
         list_for_each(conn, &server->conns, struct ttrpc_conn, node)
                 ttrpc_conn_resume(conn);
         ttrpc_server_conns_changed(server);
         if (ref->freed)
                 return n_dropped;
-        list_for_each(conn, &server->conns, struct ttrpc_conn, node)
-                n += conn->kept ? conn_calls(conn, calls + n) : 0;
-        qsort(calls, n, sizeof(*calls), again_compare);
         ref->restore = how;
-        dispatch_all(ref, calls, n);
+        dispatch_calls(ref, true);
         ref->restore = NULL;
         return n_dropped;
+}
+
+void ttrpc_server_hear(struct ttrpc_server *server)
+{
+        _cleanup_(ttrpc_server_unref_p) struct ttrpc_server *ref = ttrpc_server_ref(server);
+
+        dispatch_calls(ref, false);
+        if (ref->freed)
+                return;
+        free(TAKE_PTR(ref->again));
+        list_for_each_safe(conn, &ref->conns, struct ttrpc_conn, node) {
+                ttrpc_turn_try(conn);
+                if (conn->kept)
+                        ttrpc_conn_restored(conn);
+                if (ref->freed)
+                        return;
+        }
 }
 
 static bool conn_is_quiet(const struct ttrpc_conn *conn)

@@ -39,7 +39,7 @@ struct ttrpc_server {
         gid_t gid;
         struct ttrpc_pool *pool;
         struct ttrpc_keep *keep;             /* NULL: nothing is kept */
-        struct ttrpc_again *again;           /* between restore and resume: room for the calls */
+        struct ttrpc_again *again;           /* from restore to hear: room for the calls */
         const struct ttrpc_restore *restore; /* while calls are dispatched again */
         struct list services;
         struct list listeners;

@@ -105,8 +105,8 @@ bool ttrpc_server_has_queued(const struct ttrpc_server *server);
  * A server with options.keep can be left at any instruction by an execve(2), also by that of a
  * handler of SIGSEGV. The descriptors that ttrpc_kept_fds() lists must survive it, with their
  * numbers, and so must the memory. The next image makes a server with the same memory, registers
- * its services, and calls ttrpc_server_restore() and then ttrpc_server_resume(): no byte of a
- * request is lost or taken twice, no byte of an answer is sent twice.
+ * its services, and calls ttrpc_server_restore(), ttrpc_server_resume() and ttrpc_server_hear(): no
+ * byte of a request is lost or taken twice, no byte of an answer is sent twice.
  *
  * A connection has 1 MiB to be kept in. One that needs more (a frame above 48 KiB that is half
  * read, 256 KiB queued to a slow reader, 2048 open calls) cannot be restored until that is over: it
@@ -145,11 +145,17 @@ struct ttrpc_restore {
 int ttrpc_server_restore(struct ttrpc_server *server, struct error *err);
 
 /*
- * The second half, from which there is no way back: dispatches all calls that had not been
- * answered, in the order in which they came, before it returns. Calls whose handler had not been
- * entered are dispatched without asking. Returns the number of connections that had to be closed.
+ * The second half, from which there is no way back: dispatches all calls that had been begun and
+ * not been answered, in the order in which they came, before it returns. Returns the number of
+ * connections that had to be closed.
  */
 size_t ttrpc_server_resume(struct ttrpc_server *server, const struct ttrpc_restore *how);
+
+/*
+ * The end of it, in the same round of the loop: dispatches what had been read and no handler had
+ * heard of, without asking. What is to be done before anything new is begun is done in between.
+ */
+void ttrpc_server_hear(struct ttrpc_server *server);
 
 /* What of a server is in its memory: connections, and calls that have no answer yet. */
 void ttrpc_server_count_kept(const struct ttrpc_server *server, size_t *ret_n_conns,

@@ -8,6 +8,10 @@ from life import ShimGone
 
 FATAL = [signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE]
 
+# What changes something, in a life's order; "" is the init.
+CHANGES = [("Create", ""), ("Start", ""), ("Exec", ""), ("Start", "e0"), ("Delete", "e0"), ("Pause", ""), ("Resume", ""),
+           ("Delete", "")]
+
 
 def count_points(chaos, preload=False, **who):
     """How many points an ordinary life passes; who: only or but, as of the shim's pid."""
@@ -62,6 +66,30 @@ def test_a_second_crash_while_the_first_is_got_over_loses_nothing(chaos):
 
     for at, after in chaos.cases((at, after) for at in range(1, n + 1) for after in range(1, 13)):
         chaos.life((at, after), lambda life, plan, at=at, after=after: run(life, plan, at, after))
+    chaos.finish()
+
+
+@pytest.mark.parametrize("where", ["cleaned-up", "heard"])
+def test_a_call_that_nobody_has_begun_is_the_next_images(chaos, where):
+    """The next image begins it, and rests: what the call makes is not taken for what the image before has left."""
+    def run(life, plan, wanted):
+        call = life.call
+
+        def armed(what, fn, **fields):
+            if (what, fields.get("exec_id") or "") == wanted:
+                plan.delays.arm(50, at=1, name=where, only=life.c.shim.pid)
+                plan.points.arm(signal.SIGSEGV, at=1, name="call", only=life.c.shim.pid)
+            return call(what, fn, **fields)
+
+        life.call = armed
+        life.launch()
+        life.lead()
+        life.end()
+        assert plan.points.n_fired == plan.delays.n_fired == 1
+        assert not life.errors
+
+    for wanted in chaos.cases(CHANGES):
+        chaos.life(wanted, lambda life, plan, wanted=wanted: run(life, plan, wanted))
     chaos.finish()
 
 

@@ -57,6 +57,7 @@ static void serve(void *memory, size_t size)
                     0 &&
             ttrpc_server_restore(server, NULL) == 0) {
                 (void)ttrpc_server_resume(server, &how);
+                ttrpc_server_hear(server);
                 loop_settle(loop);
         }
         ttrpc_server_free(server);

@@ -246,6 +246,7 @@ int harness_restart(struct harness *h, struct error *err)
         }
         shim_server_resume(h->server);
         shim_server_let_go(h->server);
+        shim_server_hear(h->server);
         h->client = harness_connect(h);
         return 0;
 }

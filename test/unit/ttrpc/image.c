@@ -313,6 +313,7 @@ static int serve(struct image *image, struct loop *loop, int listener, struct er
         if (ttrpc_server_restore(image->server, err) < 0)
                 return -1;
         image->control->n_dropped += ttrpc_server_resume(image->server, &how);
+        ttrpc_server_hear(image->server);
         return 0;
 }
 

@@ -115,6 +115,7 @@ static void go_on(void *keep)
         assert_in_range(n_failed, 2 * CONNS, ALLOCATIONS_MAX);
         assert_int_equal(ttrpc_server_n_connections(server), CONNS);
         assert_int_equal(ttrpc_server_resume(server, &how), 0);
+        ttrpc_server_hear(server);
         loop_settle(loop);
 }
 
