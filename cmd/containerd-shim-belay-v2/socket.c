@@ -4,6 +4,11 @@
  * to the stock shim's, so that containerd's tools and tests find it. Only `start` binds; only a
  * socket that refuses connections is ever unlinked by another process than its own.
  *
+ * A stage that has just been forked has a copy of the shim's socket for a moment, also when the
+ * shim is killed in it. So it does not say that somebody serves that a connect(2) succeeds: the
+ * process that has called listen(2) last must be alive, which a connection knows (SO_PEERCRED,
+ * unix(7)).
+ *
  * Between bind(2) and listen(2) a socket refuses connections although it is no stale one, so these
  * two and every removal of another's socket are done under a lock on the directory, which is held
  * for some microseconds.
@@ -13,10 +18,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <sha2.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/pidfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -61,6 +68,23 @@ static bool socket_address(const char *path, struct sockaddr_un *ret)
         return true;
 }
 
+/* Of a process in another pid namespace nobody knows here. */
+static bool listener_is_alive(int connection)
+{
+        struct ucred peer = {.pid = 0};
+        socklen_t len = sizeof(peer);
+        _cleanup_close_ int pidfd = -1;
+        struct pollfd p;
+
+        if (getsockopt(connection, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0 || peer.pid <= 0)
+                return true;
+        pidfd = pidfd_open(peer.pid, 0);
+        if (pidfd < 0) /* EINVAL, ENOENT: the number is a thread's by now */
+                return errno != ESRCH && errno != EINVAL && errno != ENOENT;
+        p = (struct pollfd){.fd = pidfd, .events = POLLIN};
+        return poll(&p, 1, 0) == 0;
+}
+
 bool socket_is_live(const char *path)
 {
         _cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -68,8 +92,14 @@ bool socket_is_live(const char *path)
 
         if (fd < 0 || !socket_address(path, &sa))
                 return false;
-        /* EAGAIN: the backlog is full, so there is a listener. */
-        return connect(fd, (struct sockaddr *)&sa, sizeof(sa)) == 0 || errno == EAGAIN;
+        if (connect(fd, (struct sockaddr *)&sa, sizeof(sa)) == 0)
+                return listener_is_alive(fd);
+        return errno == EAGAIN; /* the backlog is full, so there is a listener */
+}
+
+int socket_own(int fd)
+{
+        return listen(fd, SOMAXCONN) < 0 ? -errno : 0;
 }
 
 /* The lock goes with the descriptor; -1 without one. */
@@ -152,8 +182,9 @@ int socket_listen(const char *path, int *ret_fd, struct error *err)
         }
         if (r < 0)
                 return error_errno(err, errno, "bind '%s'", path);
-        if (listen(fd, SOMAXCONN) < 0) {
-                error_errno(err, errno, "listen on '%s'", path);
+        r = socket_own(fd);
+        if (r < 0) {
+                error_errno(err, -r, "listen on '%s'", path);
                 (void)unlink(path);
                 return -1;
         }

@@ -22,17 +22,24 @@ int socket_path(const char *dir, const char *address, const char *runtime_namesp
                 char **ret_path, struct error *err);
 
 /*
- * Binds and listens. When the name is taken by a socket on which nobody listens, that is replaced;
- * when somebody does, 0 and *ret_fd == -1. The descriptor is CLOEXEC and non-blocking. Of several
+ * Binds and listens. When the name is taken by a socket that is not live, that is replaced; when it
+ * is, 0 and *ret_fd == -1. The descriptor is CLOEXEC and non-blocking. Of several
  * that do this at once one gets the name, and the others find it live.
  */
 int socket_listen(const char *path, int *ret_fd, struct error *err);
 
-/* Whether somebody listens there now. Never waits: a connect to a unix socket is immediate. */
+/*
+ * Makes a listening socket the caller's: it is live as long as the caller is, whoever else may have
+ * a copy. For one that another process has made. 0 or a negative errno; async-signal-safe.
+ */
+int socket_own(int fd);
+
+/* Whether somebody listens there now, and is alive. Never waits: a connect to a unix socket is
+ * immediate. */
 bool socket_is_live(const char *path);
 
-/* Removes the socket of a process that is gone; nothing happens if somebody listens, or if path is
- * no socket. */
+/* Removes the socket of a process that is gone; nothing happens if it is live, or if path is no
+ * socket. */
 void socket_remove_stale(const char *path);
 
 /* The name of a socket that listens, and what it names: another one may come to have the name. */

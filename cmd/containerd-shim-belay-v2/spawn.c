@@ -20,6 +20,7 @@
 #include "cmd/containerd-shim-belay-v2/seal.h"
 #include "cmd/containerd-shim-belay-v2/self.h"
 #include "cmd/containerd-shim-belay-v2/signals.h"
+#include "cmd/containerd-shim-belay-v2/socket.h"
 
 /*
  * Without malloc's per-thread cache: it keeps seven freed chunks of every size, and with them the
@@ -56,6 +57,7 @@ size_t daemon_argv(const struct options *options, const char *self, bool debug,
 static int daemon_exec(int image_fd, int socket_fd, const char *const *argv)
 {
         int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+        int r;
 
         if (null_fd < 0)
                 return errno;
@@ -67,6 +69,10 @@ static int daemon_exec(int image_fd, int socket_fd, const char *const *argv)
         }
         if (dup2(socket_fd, SPAWN_SOCKET_FD) < 0)
                 return errno;
+        /* Before the helper ends, so that it is live all the time. */
+        r = socket_own(SPAWN_SOCKET_FD);
+        if (r < 0)
+                return -r;
         /* Whatever containerd has passed on to us by mistake; our own are CLOEXEC anyway. */
         if (close_range(SPAWN_SOCKET_FD + 1, ~0u, CLOSE_RANGE_CLOEXEC) < 0 && errno != EINVAL &&
             errno != ENOSYS)

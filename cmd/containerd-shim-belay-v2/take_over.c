@@ -110,6 +110,7 @@ int daemon_take_over(struct daemon *d, struct error *err)
         tell_reason(d);
         /* It may be stopping, and then the name goes at once. */
         socket_name_init(&d->socket_name, shim_server_listener(d->server));
+        (void)socket_own(shim_server_listener(d->server)); /* an older version has not said so */
         shim_server_resume(d->server);
         reexec_close_unclaimed();
         reaper_restored(d->reaper);

@@ -120,3 +120,18 @@ def test_a_shim_that_is_killed_at_any_point_is_cleaned_up_after(chaos):
     for at in chaos.cases(range(1, n + 1)):
         chaos.life(at, lambda life, plan, at=at: run(life, plan, at), may_die=True)
     chaos.finish()
+
+
+def test_a_stage_that_outlives_its_shim_for_a_moment_keeps_nothing_of_it(chaos):
+    """The stage rests before its first step: it has not even heard of the shim's end when `delete` has done all."""
+    def run(life, plan):
+        c = life.launch().c
+        plan.delays.arm(300, at=1, name="stage", but=c.shim.pid)
+        plan.points.arm(signal.SIGKILL, at=1, name="stage-forked", only=c.shim.pid)
+        c.created = True
+        c.task.start.Create(bundle=str(c.bundle.path), **c._stdio())  # its connection lives as long as the stage
+        life.after_death()
+        assert plan.delays.n_fired == 1
+
+    chaos.life("stage", run, may_die=True)
+    chaos.finish()

@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "pkg/base/cleanup.h"
@@ -169,6 +170,43 @@ static void a_socket_with_a_full_backlog_counts_as_live(void **state)
         assert_true(socket_is_live(f->path));
 }
 
+/* Owned by a child that has ended, and is a zombie. */
+static pid_t give_away(int fd)
+{
+        siginfo_t info;
+        pid_t pid = fork();
+
+        assert_true(pid >= 0);
+        if (pid == 0)
+                _exit(socket_own(fd) < 0);
+        assert_int_equal(waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT), 0);
+        assert_int_equal(info.si_status, 0);
+        return pid;
+}
+
+static void a_socket_of_a_dead_process_is_stale_whoever_has_a_copy(void **state)
+{
+        struct fixture *f = *state;
+        _cleanup_close_ int copy = listen_ok(f->path);
+        _cleanup_close_ int replaced = -1;
+        pid_t owner = give_away(copy);
+
+        assert_false(socket_is_live(f->path));
+        assert_int_equal(waitpid(owner, NULL, 0), owner);
+        assert_false(socket_is_live(f->path));
+        assert_int_equal(socket_own(copy), 0);
+        assert_true(socket_is_live(f->path));
+        owner = give_away(copy);
+        assert_int_equal(waitpid(owner, NULL, 0), owner);
+        replaced = listen_ok(f->path);
+        assert_true(replaced >= 0);
+        assert_true(socket_is_live(f->path));
+        owner = give_away(replaced);
+        assert_int_equal(waitpid(owner, NULL, 0), owner);
+        socket_remove_stale(f->path);
+        assert_int_equal(access(f->path, F_OK), -1);
+}
+
 static void a_stale_socket_is_replaced(void **state)
 {
         struct fixture *f = *state;
@@ -221,6 +259,9 @@ int main(void)
                                                 make_dir, remove_dir),
                 cmocka_unit_test_setup_teardown(a_socket_with_a_full_backlog_counts_as_live,
                                                 make_dir, remove_dir),
+                cmocka_unit_test_setup_teardown(
+                        a_socket_of_a_dead_process_is_stale_whoever_has_a_copy, make_dir,
+                        remove_dir),
                 cmocka_unit_test_setup_teardown(a_stale_socket_is_replaced, make_dir, remove_dir),
                 cmocka_unit_test_setup_teardown(a_stale_socket_is_removed, make_dir, remove_dir),
                 cmocka_unit_test_setup_teardown(only_sockets_are_removed_or_replaced, make_dir,
