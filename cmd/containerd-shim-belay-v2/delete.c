@@ -2,9 +2,10 @@
  *
  * The delete action. containerd runs it when the connection to a shim has dropped, and again behind
  * every ordinary removal, while the shim may still be on its way out: it must be idempotent and
- * quick. Its answer is how the container ended: from the record on disk if the shim has lived to
- * write one, else from the kernel if that can still tell; otherwise 137, and the record says
- * that this is not known.
+ * quick. All its parts share one deadline, and what cannot be done until then is told on stderr,
+ * which containerd logs. Its answer is how the container ended: from the record on disk if the shim
+ * has lived to write one, else from the kernel if that can still tell; otherwise 137, and the
+ * record says that this is not known.
  */
 #include <containerd/task/v2/task.pb-c.h>
 #include <errno.h>
@@ -33,6 +34,16 @@
 #include "shim/runc_facts.h"
 
 enum { STATUS_KILLED = 128 + SIGKILL };
+
+/*
+ * From its beginning, in ms: containerd ends it after five seconds, and would not hear the status.
+ * A runtime binary leaves some of its time for what it does not do: mounts and the bundle's state.
+ */
+enum {
+        CLEANUP_MS = 2000, /* all but poststop hooks */
+        CLEANUP_KEPT_MS = 500,
+        HOOKS_MS = 4000, /* these as well */
+};
 
 /* The contents of `address`: a scheme and a path. */
 enum { ADDRESS_BYTES_MAX = 256 };
@@ -187,16 +198,41 @@ static bool settle_record(int bundle_fd, int pidfd, struct shim_record *record)
         return true;
 }
 
+static void on_warning(const struct error *err, void *userdata)
+{
+        (void)userdata;
+        warn(err);
+}
+
+/* Whatever has made the container; 0 or its pid. */
+static pid_t clean_up(const char *bundle, const struct options *options, uint64_t begin_ns)
+{
+        const struct engine_cleanup_limits limits = {
+                .deadline_ns = begin_ns + CLEANUP_MS * NSEC_PER_MSEC,
+                .hooks_deadline_ns = begin_ns + HOOKS_MS * NSEC_PER_MSEC,
+                .on_warning = on_warning,
+        };
+        struct error warning = ERROR_INIT;
+        bool killed = false;
+        pid_t pid = 0;
+
+        if (runc_cleanup(bundle, options->runtime_namespace, options->id,
+                         limits.deadline_ns - CLEANUP_KEPT_MS * NSEC_PER_MSEC, &warning) < 0)
+                warn(&warning);
+        if (engine_cleanup(bundle, options->id, &limits, &pid, &killed, &warning) < 0)
+                warn(&warning);
+        return pid;
+}
+
 int action_delete(const struct options *options, struct error *err)
 {
+        uint64_t begin_ns = clock_monotonic_ns();
         _cleanup_free_ char *bundle = NULL;
         _cleanup_close_ int bundle_fd = -1;
         _cleanup_close_ int pidfd = -1;
         struct shim_record record = {0};
-        struct error warning = ERROR_INIT;
-        pid_t pid = 0;
-        bool killed = false;
         bool known;
+        pid_t pid;
 
         signal_ignore(SIGTERM);
         signal_ignore(SIGINT);
@@ -212,10 +248,7 @@ int action_delete(const struct options *options, struct error *err)
         if (shim_record_read(bundle_fd, NULL, &record, NULL) == 0)
                 pidfd = open_init(&record);
         kill_paused(record.pid, pidfd);
-        if (runc_cleanup(bundle, options->runtime_namespace, options->id, &warning) < 0)
-                warn(&warning);
-        if (engine_cleanup(bundle, options->id, &pid, &killed, &warning) < 0)
-                warn(&warning);
+        pid = clean_up(bundle, options, begin_ns);
         known = settle_record(bundle_fd, pidfd, &record);
         if (known && pid == 0)
                 pid = record.pid;

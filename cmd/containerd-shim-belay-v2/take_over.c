@@ -81,7 +81,8 @@ static void clean_up_after_crash(struct daemon *d)
         kill_leftovers(d);
         shim_server_let_go(d->server);
         if (!shim_server_has_container(d->server) &&
-            engine_cleanup(d->bundle ? d->bundle : ".", d->options->id, &pid, &killed, &err) < 0)
+            engine_cleanup(d->bundle ? d->bundle : ".", d->options->id, NULL, &pid, &killed, &err) <
+                    0)
                 log_error("clean up after the crash: %s", err.msg);
         shim_server_forget_create(d->server);
 }

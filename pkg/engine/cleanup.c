@@ -51,7 +51,8 @@ static struct oci_spec *read_spec(const char *bundle, struct arena *arena)
         return spec;
 }
 
-int engine_cleanup(const char *state_dir, const char *id, pid_t *ret_pid, bool *ret_killed,
+int engine_cleanup(const char *state_dir, const char *id,
+                   const struct engine_cleanup_limits *limits, pid_t *ret_pid, bool *ret_killed,
                    struct error *err)
 {
         _cleanup_(arena_free_p) struct arena *arena = arena_new(STAGE_ARENA_BUDGET);
@@ -65,6 +66,10 @@ int engine_cleanup(const char *state_dir, const char *id, pid_t *ret_pid, bool *
                 .pidfd = -1,
                 .unmount = true,
                 .unmount_how = ROOTFS_UNMOUNT_LAZY,
+                .on_warning = limits ? limits->on_warning : NULL,
+                .userdata = limits ? limits->userdata : NULL,
+                .deadline_ns = limits ? limits->deadline_ns : 0,
+                .hooks_deadline_ns = limits ? limits->hooks_deadline_ns : 0,
                 .arena = arena,
         };
         struct error state_err = ERROR_INIT;

@@ -267,14 +267,23 @@ int engine_rootfs_unmount(struct engine *engine, const char *bundle, engine_done
 
 /* ---- Without a loop ---- */
 
+/* For somebody who is waited for; all 0: two seconds, as long as systemd takes, and the hooks' own
+ * timeouts. */
+struct engine_cleanup_limits {
+        uint64_t deadline_ns;       /* CLOCK_MONOTONIC: of all but poststop hooks */
+        uint64_t hooks_deadline_ns; /* of these: one that still runs is killed, none is begun */
+        void (*on_warning)(const struct error *warning, void *userdata); /* of what failed, too */
+        void *userdata;
+};
+
 /*
  * For `delete`, when the shim is gone: kills what the engine state there names, unmounts
  * everything at or below <bundle>/rootfs, removes the cgroup, runs poststop hooks, removes the
- * state. Blocks, for at most about two seconds and the hooks' own timeouts. Idempotent; a bundle
- * without state is fine. *ret_pid: the init's pid, or 0; *ret_killed: it was still alive and is now
- * killed.
+ * state. Blocks, within the limits (NULL: none are given). Idempotent; a bundle without state is
+ * fine. *ret_pid: the init's pid, or 0; *ret_killed: it was still alive and is now killed.
  */
-int engine_cleanup(const char *state_dir, const char *id, pid_t *ret_pid, bool *ret_killed,
+int engine_cleanup(const char *state_dir, const char *id,
+                   const struct engine_cleanup_limits *limits, pid_t *ret_pid, bool *ret_killed,
                    struct error *err);
 
 /*

@@ -39,6 +39,7 @@ struct hook_process {
         int pidfd;            /* -1: pidfd_open is forbidden by a filter */
         int out;              /* reading end of its stdout and stderr; -1 at EOF */
         uint64_t deadline_ns; /* 0: none */
+        bool own_timeout;     /* the deadline is the hook's own */
         char tail[2 * TAIL_MAX];
         size_t tail_len;
 };
@@ -331,12 +332,12 @@ static int hook_report(const struct oci_hook *hook, const struct hook_context *c
         if (!timed_out && info->si_code == CLD_EXITED && info->si_status == 0)
                 return 0;
         tail = hook_tail(p);
-        if (timed_out && hook->has_timeout)
+        if (timed_out && p->own_timeout)
                 (void)error_set(err, STATUS_UNKNOWN, "timed out after %u s%s%s", hook->timeout_s,
                                 *tail ? ": " : "", tail);
         else if (timed_out)
-                (void)error_set(err, STATUS_UNKNOWN,
-                                "has no timeout of its own and was ended when time was up%s%s",
+                (void)error_set(err, STATUS_UNKNOWN, "%swas ended when time was up%s%s",
+                                hook->has_timeout ? "" : "has no timeout of its own and ",
                                 *tail ? ": " : "", tail);
         else if (info->si_code != CLD_EXITED)
                 (void)error_set(err, STATUS_UNKNOWN, "killed by signal %d%s%s", info->si_status,
@@ -349,19 +350,33 @@ static int hook_report(const struct oci_hook *hook, const struct hook_context *c
         return error_prefix(err, "%s hook '%s'", context->kind, hook->path);
 }
 
+static void hook_set_deadline(struct hook_process *p, const struct oci_hook *hook,
+                              const struct hook_context *context, uint64_t now_ns)
+{
+        p->own_timeout = hook->has_timeout;
+        p->deadline_ns =
+                hook->has_timeout ? now_ns + hook->timeout_s * NSEC_PER_SEC : context->deadline_ns;
+        if (context->final_ns > 0 && (p->deadline_ns == 0 || p->deadline_ns > context->final_ns)) {
+                p->own_timeout = false;
+                p->deadline_ns = context->final_ns;
+        }
+}
+
 int hook_run(const struct oci_hook *hook, const struct hook_context *context, struct error *err)
 {
+        uint64_t now = clock_monotonic_ns();
         struct hook_process p = {.pid = -1, .pidfd = -1, .out = -1};
         siginfo_t info = {0};
         bool timed_out;
         int r;
 
+        if (context->final_ns > 0 && now >= context->final_ns)
+                return error_set(err, STATUS_DEADLINE_EXCEEDED,
+                                 "%s hook '%s': was not run, since time was up", context->kind,
+                                 hook->path);
         if (hook_spawn(hook, context, &p, err) < 0)
                 return error_prefix(err, "%s hook '%s'", context->kind, hook->path);
-        if (hook->has_timeout)
-                p.deadline_ns = clock_monotonic_ns() + hook->timeout_s * NSEC_PER_SEC;
-        else
-                p.deadline_ns = context->deadline_ns;
+        hook_set_deadline(&p, hook, context, now);
         if (context->on_group)
                 context->on_group(p.pid, context->userdata);
         timed_out = hook_wait(&p);

@@ -50,6 +50,9 @@ struct hook_context {
         /* CLOCK_MONOTONIC: when a hook that has no timeout of its own is ended; 0: never. */
         uint64_t deadline_ns;
 
+        /* The same for any: it is ended then, and none is begun; 0: never. */
+        uint64_t final_ns;
+
         /* Called with the hook's process group, by the hook's process before it executes its
          * program and by the caller of hooks_run(), and with 0 when it has ended; NULL: not wanted.
          */

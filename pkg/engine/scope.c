@@ -24,7 +24,6 @@
 
 enum {
         ANSWER_MAX = 4096,
-        HELPER_TIMEOUT_MS = 90000,
         EXIT_NOT_STARTED = 127,
 };
 
@@ -52,9 +51,9 @@ static _Noreturn void helper_child(const char *helper, int in, int out)
 }
 
 /* What it writes until it closes the pipe; 0 or a negative errno. */
-static int answer_read(int fd, char answer[ANSWER_MAX])
+static int answer_read(int fd, int timeout_ms, char answer[ANSWER_MAX])
 {
-        uint64_t deadline = clock_monotonic_ns() + HELPER_TIMEOUT_MS * NSEC_PER_MSEC;
+        uint64_t deadline = clock_monotonic_ns() + (uint64_t)timeout_ms * NSEC_PER_MSEC;
         size_t len = 0;
 
         for (;;) {
@@ -90,8 +89,8 @@ static int answer_check(const char *answer, struct error *err)
         return error_set(err, STATUS_UNKNOWN, "systemd: belay-systemd ended without an answer");
 }
 
-static int helper_run(const char *helper, const char *request, char answer[ANSWER_MAX],
-                      struct error *err)
+static int helper_run(const char *helper, const char *request, int timeout_ms,
+                      char answer[ANSWER_MAX], struct error *err)
 {
         _cleanup_close_ int in = -1;
         _cleanup_close_ int out_read = -1;
@@ -118,7 +117,7 @@ static int helper_run(const char *helper, const char *request, char answer[ANSWE
         if (pid == 0)
                 helper_child(helper, in, out_write);
         out_write = fd_close(out_write);
-        r = answer_read(out_read, answer);
+        r = answer_read(out_read, timeout_ms, answer);
         if (r < 0)
                 (void)kill(pid, SIGKILL);
         wait_for(pid);
@@ -219,13 +218,13 @@ int scope_start(const struct scope_start *start, struct arena *arena, struct sco
                 return -1;
         request.pid = keeper.pid;
         if (systemd_request_start(&request, arena, &text, err) < 0 ||
-            helper_run(start->helper, text, answer, err) < 0) {
+            helper_run(start->helper, text, SCOPE_TIMEOUT_MS, answer, err) < 0) {
                 scope_keeper_end(&keeper);
                 return -1;
         }
         if (check_group(answer, start->unit, err) < 0) {
                 scope_keeper_end(&keeper);
-                (void)scope_stop(start->helper, start->cgroup, arena, NULL);
+                (void)scope_stop(start->helper, start->cgroup, SCOPE_TIMEOUT_MS, arena, NULL);
                 return -1;
         }
         *ret = keeper;
@@ -249,7 +248,7 @@ static int tell_systemd(void *userdata, struct error *err)
                 return -1;
         if (!text)
                 return 0;
-        return helper_run(u->helper, text, answer, err) < 0 ? -1 : 1;
+        return helper_run(u->helper, text, SCOPE_TIMEOUT_MS, answer, err) < 0 ? -1 : 1;
 }
 
 int scope_update(const char *helper, const struct cgroup *cg, const struct oci_resources *r,
@@ -260,12 +259,13 @@ int scope_update(const char *helper, const struct cgroup *cg, const struct oci_r
         return cgroup_update_with(cg, r, cg->unit ? tell_systemd : NULL, &update, err);
 }
 
-int scope_stop(const char *helper, const struct cgroup *cg, struct arena *arena, struct error *err)
+int scope_stop(const char *helper, const struct cgroup *cg, int timeout_ms, struct arena *arena,
+               struct error *err)
 {
         char answer[ANSWER_MAX];
         char *text;
 
         if (systemd_request_stop(cg, arena, &text, err) < 0)
                 return -1;
-        return helper_run(helper, text, answer, err);
+        return helper_run(helper, text, timeout_ms, answer, err);
 }

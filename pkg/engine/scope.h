@@ -48,5 +48,7 @@ void scope_keeper_end(struct scope_keeper *keeper);
 int scope_update(const char *helper, const struct cgroup *cg, const struct oci_resources *r,
                  struct arena *arena, struct error *err);
 
-/* Ends the unit, whatever is left of it. */
-int scope_stop(const char *helper, const struct cgroup *cg, struct arena *arena, struct error *err);
+/* Ends the unit, whatever is left of it. timeout_ms: of systemd's answer. */
+enum { SCOPE_TIMEOUT_MS = 90000 };
+int scope_stop(const char *helper, const struct cgroup *cg, int timeout_ms, struct arena *arena,
+               struct error *err);

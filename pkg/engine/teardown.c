@@ -17,27 +17,43 @@
 #include "pkg/engine/scope.h"
 #include "pkg/engine/state.h"
 
-enum {
-        END_TIMEOUT_MS = 2000, /* for killing and removing, together */
-        STEP_TIMEOUT_MS = 100, /* at least, for each */
-};
+enum { END_TIMEOUT_MS = 2000 }; /* for all steps together */
+
+static void warn(const struct teardown *t, const struct error *warning)
+{
+        if (t->stage)
+                stage_send_warning(t->stage, warning);
+        else if (t->on_warning)
+                t->on_warning(warning, t->userdata);
+}
 
 /* Keeps the first error, and passes the others on. */
 static void note(const struct teardown *t, struct error *first, const struct error *next)
 {
         if (first->code == STATUS_OK)
                 *first = *next;
-        else if (t->stage)
-                stage_send_warning(t->stage, next);
+        else
+                warn(t, next);
 }
 
-/* What is left of the time for one teardown; never nothing, so that each step has a chance. */
-static int time_left_ms(uint64_t deadline_ns)
+int teardown_share_ms(uint64_t deadline_ns, uint64_t now_ns, enum teardown_step step)
 {
-        uint64_t now = clock_monotonic_ns();
-        uint64_t left = deadline_ns > now ? (deadline_ns - now) / NSEC_PER_MSEC : 0;
+        static const unsigned kept_ms[_TEARDOWN_STEP_MAX] = {
+                [TEARDOWN_KILL] = 100,
+                [TEARDOWN_INIT_ENDS] = 100,
+                [TEARDOWN_SCOPE] = 200,
+                [TEARDOWN_CGROUP] = 100,
+        };
+        int64_t left_ms = ((int64_t)deadline_ns - (int64_t)now_ns) / (int64_t)NSEC_PER_MSEC;
 
-        return left > STEP_TIMEOUT_MS ? (int)left : STEP_TIMEOUT_MS;
+        for (int later = step + 1; later < _TEARDOWN_STEP_MAX; later++)
+                left_ms -= kept_ms[later];
+        return left_ms > kept_ms[step] ? (int)left_ms : (int)kept_ms[step];
+}
+
+static int share_ms(uint64_t deadline_ns, enum teardown_step step)
+{
+        return teardown_share_ms(deadline_ns, clock_monotonic_ns(), step);
 }
 
 static int kill_all(const struct teardown *t, const struct cgroup *cg, uint64_t deadline_ns,
@@ -48,11 +64,12 @@ static int kill_all(const struct teardown *t, const struct cgroup *cg, uint64_t 
 
         if (t->pidfd >= 0)
                 (void)pidfd_send_signal(t->pidfd, SIGKILL, NULL, 0);
-        if (cg->n_dirs > 0 && cgroup_kill(cg, SIGKILL, time_left_ms(deadline_ns), err) < 0)
+        if (cg->n_dirs > 0 &&
+            cgroup_kill(cg, SIGKILL, share_ms(deadline_ns, TEARDOWN_KILL), err) < 0)
                 return -1;
         if (t->pidfd < 0)
                 return 0;
-        r = stage_wait_end(t->pidfd, time_left_ms(deadline_ns));
+        r = stage_wait_end(t->pidfd, share_ms(deadline_ns, TEARDOWN_INIT_ENDS));
         if (r < 0 && cgroup_survivor(cg, who, sizeof(who)))
                 return error_set(err, STATUS_FAILED_PRECONDITION, "kill the container's init: %s",
                                  who);
@@ -61,12 +78,21 @@ static int kill_all(const struct teardown *t, const struct cgroup *cg, uint64_t 
         return 0;
 }
 
+static int stop_scope(const struct teardown *t, const struct cgroup *cg, uint64_t deadline_ns,
+                      struct error *err)
+{
+        int timeout_ms =
+                t->deadline_ns > 0 ? share_ms(deadline_ns, TEARDOWN_SCOPE) : SCOPE_TIMEOUT_MS;
+
+        return cg->unit ? scope_stop(t->systemd_helper, cg, timeout_ms, t->arena, err) : 0;
+}
+
 /* A cgroup cannot be removed as long as somebody is in it. */
 static int remove_cgroup(const struct cgroup *cg, uint64_t deadline_ns, struct error *err)
 {
         char who[80];
 
-        if (cg->n_dirs == 0 || cgroup_remove(cg, time_left_ms(deadline_ns), err) == 0)
+        if (cg->n_dirs == 0 || cgroup_remove(cg, share_ms(deadline_ns, TEARDOWN_CGROUP), err) == 0)
                 return 0;
         if (cgroup_survivor(cg, who, sizeof(who)))
                 return error_set(err, STATUS_FAILED_PRECONDITION,
@@ -99,6 +125,7 @@ static void run_poststop(const struct teardown *t)
                 .cwd = t->bundle,
                 .default_env = environ,
                 .deadline_ns = clock_monotonic_ns() + LIMIT_POSTSTOP_SECONDS * NSEC_PER_SEC,
+                .final_ns = t->hooks_deadline_ns,
                 .on_group = on_hook_group,
                 .userdata = (void *)t,
         };
@@ -108,14 +135,13 @@ static void run_poststop(const struct teardown *t)
         if (spec->hooks.poststop.n == 0)
                 return;
         if (hook_state_format(&state, t->arena, &json, &err) < 0) {
-                if (t->stage)
-                        stage_send_warning(t->stage, &err);
+                warn(t, &err);
                 return;
         }
         context.state_json = json;
         for (size_t i = 0; i < spec->hooks.poststop.n; i++) {
-                if (hook_run(&spec->hooks.poststop.items[i], &context, &err) < 0 && t->stage)
-                        stage_send_warning(t->stage, &err);
+                if (hook_run(&spec->hooks.poststop.items[i], &context, &err) < 0)
+                        warn(t, &err);
         }
 }
 
@@ -136,7 +162,9 @@ int teardown_run(const struct teardown *t, struct error *err)
 {
         _cleanup_close_ int bundle_fd = -1;
         _cleanup_close_ int state_fd = -1;
-        uint64_t deadline_ns = clock_monotonic_ns() + END_TIMEOUT_MS * NSEC_PER_MSEC;
+        uint64_t deadline_ns = t->deadline_ns > 0
+                                       ? t->deadline_ns
+                                       : clock_monotonic_ns() + END_TIMEOUT_MS * NSEC_PER_MSEC;
         struct error first = ERROR_INIT;
         struct error next = ERROR_INIT;
         struct cgroup cg = {0};
@@ -149,7 +177,7 @@ int teardown_run(const struct teardown *t, struct error *err)
                 note(t, &first, &next);
         if (t->unmount && unmount(t, bundle_fd, &next) < 0)
                 note(t, &first, &next);
-        if (cg.unit && scope_stop(t->systemd_helper, &cg, t->arena, &next) < 0)
+        if (stop_scope(t, &cg, deadline_ns, &next) < 0)
                 note(t, &first, &next);
         if (remove_cgroup(&cg, deadline_ns, &next) < 0)
                 note(t, &first, &next);

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "pkg/base/cleanup.h"
+#include "pkg/base/clock.h"
 #include "pkg/base/limits.h"
 #include "pkg/base/str.h"
 #include "pkg/runc/internal.h"
@@ -21,8 +22,7 @@
 #define OPTIONS_FILE "options.json"
 #define PATH_DEFAULT "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-/* containerd gives the `delete` action five seconds. */
-enum { RUN_TIMEOUT_MS = 3000, CLEANUP_OUTPUT_MAX = 4096 };
+enum { FEATURES_TIMEOUT_MS = 3000, CLEANUP_OUTPUT_MAX = 4096 };
 
 CLEANUP_DEFINE(struct runc, runc_free)
 
@@ -128,7 +128,7 @@ static void read_root(int bundle_fd, char *ret, size_t ret_size)
 }
 
 int runc_cleanup(const char *state_dir, const char *runtime_namespace, const char *id,
-                 struct error *err)
+                 uint64_t deadline_ns, struct error *err)
 {
         _cleanup_close_ int fd = open(state_dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
         _cleanup_(runc_free_p) struct runc *r = NULL;
@@ -155,7 +155,7 @@ int runc_cleanup(const char *state_dir, const char *runtime_namespace, const cha
         if (runc_new(&r, &options, err) < 0)
                 return -1;
         args_delete(&args, r, true);
-        if (spawn_wait(&args, RUN_TIMEOUT_MS, CLEANUP_OUTPUT_MAX, &output, &why) == 0 ||
+        if (spawn_wait(&args, deadline_ns, CLEANUP_OUTPUT_MAX, &output, &why) == 0 ||
             strcasestr(why.msg, "does not exist"))
                 return 0;
         if (err)
@@ -167,5 +167,6 @@ int runc_features(const char *binary, char **ret_json, struct error *err)
 {
         const struct args args = {.items = {binary, "features"}, .n = 2};
 
-        return spawn_wait(&args, RUN_TIMEOUT_MS, LIMIT_PROC_BYTES, ret_json, err);
+        return spawn_wait(&args, clock_monotonic_ns() + FEATURES_TIMEOUT_MS * NSEC_PER_MSEC,
+                          LIMIT_PROC_BYTES, ret_json, err);
 }

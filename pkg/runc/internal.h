@@ -86,8 +86,9 @@ pid_t spawn(const struct args *args, const int stdio[3], int *ret_status, struct
 /* The errno from ret_status after the child's end; 0: it was executed. */
 int spawn_errno(int status_fd);
 
-/* Runs it to its end, its stdout and stderr in *ret_output (at most max bytes of it). */
-int spawn_wait(const struct args *args, int timeout_ms, size_t max, char **ret_output,
+/* Runs it to its end, its stdout and stderr in *ret_output (at most max bytes of it). One that has
+ * not ended at deadline_ns (CLOCK_MONOTONIC) is killed. */
+int spawn_wait(const struct args *args, uint64_t deadline_ns, size_t max, char **ret_output,
                struct error *err);
 
 /* "exit status 1", "signal 9". */

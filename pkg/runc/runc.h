@@ -164,10 +164,11 @@ bool runc_is_created(const struct runc *runc);
 
 /*
  * For the `delete` action: runs `BINARY delete --force ID` for the runtime that the directory's
- * files name. A directory that names none is a success. Blocks, for at most about three seconds.
+ * files name. A directory that names none is a success. Blocks until deadline_ns (CLOCK_MONOTONIC)
+ * at most.
  */
 int runc_cleanup(const char *state_dir, const char *runtime_namespace, const char *id,
-                 struct error *err);
+                 uint64_t deadline_ns, struct error *err);
 
 /* The output of `BINARY features`, a JSON document, on the heap. Blocks, for at most about three
  * seconds. */

@@ -121,10 +121,9 @@ static bool read_output(int fd, uint64_t deadline_ns, char *text, size_t max, si
         }
 }
 
-int spawn_wait(const struct args *args, int timeout_ms, size_t max, char **ret_output,
+int spawn_wait(const struct args *args, uint64_t deadline_ns, size_t max, char **ret_output,
                struct error *err)
 {
-        uint64_t deadline = clock_monotonic_ns() + (uint64_t)timeout_ms * NSEC_PER_MSEC;
         _cleanup_free_ char *output = malloc(max + 1);
         _cleanup_close_ int null = open("/dev/null", O_RDWR | O_CLOEXEC);
         _cleanup_close_ int ours = -1;
@@ -133,6 +132,7 @@ int spawn_wait(const struct args *args, int timeout_ms, size_t max, char **ret_o
         int stdio[3] = {null, -1, -1};
         siginfo_t info = {0};
         char how[32];
+        bool timed_out;
         size_t len = 0;
         int ends[2];
         int errnum;
@@ -148,7 +148,8 @@ int spawn_wait(const struct args *args, int timeout_ms, size_t max, char **ret_o
         if (pid < 0)
                 return -1;
         theirs = fd_close(theirs);
-        if (!read_output(ours, deadline, output, max, &len))
+        timed_out = !read_output(ours, deadline_ns, output, max, &len);
+        if (timed_out)
                 (void)kill(pid, SIGKILL);
         while (waitid(P_PID, (id_t)pid, &info, WEXITED) < 0 && errno == EINTR)
                 ;
@@ -156,6 +157,9 @@ int spawn_wait(const struct args *args, int timeout_ms, size_t max, char **ret_o
         errnum = spawn_errno(status);
         if (errnum)
                 return error_errno(err, errnum, "exec '%s'", args->items[0]);
+        if (timed_out)
+                return error_set(err, STATUS_DEADLINE_EXCEEDED,
+                                 "'%s' was ended when time was up: %s", args->items[0], output);
         if (info.si_code != CLD_EXITED || info.si_status != 0) {
                 spawn_describe(info.si_code, info.si_status, how, sizeof(how));
                 return error_set(err, STATUS_UNKNOWN, "'%s' ended with %s: %s", args->items[0], how,

@@ -9,13 +9,16 @@ import os
 import pathlib
 import platform
 import signal
+import subprocess
 import time
 
 import pytest
 
 import host
+import protos
 
 SECONDS = 2 + 3  # `delete` has done all within 2; the rest is for a machine with other things to do
+CONTAINERD_SECONDS = 5  # as long as containerd lets it run
 
 # Runs the shim's binary, and stays behind as the parent of whoever loses his own: a zombie stays one until SIGUSR1.
 KEEPER = """#!/usr/bin/python3
@@ -263,6 +266,25 @@ def test_an_end_that_only_the_pidfd_knows(lab, kernel):
     assert record(c)["reason"] == ("exited" if known else "unknown")
     end(c, keeper)
     assert delete(c) == answer
+
+
+def test_a_poststop_hook_that_hangs_does_not_cost_the_status(lab):
+    """containerd ends a `delete` that takes five seconds, and then knows nothing."""
+    if lab.runc_binary:
+        pytest.skip("runc runs no poststop hooks of a container that it finds dead")
+    c = lab.container("sleep", "1000")
+    hook = {"path": "/bin/sh", "args": ["sh", "-c", "sleep 1000 & sleep 1000"], "env": [lab.token_variable]}
+    c.config["hooks"] = {"poststop": [{**hook, "timeout": 100}, hook]}
+    c.run()
+    kill_shim(c)
+    argv = c.shim.argv("delete", flags=("-bundle", str(c.bundle.path)))
+    done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, cwd=c.bundle.path, env=c.shim.env(),
+                          timeout=CONTAINERD_SECONDS * host.SLOWNESS)
+    assert protos.task.DeleteResponse.FromString(done.stdout).exit_status == 137
+    assert b"poststop hook '/bin/sh': was ended when time was up" in done.stderr
+    assert b"poststop hook '/bin/sh': was not run, since time was up" in done.stderr
+    assert not lab.cgroups() and not list(pathlib.Path("/run/containerd/s").iterdir())
+    host.wait_for(lambda: not lab.processes(), "all have ended")
 
 
 def test_a_container_that_was_reaped_before_delete_is_unknown(lab):

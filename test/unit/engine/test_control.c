@@ -166,7 +166,7 @@ static void a_paused_container_can_be_cleaned_up_without_its_engine(void **state
 
         run(w);
         assert_string_equal(try_verb(w, engine_pause), "");
-        assert_int_equal(engine_cleanup(w->box.dir, "the-container", &pid, &killed, &err), 0);
+        assert_int_equal(engine_cleanup(w->box.dir, "the-container", NULL, &pid, &killed, &err), 0);
         assert_true(killed);
         world_await(w, &w->init_exit.has_come);
 }

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "pkg/base/cleanup.h"
+#include "pkg/base/clock.h"
 #include "pkg/base/str.h"
 #include "pkg/engine/internal.h"
 #include "pkg/engine/state.h"
@@ -298,19 +299,65 @@ static void cleanup_kills_a_container_that_has_outlived_its_shim(void **state)
 
         lose_shim(w, &c, UNTIL_STARTED);
         assert_true(world_has_cgroup(w));
-        assert_int_equal(engine_cleanup(w->box.dir, "another", &pid, &killed, &err), -1);
+        assert_int_equal(engine_cleanup(w->box.dir, "another", NULL, &pid, &killed, &err), -1);
         assert_int_equal(err.code, STATUS_FAILED_PRECONDITION);
         assert_true(world_has_cgroup(w));
-        assert_int_equal(engine_cleanup(w->box.dir, "the-container", &pid, &killed, &err), 0);
+        assert_int_equal(engine_cleanup(w->box.dir, "the-container", NULL, &pid, &killed, &err), 0);
         assert_true(killed);
         assert_true(pid > 0);
         assert_false(world_has_cgroup(w));
         assert_false(world_has_state(w));
         text = world_file(w, "stopped");
         free(text);
-        assert_int_equal(engine_cleanup(w->box.dir, "the-container", &pid, &killed, &err), 0);
+        assert_int_equal(engine_cleanup(w->box.dir, "the-container", NULL, &pid, &killed, &err), 0);
         assert_false(killed);
         assert_int_equal(pid, 0);
+}
+
+struct warnings {
+        struct error items[4];
+        size_t n;
+};
+
+static void on_warning(const struct error *warning, void *userdata)
+{
+        struct warnings *w = userdata;
+
+        assert_true(w->n < UNIT_COUNT(w->items));
+        w->items[w->n++] = *warning;
+}
+
+static void cleanup_ends_hooks_that_take_too_long_and_says_which(void **state)
+{
+        struct world *w = *state;
+        const struct box_config c = {
+                .args = "[\"/bin/sleep\",\"1000\"]",
+                .top = ",\"hooks\":{\"poststop\":["
+                       "{\"path\":\"/bin/sleep\",\"args\":[\"sleep\",\"1000\"],\"timeout\":100},"
+                       "{\"path\":\"/bin/true\"}]}",
+        };
+        struct warnings warnings = {.n = 0};
+        struct engine_cleanup_limits limits = {
+                .on_warning = on_warning,
+                .userdata = &warnings,
+        };
+        struct error err = ERROR_INIT;
+        bool killed = false;
+        pid_t pid = 0;
+
+        lose_shim(w, &c, UNTIL_STARTED);
+        limits.deadline_ns = clock_monotonic_ns() + 100 * NSEC_PER_SEC;
+        limits.hooks_deadline_ns = clock_monotonic_ns() + 2 * NSEC_PER_SEC;
+        assert_int_equal(engine_cleanup(w->box.dir, "the-container", &limits, &pid, &killed, &err),
+                         0);
+        assert_true(killed);
+        assert_false(world_has_cgroup(w));
+        assert_false(world_has_state(w));
+        assert_int_equal(warnings.n, 2);
+        assert_string_equal(warnings.items[0].msg,
+                            "poststop hook '/bin/sleep': was ended when time was up");
+        assert_string_equal(warnings.items[1].msg,
+                            "poststop hook '/bin/true': was not run, since time was up");
 }
 
 static void an_init_at_the_gate_ends_with_its_shim(void **state)
@@ -330,7 +377,7 @@ static void an_init_at_the_gate_ends_with_its_shim(void **state)
         assert_int_equal(waitid(P_PID, (id_t)s.pid, &info, WEXITED | WNOWAIT), 0);
         arena_free(arena);
         close(bundle);
-        assert_int_equal(engine_cleanup(w->box.dir, "the-container", &pid, &killed, &err), 0);
+        assert_int_equal(engine_cleanup(w->box.dir, "the-container", NULL, &pid, &killed, &err), 0);
         assert_int_equal(pid, info.si_pid);
         assert_false(killed);
         assert_false(world_has_cgroup(w));
@@ -357,7 +404,7 @@ static void cleanup_removes_what_a_lost_create_has_left(void **state)
         w->n_mounts = 1;
         lose_shim(w, &c, UNTIL_HOOK);
         assert_true(world_has_mount(w));
-        assert_int_equal(engine_cleanup(w->box.dir, "the-container", &pid, &killed, &err), 0);
+        assert_int_equal(engine_cleanup(w->box.dir, "the-container", NULL, &pid, &killed, &err), 0);
         assert_false(world_has_cgroup(w));
         assert_false(world_has_mount(w));
         free(source);
@@ -372,10 +419,10 @@ static void cleanup_of_nothing_is_fine(void **state)
         bool killed = true;
         pid_t pid = 1;
 
-        assert_int_equal(engine_cleanup(w->box.dir, "c", &pid, &killed, &err), 0);
+        assert_int_equal(engine_cleanup(w->box.dir, "c", NULL, &pid, &killed, &err), 0);
         assert_int_equal(pid, 0);
         assert_false(killed);
-        assert_int_equal(engine_cleanup("/no/such/bundle", "c", &pid, &killed, &err), 0);
+        assert_int_equal(engine_cleanup("/no/such/bundle", "c", NULL, &pid, &killed, &err), 0);
 }
 
 int main(void)
@@ -396,6 +443,7 @@ int main(void)
                 CASE(a_stage_that_dies_is_undone),
                 CASE(an_init_that_dies_during_its_set_up_is_told),
                 CASE(cleanup_kills_a_container_that_has_outlived_its_shim),
+                CASE(cleanup_ends_hooks_that_take_too_long_and_says_which),
                 CASE(an_init_at_the_gate_ends_with_its_shim),
                 CASE(cleanup_removes_what_a_lost_create_has_left),
                 CASE(cleanup_of_nothing_is_fine),

@@ -221,6 +221,27 @@ static void a_hook_without_a_timeout_ends_with_the_callers_deadline(void **state
         assert_int_equal(run_script(f, "exit 0", &err), 0);
 }
 
+static void no_hook_outlasts_the_final_deadline(void **state)
+{
+        struct fixture *f = *state;
+        struct error err = ERROR_INIT;
+
+        f->hook.has_timeout = true;
+        f->hook.timeout_s = 100;
+        f->context.final_ns = clock_monotonic_ns() + 200 * NSEC_PER_MSEC;
+        assert_int_equal(run_script(f, "echo hanging; sleep 1000 & wait", &err), -1);
+        assert_string_equal(err.msg,
+                            "createRuntime hook '/bin/sh': was ended when time was up: hanging");
+        assert_int_equal(run_script(f, "exit 0", &err), -1);
+        assert_int_equal(err.code, STATUS_DEADLINE_EXCEEDED);
+        assert_string_equal(err.msg,
+                            "createRuntime hook '/bin/sh': was not run, since time was up");
+        f->context.final_ns = clock_monotonic_ns() + 100 * NSEC_PER_SEC;
+        f->hook.timeout_s = 1;
+        assert_int_equal(run_script(f, "sleep 1000 & wait", &err), -1);
+        assert_string_equal(err.msg, "createRuntime hook '/bin/sh': timed out after 1 s");
+}
+
 static void a_timeout_ends_the_hook_and_its_children(void **state)
 {
         struct fixture *f = *state;
@@ -332,6 +353,7 @@ int main(void)
                 CASE(a_missing_program_is_told),
                 CASE(a_timeout_ends_the_hook_and_its_children),
                 CASE(a_hook_without_a_timeout_ends_with_the_callers_deadline),
+                CASE(no_hook_outlasts_the_final_deadline),
                 CASE(a_daemon_left_behind_does_not_hold_the_hook_up),
                 CASE(the_first_failure_ends_the_list),
                 cmocka_unit_test(the_state_is_json_whatever_the_annotations_hold),

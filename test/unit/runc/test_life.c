@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "pkg/base/cleanup.h"
+#include "pkg/base/clock.h"
 #include "pkg/base/str.h"
 #include "pkg/runc/runc.h"
 
@@ -307,6 +308,11 @@ static void a_container_that_is_not_there_any_more_is_not_found_or_deleted(void 
         assert_true(f->failed);
 }
 
+static uint64_t soon(void)
+{
+        return clock_monotonic_ns() + TEST_LIMIT_S * NSEC_PER_SEC;
+}
+
 static void the_clean_up_calls_the_runtime_that_the_files_name(void **state)
 {
         struct fixture *f = *state;
@@ -315,15 +321,28 @@ static void the_clean_up_calls_the_runtime_that_the_files_name(void **state)
         struct error err = ERROR_INIT;
 
         write_script(f, "");
-        assert_int_equal(runc_cleanup(f->dir, "ns", "c1", &err), 0);
+        assert_int_equal(runc_cleanup(f->dir, "ns", "c1", soon(), &err), 0);
         assert_null(read_file(f, "called"));
         assert_int_equal(runc_write_files(f->runc, &err), 0);
-        assert_int_equal(runc_cleanup(f->dir, "ns", "c1", &err), 0);
+        assert_int_equal(runc_cleanup(f->dir, "ns", "c1", soon(), &err), 0);
         called = read_file(f, "called");
         expected =
                 str_printf("--root %s/ns --log %s/log.json --log-format json delete --force c1\n",
                            f->dir, f->dir);
         assert_string_equal(called, expected);
+}
+
+static void the_clean_up_ends_a_runtime_that_takes_too_long(void **state)
+{
+        struct fixture *f = *state;
+        struct error err = ERROR_INIT;
+        uint64_t deadline = clock_monotonic_ns() + 200 * NSEC_PER_MSEC;
+
+        write_script(f, "echo stuck; exec sleep 1000");
+        assert_int_equal(runc_write_files(f->runc, &err), 0);
+        assert_int_equal(runc_cleanup(f->dir, "ns", "c1", deadline, &err), -1);
+        assert_int_equal(err.code, STATUS_DEADLINE_EXCEEDED);
+        assert_non_null(strstr(err.msg, "was ended when time was up: stuck"));
 }
 
 static void a_notify_socket_is_not_handed_on(void **state)
@@ -354,6 +373,7 @@ int main(void)
                 TEST(an_execs_process_goes_by_a_file_that_is_gone_afterwards),
                 TEST(a_container_that_is_not_there_any_more_is_not_found_or_deleted),
                 TEST(the_clean_up_calls_the_runtime_that_the_files_name),
+                TEST(the_clean_up_ends_a_runtime_that_takes_too_long),
                 TEST(a_notify_socket_is_not_handed_on),
         };
 
