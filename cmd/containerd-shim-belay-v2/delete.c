@@ -40,7 +40,7 @@ enum { STATUS_KILLED = 128 + SIGKILL };
  * A runtime binary leaves some of its time for what it does not do: mounts and the bundle's state.
  */
 enum {
-        CLEANUP_MS = 2000, /* all but poststop hooks */
+        CLEANUP_MS = 1900, /* all but poststop hooks; with what is around it two seconds */
         CLEANUP_KEPT_MS = 500,
         HOOKS_MS = 4000, /* these as well */
 };

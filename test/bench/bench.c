@@ -4,20 +4,25 @@
  * up.
  *
  * - `bench life SHIM BUNDLE ID`: the whole life of a container whose program is `payload stamp`;
+ * - `bench killed SHIM BUNDLE ID`: `delete` after SIGKILL for the shim of a `payload crowd N`;
  * - `bench busy SHIM BUNDLE ID N`: a container that waits: memory, N execs, memory again, calls;
  * - `bench calls SHIM BUNDLE ID`: the calls alone: latency of State, Stats and Pids, State rate;
  * - `bench stdout SHIM BUNDLE ID MIB`: bytes per second through stdout, and the shim's CPU.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "pkg/base/cleanup.h"
 #include "pkg/base/clock.h"
 #include "pkg/base/fd.h"
 
@@ -90,6 +95,42 @@ static void bench_life(struct client *c)
                us(t[0], t[1]), us(t[1], t[2]), us(t[2], t[3]), us(stamp, wait.done_ns),
                us(t[4], t[5]), us(t[5], t[6]), us(t[6], t[7]), us(t[0], t[7]), us(t[1], stamp),
                us(t[1], wait.done_ns));
+}
+
+static void kill_shim(pid_t shim)
+{
+        _cleanup_close_ int pidfd = pidfd_open(shim, 0);
+        struct pollfd ended = {.fd = pidfd, .events = POLLIN};
+
+        if (pidfd < 0 || pidfd_send_signal(pidfd, SIGKILL, NULL, 0) < 0 || poll(&ended, 1, -1) < 0)
+                fail("kill the shim: %s", strerror(errno));
+}
+
+/* What containerd waits for when a shim was killed: its `delete` action ends the container. */
+static void bench_killed(struct client *c)
+{
+        uint64_t start;
+        uint64_t end;
+        char out[256];
+        pid_t shim;
+        int fifo;
+
+        (void)snprintf(out, sizeof(out), "%s/../out.%d", c->bundle, (int)getpid());
+        fifo = open_fifo(out);
+        client_start_shim(c);
+        client_connect(c);
+        shim = (pid_t)client_shim_pid(c);
+        client_create(c, out);
+        (void)client_start(c, "");
+        (void)read_stamp(fifo);
+        kill_shim(shim);
+        start = clock_monotonic_ns();
+        client_run_delete_action(c);
+        end = clock_monotonic_ns();
+        fd_close(fifo);
+        (void)unlink(out);
+        (void)unlink(c->address + strlen("unix://")); /* the stock shim's stays */
+        printf("{\"killed\":%.1f}\n", us(start, end));
 }
 
 /* A runtime's own command line, whose container is `payload stamp` with the command's stdout. */
@@ -303,10 +344,12 @@ int main(int argc, char **argv)
                 return 0;
         }
         if (argc < 5)
-                fail("usage: bench life|busy|calls|stdout SHIM BUNDLE ID [N], bench command PROGRAM ...");
+                fail("usage: bench life|killed|busy|calls|stdout SHIM BUNDLE ID [N], bench command PROGRAM ...");
         client_init(&c, argv[2], argv[3], argv[4]);
         if (strcmp(argv[1], "life") == 0)
                 bench_life(&c);
+        else if (strcmp(argv[1], "killed") == 0)
+                bench_killed(&c);
         else if (strcmp(argv[1], "busy") == 0 && argc > 5)
                 bench_busy(&c, (int)strtol(argv[5], NULL, 10));
         else if (strcmp(argv[1], "calls") == 0)

@@ -38,6 +38,8 @@ ROWS = [
     ("delete", "Delete", "ms", None),
     ("shutdown", "Shutdown", "ms", None),
     ("delete_action", "`delete` action", "ms", None),
+    ("killed", "`delete` after the shim was killed", "ms", None),
+    ("killed_500", "the same with 500 processes", "ms", None),
     ("life", "whole life, back to back", "ms", 1 / 5),
     ("life_p99", "whole life, p99", "ms", None),
     ("life_cold", "whole life, 100 ms apart", "ms", 1 / 5),
@@ -125,6 +127,13 @@ def in_turn(runner, shims, n, what, args, *extra):
             for name, samples in rounds.items()}
 
 
+def killed_part(runner, shims, quick):
+    result = in_turn(runner, shims, 5 if quick else 20, "killed", ["crowd", "1"])
+    for name, values in in_turn(runner, shims, 3 if quick else 10, "killed", ["crowd", "500"]).items():
+        result[name]["killed_500"] = values["killed"]
+    return result
+
+
 def calls_part(runner, shims, quick):
     return in_turn(runner, shims, 1 if quick else 5, "calls", ["pause"])
 
@@ -145,6 +154,7 @@ CALLS = {"state", "state_p99", "state_per_s", "stats", "stats_p99", "stats_one_c
 PARTS = [
     (lives_part, {"start", "create", "start_rpc", "exit_to_wait", "delete", "shutdown", "delete_action", "life",
                   "life_p99"}),
+    (killed_part, {"killed", "killed_500"}),
     (cold_part, {"life_cold"}),
     (busy_part, CALLS | {"exec", "exec_p99", "exec_cpu", "rss_idle", "pss_idle", "anon_idle", "rss_after",
                          "anon_after", "threads"}),

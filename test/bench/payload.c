@@ -6,6 +6,7 @@
  *   exit N                end at once, with that status
  *   stamp                 write CLOCK_MONOTONIC nanoseconds to stdout as 8 bytes, and end
  *   pause                 wait for a signal
+ *   crowd N               the same as N processes; write 8 bytes as `stamp` when all are there
  *   spew N                write N MiB to stdout, and end
  *   lines N LINE FOLDER   write lines of LINE bytes, N MiB of them, as the gate in FOLDER lets it:
  *                         gate.h. The last line has a # before its newline, and no other
@@ -47,6 +48,34 @@ static uint64_t now(clockid_t clock)
 
         (void)clock_gettime(clock, &ts);
         return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+static int stamp(void)
+{
+        uint64_t ns = now(CLOCK_MONOTONIC);
+
+        return write(1, &ns, sizeof(ns)) == (ssize_t)sizeof(ns) ? 0 : 1;
+}
+
+static _Noreturn void wait_for_a_signal(void)
+{
+        for (;;)
+                (void)pause();
+}
+
+static int crowd(long n)
+{
+        while (--n > 0) {
+                pid_t pid = fork();
+
+                if (pid < 0)
+                        return 1;
+                if (pid == 0)
+                        wait_for_a_signal();
+        }
+        if (stamp() != 0)
+                return 1;
+        wait_for_a_signal();
 }
 
 /* ---- The container's side of a gate ---- */
@@ -172,15 +201,12 @@ int main(int argc, char **argv)
                 return 0;
         if (strcmp(what, "exit") == 0 && argc > 2)
                 return (int)strtol(argv[2], NULL, 10);
-        if (strcmp(what, "stamp") == 0) {
-                uint64_t ns = now(CLOCK_MONOTONIC);
-
-                _exit(write(1, &ns, sizeof(ns)) == (ssize_t)sizeof(ns) ? 0 : 1);
-        }
-        if (strcmp(what, "pause") == 0) {
-                for (;;)
-                        (void)pause();
-        }
+        if (strcmp(what, "stamp") == 0)
+                _exit(stamp());
+        if (strcmp(what, "pause") == 0)
+                wait_for_a_signal();
+        if (strcmp(what, "crowd") == 0 && argc > 2)
+                return crowd(strtol(argv[2], NULL, 10));
         if (strcmp(what, "spew") == 0 && argc > 2)
                 return spew(strtol(argv[2], NULL, 10));
         if (strcmp(what, "lines") == 0 && argc > 4)
