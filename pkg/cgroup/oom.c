@@ -195,20 +195,27 @@ static void levels_account(struct cgroup_oom *oom)
         oom->has_missed = false;
 }
 
-/* One level was hit, whose group may not be dead yet. */
-static void last_keep(struct cgroup_oom *oom, const struct cgroup_oom_news *news)
+/* One level was hit, n_hits times, whose kills or whose group's may be still to come. */
+static void last_keep(struct cgroup_oom *oom, const struct cgroup_oom_news *news, uint64_t n_hits)
 {
         oom->has_last = news->level != CGROUP_OOM_UNKNOWN && news->level != CGROUP_OOM_HOST;
         oom->last_level = news->level;
         oom->last_up = news->n_up;
         oom->last_group = oom->group_known;
+        oom->last_surplus = n_hits > news->n_kills ? n_hits - news->n_kills : 0;
+        oom->last_ns = clock_monotonic_ns();
 }
 
-/* True if kills without a hit are those of the rest of a group. */
-static bool last_goes_on(const struct cgroup_oom *oom, struct cgroup_oom_news *news)
+/* True if kills without a hit are those of an earlier one, or of the rest of a group. */
+static bool last_goes_on(struct cgroup_oom *oom, struct cgroup_oom_news *news)
 {
-        if (!oom->has_last || oom->group_kills <= oom->last_group)
+        bool is_late = oom->last_surplus > 0 && clock_monotonic_ns() - oom->last_ns < OOM_WAIT_NS;
+
+        if (!oom->has_last || (oom->group_kills <= oom->last_group && !is_late))
                 return false;
+        if (is_late)
+                oom->last_surplus -=
+                        news->n_kills < oom->last_surplus ? news->n_kills : oom->last_surplus;
         news->level = oom->last_level;
         news->n_up = oom->last_up;
         return true;
@@ -216,10 +223,12 @@ static bool last_goes_on(const struct cgroup_oom *oom, struct cgroup_oom_news *n
 
 static void find_level(struct cgroup_oom *oom, struct cgroup_oom_news *news)
 {
+        uint64_t n_hits = 0;
         size_t n = 0;
 
         if (oom->below_hits > oom->below_known) {
                 news->level = CGROUP_OOM_BELOW;
+                n_hits = oom->below_hits - oom->below_known;
                 n++;
         }
         for (size_t i = 0; i < oom->n_levels; i++) {
@@ -227,6 +236,7 @@ static void find_level(struct cgroup_oom *oom, struct cgroup_oom_news *news)
                         continue;
                 news->level = i == 0 ? CGROUP_OOM_OWN : CGROUP_OOM_ANCESTOR;
                 news->n_up = (unsigned)i;
+                n_hits = oom->levels[i].hits - oom->levels[i].known;
                 n++;
         }
         if (n == 0 && last_goes_on(oom, news))
@@ -237,7 +247,7 @@ static void find_level(struct cgroup_oom *oom, struct cgroup_oom_news *news)
                 news->level = CGROUP_OOM_UNKNOWN;
         if (news->level != CGROUP_OOM_ANCESTOR)
                 news->n_up = 0;
-        last_keep(oom, news);
+        last_keep(oom, news, n_hits);
 }
 
 void cgroup_oom_read(struct cgroup_oom *oom, bool last, struct cgroup_oom_news *ret)

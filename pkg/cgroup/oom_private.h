@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <sys/types.h>
 
+#include "pkg/base/clock.h"
 #include "pkg/base/limits.h"
 #include "pkg/cgroup/oom.h"
 
@@ -47,14 +48,19 @@ struct cgroup_oom {
         uint64_t below_known;
         uint64_t kills; /* that were told to the caller */
 
-        /* v2: memory.oom.group. The kernel kills the members after the one that it chose, for the
-         * one hit of a limit: a look in between sees kills without a hit. */
+        /*
+         * A hit is counted before its kill: a look in between that finds an earlier kill sees both
+         * hits, and the next one a kill without any. And on v2 with memory.oom.group the kernel
+         * kills the members after the one that it chose, for one and the same hit.
+         */
         uint64_t group_kills; /* how often a group was killed */
         uint64_t group_known; /* the same when kills were last found */
         bool has_last;        /* there was a hit, of: */
         enum cgroup_oom_level last_level;
         unsigned last_up;
-        uint64_t last_group; /* group_known before it */
+        uint64_t last_group;   /* group_known before it */
+        uint64_t last_surplus; /* hits, more than there were kills */
+        uint64_t last_ns;      /* when */
 
         /* v1 */
         ino_t own_ino;
@@ -65,6 +71,9 @@ struct cgroup_oom {
         uint64_t last_told_ns; /* when an OOM was told at all; 0: never */
         unsigned told_rounds;  /* how often it was looked for since */
 };
+
+/* How long after a hit its kill is waited for: it is killing at that moment. */
+#define OOM_WAIT_NS (2 * NSEC_PER_SEC)
 
 /* All there is of one hierarchy's kind: opens, and brings the figures of the struct up to date and
  * returns the kills of the whole subtree so far. */

@@ -29,9 +29,6 @@ enum {
         GONE_MS = 50,       /* the last word of a removed cgroup is said by a work queue */
 };
 
-/* How long after an OOM was told its kill is waited for: it is killing at that moment. */
-static const uint64_t told_wait_ns = 2 * NSEC_PER_SEC;
-
 int oom_v1_arm(int dirfd)
 {
         _cleanup_close_ int event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -275,7 +272,7 @@ uint64_t oom_v1_count(struct cgroup_oom *oom, bool last)
 
 bool oom_v1_is_quiet(const struct cgroup_oom *oom)
 {
-        return oom->last_told_ns == 0 || clock_monotonic_ns() - oom->last_told_ns > told_wait_ns;
+        return oom->last_told_ns == 0 || clock_monotonic_ns() - oom->last_told_ns > OOM_WAIT_NS;
 }
 
 void oom_v1_explain(struct cgroup_oom *oom)
@@ -294,7 +291,7 @@ unsigned oom_v1_look_again(struct cgroup_oom *oom)
                 is_missing |= oom->groups[i].gone_ns != 0;
         if (oom->is_over || (oom->told_ns == 0 && !is_missing))
                 return 0;
-        if (oom->told_ns != 0 && clock_monotonic_ns() - oom->told_ns > told_wait_ns) {
+        if (oom->told_ns != 0 && clock_monotonic_ns() - oom->told_ns > OOM_WAIT_NS) {
                 /* The process that was killed was somebody else's. */
                 for (size_t i = 0; i < oom->n_levels; i++)
                         oom->levels[i].known = oom->levels[i].hits;

@@ -208,6 +208,28 @@ static void the_rest_of_a_group_is_killed_for_the_same_limit(void **state)
         assert_int_equal(news_of(t).level, CGROUP_OOM_UNKNOWN);
 }
 
+/* The first look comes between the second hit and its kill. */
+static void a_kill_that_is_counted_after_a_look_at_its_hit_has_its_level(void **state)
+{
+        struct tree *t = *state;
+        struct cgroup_oom_news news;
+
+        watch(t);
+        set_own(t, 2, 2, 1);
+        assert_int_equal(news_of(t).level, CGROUP_OOM_OWN);
+        set_own(t, 2, 2, 2);
+        assert_int_equal(news_of(t).level, CGROUP_OOM_OWN);
+        set_own(t, 2, 2, 3); /* all hits have had their kills */
+        assert_int_equal(news_of(t).level, CGROUP_OOM_UNKNOWN);
+        set_own(t, 5, 5, 4);
+        assert_int_equal(news_of(t).level, CGROUP_OOM_OWN);
+        put(t->path[1], "memory.events.local", 1, 0);
+        set_own(t, 5, 5, 5);
+        news = news_of(t); /* the one that was hit since */
+        assert_int_equal(news.level, CGROUP_OOM_ANCESTOR);
+        assert_int_equal(news.n_up, 1);
+}
+
 static void the_host_is_not_blamed_where_not_all_levels_are_seen(void **state)
 {
         struct tree *t = *state;
@@ -299,6 +321,9 @@ int main(void)
                                                 tear_down),
                 cmocka_unit_test_setup_teardown(the_rest_of_a_group_is_killed_for_the_same_limit,
                                                 set_up, tear_down),
+                cmocka_unit_test_setup_teardown(
+                        a_kill_that_is_counted_after_a_look_at_its_hit_has_its_level, set_up,
+                        tear_down),
                 cmocka_unit_test_setup_teardown(of_two_levels_that_were_hit_none_is_guessed, set_up,
                                                 tear_down),
                 cmocka_unit_test_setup_teardown(
