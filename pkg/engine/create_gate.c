@@ -41,7 +41,6 @@ static void on_gate(struct loop_io *io, int fd, int what, void *userdata)
 {
         struct create_job *create = userdata;
 
-        (void)io;
         (void)what;
         for (;;) {
                 struct message msg;
@@ -49,7 +48,7 @@ static void on_gate(struct loop_io *io, int fd, int what, void *userdata)
                 size_t n_fds = 1;
                 int r = message_recv(fd, &msg, &terminal, &n_fds);
 
-                if (message_is_later(r))
+                if (message_is_later(io, r))
                         return;
                 if (r > 0 && msg.type == MESSAGE_TERMINAL && n_fds == 1 &&
                     create->terminal_fd < 0) {

@@ -202,7 +202,7 @@ static bool drain(struct engine_job *job)
                         on_message(job, &msg, fds, n_fds);
                         continue;
                 }
-                if (message_is_later(r))
+                if (message_is_later(job->io, r))
                         return r == -EAGAIN;
                 if (r == -EMSGSIZE || r == -EBADMSG)
                         lose_message(job, r);

@@ -54,8 +54,10 @@ static int message_check(const struct message *msg, ssize_t n)
         return 1;
 }
 
-bool message_is_later(int r)
+bool message_is_later(struct loop_io *io, int r)
 {
+        if (r == -ENOMEM || r == -ENOBUFS)
+                loop_io_rest(io);
         return r == -EAGAIN || r == -ENOMEM || r == -ENOBUFS;
 }
 

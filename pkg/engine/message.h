@@ -13,6 +13,7 @@
 #include <sys/types.h>
 
 #include "pkg/base/error.h"
+#include "pkg/loop/loop.h"
 
 enum message_type {
         /* stage -> shim */
@@ -62,9 +63,9 @@ int message_send_simple(int sock, enum message_type type, int value);
 int message_send_error(int sock, enum message_type type, const struct error *err);
 void message_get_error(const struct message *msg, struct error *ret);
 
-/* Of message_recv() on a watched socket: there is nothing now, and may be later. Without memory for
- * what there is that is at the next try, and the socket stays readable. */
-bool message_is_later(int r);
+/* Of message_recv() on a socket that an io watches: there is nothing now, and may be later. Without
+ * memory for what there is, the io rests until the next try (loop_io_rest). */
+bool message_is_later(struct loop_io *io, int r);
 
 /*
  * 1, or 0 at EOF, or a negative errno (-EAGAIN on a non-blocking socket, -EBADMSG for nonsense). On

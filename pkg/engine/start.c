@@ -171,13 +171,12 @@ static void on_gate(struct loop_io *io, int fd, int what, void *userdata)
 {
         struct start_job *start = userdata;
 
-        (void)io;
         (void)what;
         for (;;) {
                 struct message msg;
                 int r = message_recv(fd, &msg, NULL, NULL);
 
-                if (message_is_later(r))
+                if (message_is_later(io, r))
                         return;
                 if (r <= 0) {
                         on_gate_eof(start);

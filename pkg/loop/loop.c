@@ -28,6 +28,8 @@ struct loop {
         struct list deferred;
         bool in_round;
         bool quit;
+        struct list resting;
+        struct event rest; /* due while somebody rests */
         struct event idle;
         struct timeval idle_delay;
         void (*idle_fn)(void *userdata);
@@ -47,6 +49,7 @@ struct loop_io {
         int fd;
         int want;
         int what; /* that is ready */
+        struct list resting;
         enum loop_priority priority;
         loop_io_fn fn;
         void *userdata;
@@ -151,6 +154,8 @@ static void on_fatal(int code)
         abort();
 }
 
+static void loop_on_rest_over(evutil_socket_t fd, short what, void *userdata);
+
 int loop_new(struct loop **ret, struct error *err)
 {
         struct event_config *config = event_config_new();
@@ -170,9 +175,11 @@ int loop_new(struct loop **ret, struct error *err)
         }
         event_set_log_callback(loop_on_log);
         list_init(&loop->deferred);
+        list_init(&loop->resting);
         for (int i = 0; i < _LOOP_PRIORITY_MAX; i++)
                 list_init(&loop->ready[i]);
         (void)event_assign(&loop->round, loop->base, -1, 0, loop_on_round, loop);
+        (void)event_assign(&loop->rest, loop->base, -1, 0, loop_on_rest_over, loop);
         (void)event_assign(&loop->idle, loop->base, -1, 0, loop_on_idle_timeout, loop);
         *ret = loop;
         return 0;
@@ -187,6 +194,7 @@ struct loop *loop_free(struct loop *loop)
                 loop_run_deferred(loop);
         }
         (void)event_del(&loop->round);
+        (void)event_del(&loop->rest);
         (void)event_del(&loop->idle);
         event_base_free(loop->base);
         free(loop);
@@ -258,6 +266,7 @@ struct loop_io *loop_io_new(struct loop *loop, int fd, enum loop_priority priori
         if (!io)
                 return NULL;
         list_init(&io->ready.node);
+        list_init(&io->resting);
         io->ready.run = loop_io_run;
         io->loop = loop;
         io->fd = fd;
@@ -268,17 +277,10 @@ struct loop_io *loop_io_new(struct loop *loop, int fd, enum loop_priority priori
         return io;
 }
 
-int loop_io_want(struct loop_io *io, int what)
+static int loop_io_watch(struct loop_io *io, int what)
 {
         short events = EV_PERSIST;
 
-        if (what == io->want)
-                return 0;
-        (void)event_del(&io->event);
-        loop_io_narrow(io, what);
-        io->want = 0;
-        if (what == 0)
-                return 0;
         if (what & LOOP_READ)
                 events |= EV_READ;
         if (what & LOOP_WRITE)
@@ -286,7 +288,29 @@ int loop_io_want(struct loop_io *io, int what)
         if (what & LOOP_EDGE)
                 events |= EV_ET;
         (void)event_assign(&io->event, io->loop->base, io->fd, events, loop_on_io, io);
-        if (event_add(&io->event, NULL) < 0) {
+        return event_add(&io->event, NULL);
+}
+
+bool loop_io_is_resting(const struct loop_io *io)
+{
+        return !list_is_empty(&io->resting);
+}
+
+int loop_io_want(struct loop_io *io, int what)
+{
+        if (what == io->want)
+                return 0;
+        loop_io_narrow(io, what);
+        if (what != 0 && loop_io_is_resting(io)) {
+                io->want = what;
+                return 0;
+        }
+        list_remove(&io->resting);
+        (void)event_del(&io->event);
+        io->want = 0;
+        if (what == 0)
+                return 0;
+        if (loop_io_watch(io, what) < 0) {
                 loop_io_narrow(io, 0);
                 return -1;
         }
@@ -294,11 +318,47 @@ int loop_io_want(struct loop_io *io, int what)
         return 0;
 }
 
+/* Without memory for the pause there is none. */
+void loop_io_rest(struct loop_io *io)
+{
+        const struct timeval delay = to_timeval(LOOP_REST_NS);
+        struct loop *loop = io->loop;
+
+        if (io->want == 0 || loop_io_is_resting(io) ||
+            (!event_pending(&loop->rest, EV_TIMEOUT, NULL) && event_add(&loop->rest, &delay) < 0))
+                return;
+        (void)event_del(&io->event);
+        loop_io_narrow(io, 0);
+        list_append(&loop->resting, &io->resting);
+}
+
+/* Who still cannot be watched rests on. */
+static void loop_on_rest_over(evutil_socket_t fd, short what, void *userdata)
+{
+        const struct timeval delay = to_timeval(LOOP_REST_NS);
+        struct loop *loop = userdata;
+        struct list now = LIST_INIT(now);
+
+        (void)fd;
+        (void)what;
+        list_splice(&now, &loop->resting);
+        while (!list_is_empty(&now)) {
+                struct loop_io *io = list_first(&now, struct loop_io, resting);
+
+                list_remove(&io->resting);
+                if (loop_io_watch(io, io->want) < 0)
+                        list_append(&loop->resting, &io->resting);
+        }
+        if (!list_is_empty(&loop->resting))
+                (void)event_add(&loop->rest, &delay);
+}
+
 struct loop_io *loop_io_free(struct loop_io *io)
 {
         if (!io)
                 return NULL;
         (void)event_del(&io->event);
+        list_remove(&io->resting);
         list_remove(&io->ready.node);
         free(io);
         return NULL;

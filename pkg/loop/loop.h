@@ -67,6 +67,15 @@ int loop_io_want(struct loop_io *io, int what);   /* 0, or -1 if the descriptor 
 struct loop_io *loop_io_free(struct loop_io *io); /* safe inside its own callback */
 
 /*
+ * What is ready cannot be done now, for want of memory: it is told again in some LOOP_REST_NS,
+ * instead of in every round until there is some. What is wanted may change meanwhile; not for
+ * LOOP_EDGE. Does nothing for an io that nothing is wanted of.
+ */
+#define LOOP_REST_NS (20 * UINT64_C(1000000))
+void loop_io_rest(struct loop_io *io);
+bool loop_io_is_resting(const struct loop_io *io);
+
+/*
  * One-shot timers, of LOOP_PRIORITY_RPC, that never fire early; loop_timer_set() again to re-arm,
  * replacing what was set. 0, or -1 without memory.
  */

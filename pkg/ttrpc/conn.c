@@ -22,11 +22,18 @@
 
 enum { SEND_VECTORS = 64 };
 
-/* A host that is short of memory gets a new try with the next event, which comes at once: a
- * container must not be lost with its shim's connection. */
-static bool is_for_now(int errnum)
+static bool is_shortage(int errnum)
 {
-        return errnum == EAGAIN || errnum == ENOMEM || errnum == ENOBUFS;
+        return errnum == ENOMEM || errnum == ENOBUFS;
+}
+
+/* Where the host is short of memory it is tried again a little later: a container must not be lost
+ * with its shim's connection. */
+static bool is_for_now(struct ttrpc_conn *conn, int errnum)
+{
+        if (is_shortage(errnum))
+                loop_io_rest(conn->io);
+        return errnum == EAGAIN || is_shortage(errnum);
 }
 
 static void conn_want(struct ttrpc_conn *conn)
@@ -167,7 +174,7 @@ static void conn_flush(struct ttrpc_conn *conn)
                 n = sendmsg(conn->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
                 if (n >= 0) {
                         conn_sent(conn, (size_t)n);
-                } else if (is_for_now(errno)) {
+                } else if (is_for_now(conn, errno)) {
                         break;
                 } else if (errno != EINTR) {
                         conn_send_failed(conn, errno);
@@ -377,8 +384,10 @@ static void conn_read(struct ttrpc_conn *conn)
         enum place place = conn_place(conn, &buffer, &room);
         ssize_t n;
 
-        if (!buffer)
-                return; /* the bytes stay in the socket, and it stays readable */
+        if (!buffer) {
+                loop_io_rest(conn->io); /* the bytes stay in the socket */
+                return;
+        }
         n = recv(conn->fd, buffer, room, MSG_DONTWAIT);
         if (n > 0 && place == PLACE_KEPT)
                 ttrpc_kept_in_add(conn->kept, (size_t)n);
@@ -387,7 +396,7 @@ static void conn_read(struct ttrpc_conn *conn)
                 ttrpc_conn_half_close(conn);
         else if (n < 0 && errno == EAGAIN && conn->draining)
                 ttrpc_conn_doom(conn, "send", EPIPE);
-        else if (n < 0 && !is_for_now(errno) && errno != EINTR)
+        else if (n < 0 && !is_for_now(conn, errno) && errno != EINTR)
                 ttrpc_conn_doom(conn, "receive", errno);
         else if (n > 0 && place == PLACE_BODY)
                 conn_body_advance(conn, (size_t)n);
@@ -402,6 +411,10 @@ static void conn_on_io(struct loop_io *io, int fd, int what, void *userdata)
 {
         _cleanup_(ttrpc_conn_unref_p) struct ttrpc_conn *conn = ttrpc_conn_ref(userdata);
 
+        if (conn->draining) {
+                loop_defer(conn->loop, &conn->deferred);
+                return;
+        }
         if (what & LOOP_READ && !conn->half_closed && !conn->paused)
                 conn_read(conn);
         if (conn->fd >= 0 && !conn->doomed)
@@ -416,7 +429,7 @@ static void conn_on_deferred(struct loop_deferred *deferred)
 
         if (conn->draining && !conn->doomed) {
                 conn_read(conn);
-                if (conn->fd >= 0)
+                if (conn->fd >= 0 && !loop_io_is_resting(conn->io))
                         loop_defer(conn->loop, &conn->deferred);
                 return;
         }

@@ -231,6 +231,98 @@ static void idleness_can_be_ignored_again(void **state)
         assert_string_equal(f->log, "t");
 }
 
+/* ---- An io that rests ---- */
+
+static void note_and_rest(struct loop_io *io, int fd, int what, void *userdata)
+{
+        struct fixture *f = userdata;
+
+        (void)fd;
+        (void)what;
+        note(f, 'r');
+        if (--f->budget == 0)
+                loop_quit(f->loop);
+        loop_io_rest(io);
+}
+
+/* Sees to it that there are rounds all the time. */
+static void next_round(struct loop_deferred *deferred)
+{
+        loop_defer(fixture->loop, deferred);
+}
+
+static void timer_quits(struct loop_timer *timer, void *userdata)
+{
+        struct fixture *f = userdata;
+
+        (void)timer;
+        loop_quit(f->loop);
+}
+
+/* How long is counted, and what is less: half of LOOP_REST_NS is believed, for the timer's clock.
+ */
+#define RESTS_NS (4 * LOOP_REST_NS)
+enum { RESTS_MAX = 10 };
+
+static void run_for_some_rests(struct fixture *f)
+{
+        f->timer = loop_timer_new(f->loop, timer_quits, f);
+        assert_int_equal(loop_timer_set(f->timer, RESTS_NS), 0);
+        run(f);
+        f->timer = loop_timer_free(f->timer);
+}
+
+static void who_rests_is_not_told_in_every_round(void **state)
+{
+        struct fixture *f = *state;
+
+        watch(f, 0, LOOP_PRIORITY_RPC, note_and_rest, LOOP_READ);
+        make_readable(f, 0);
+        f->budget = RESTS_MAX;
+        loop_deferred_init(&f->deferred, next_round);
+        loop_defer(f->loop, &f->deferred);
+        run_for_some_rests(f);
+        loop_deferred_cancel(&f->deferred);
+        assert_in_range(f->budget, 1, RESTS_MAX - 1);
+}
+
+static void who_rests_is_told_again(void **state)
+{
+        struct fixture *f = *state;
+
+        for (int i = 0; i < 2; i++) {
+                watch(f, i, LOOP_PRIORITY_RPC, note_and_rest, LOOP_READ);
+                make_readable(f, i);
+        }
+        f->budget = 6;
+        run(f);
+        assert_string_equal(f->log, "rrrrrr");
+}
+
+static void what_is_wanted_may_change_while_it_rests(void **state)
+{
+        struct fixture *f = *state;
+
+        watch(f, 0, LOOP_PRIORITY_RPC, note_and_rest, LOOP_READ);
+        watch(f, 1, LOOP_PRIORITY_RPC, note_and_rest, LOOP_READ);
+        make_readable(f, 0);
+        make_readable(f, 1);
+        f->budget = 2;
+        run(f);
+        assert_true(loop_io_is_resting(f->ios[0]) && loop_io_is_resting(f->ios[1]));
+        assert_int_equal(loop_io_want(f->ios[0], 0), 0); /* it is not told any more */
+        assert_false(loop_io_is_resting(f->ios[0]));
+        assert_int_equal(loop_io_want(f->ios[1], LOOP_WRITE), 0);
+        assert_true(loop_io_is_resting(f->ios[1]));
+        f->budget = RESTS_MAX;
+        run_for_some_rests(f);
+        assert_in_range(f->budget, 1, RESTS_MAX - 1);
+        f->budget = 1;
+        f->ios[1] = loop_io_free(f->ios[1]); /* resting, as it is */
+        assert_int_equal(loop_io_want(f->ios[0], LOOP_READ), 0);
+        run(f);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -245,6 +337,9 @@ int main(void)
                 LOOP_TEST(a_loop_is_idle_when_nothing_has_happened_for_a_while),
                 LOOP_TEST(a_loop_at_rest_is_not_woken_a_second_time),
                 LOOP_TEST(idleness_can_be_ignored_again),
+                LOOP_TEST(who_rests_is_not_told_in_every_round),
+                LOOP_TEST(who_rests_is_told_again),
+                LOOP_TEST(what_is_wanted_may_change_while_it_rests),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
