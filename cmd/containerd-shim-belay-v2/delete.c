@@ -24,6 +24,7 @@
 #include "pkg/base/fd.h"
 #include "pkg/base/str.h"
 #include "pkg/engine/engine.h"
+#include "pkg/reaper/reaper.h"
 #include "pkg/runc/runc.h"
 
 #include "cmd/containerd-shim-belay-v2/actions.h"
@@ -161,7 +162,7 @@ static void fill_exit(struct shim_record *record, int pidfd)
 
         record->exited = true;
         record->exited_at = clock_realtime();
-        if (pidfd < 0 || !engine_read_exit(record->pid, pidfd, &exit)) {
+        if (pidfd < 0 || !reaper_read_exit(record->pid, pidfd, &exit)) {
                 record->exit_status = STATUS_KILLED;
                 record->signal = SIGKILL;
                 record->reason = RECORD_UNKNOWN;

@@ -50,9 +50,8 @@ struct engine *engine_free(struct engine *engine);
  * the nearest subreaper above it, which is where an OCI command line's caller expects them
  * (containerd-shim-runc-v2, conmon). Their exits are learned from the pidfd; the status comes from
  * /proc while they are zombies, or from the pidfd when they have been reaped (PIDFD_GET_INFO, Linux
- * 6.15). One that cannot be learned any more is told as exited with ENGINE_STATUS_UNKNOWN.
+ * 6.15). One that cannot be learned any more is told as exited with REAPER_STATUS_UNKNOWN.
  */
-enum { ENGINE_STATUS_UNKNOWN = 255 };
 void engine_set_orphans(struct engine *engine);
 
 /* Where belay-systemd is, which containers with systemd_cgroup need; path lives as long as the
@@ -285,13 +284,6 @@ struct engine_cleanup_limits {
 int engine_cleanup(const char *state_dir, const char *id,
                    const struct engine_cleanup_limits *limits, pid_t *ret_pid, bool *ret_killed,
                    struct error *err);
-
-/*
- * How a process has ended that is not our child; its pidfd was opened while it was there, and is
- * readable by now. From /proc while it is a zombie, or from the pidfd (PIDFD_GET_INFO, Linux 6.15).
- * False when the kernel cannot tell: *ret is CLD_EXITED with ENGINE_STATUS_UNKNOWN then.
- */
-bool engine_read_exit(pid_t pid, int pidfd, struct reaper_exit *ret);
 
 /* The OCI features document of the runtime-spec (features.md), as JSON on the heap. */
 int engine_features(char **ret_json, struct error *err);

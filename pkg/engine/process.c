@@ -61,7 +61,7 @@ static void on_orphan_end(struct loop_io *io, int fd, int what, void *userdata)
 
         (void)io;
         (void)what;
-        (void)engine_read_exit(p->pid, fd, &exit);
+        (void)reaper_read_exit(p->pid, fd, &exit);
         p->orphan = loop_io_free(p->orphan);
         on_reaped(&exit, p);
 }
@@ -109,10 +109,6 @@ struct engine_process *process_restore(struct engine *engine, pid_t pid, int pid
         if (exit) {
                 p->has_exited = true;
                 p->exit = *exit;
-        } else if (!orphan && reaper_find(engine->reaper, pid) == REAPER_STRANGER) {
-                /* It was reaped, and nothing tells how it has ended but, perhaps, its pidfd. */
-                p->has_exited = true;
-                (void)engine_read_exit(pid, pidfd, &p->exit);
         } else if (watch_process(engine, p, pid, pidfd, orphan) < 0) {
                 return NULL;
         }

@@ -12,7 +12,6 @@
 
 #include "pkg/base/arena.h"
 #include "pkg/base/cleanup.h"
-#include "pkg/base/clock.h"
 #include "pkg/base/kept.h"
 #include "pkg/base/str.h"
 #include "pkg/engine/internal.h"
@@ -241,42 +240,47 @@ bool engine_container_has_started(const struct engine_container *c)
 
 void engine_process_save(const struct engine_process *p, Belay__State__V1__EngineProcess *ret)
 {
+        const struct reaper_saved saved =
+                reaper_save(p->pid, p->pidfd, p->is_orphan, p->has_exited ? &p->exit : NULL);
+
         belay__state__v1__engine_process__init(ret);
-        ret->pid = p->pid;
-        ret->pidfd = kept_number(p->pidfd);
-        ret->orphan = p->is_orphan;
+        ret->pid = saved.pid;
+        ret->pidfd = saved.pidfd;
+        ret->orphan = saved.is_orphan;
+        ret->exited = saved.has_exited;
+        ret->code = saved.code;
+        ret->status = saved.status;
+        ret->exited_at_ns = saved.at_ns;
         ret->init = p->container != NULL;
-        ret->exited = p->has_exited;
         ret->delivered = p->is_delivered;
-        if (p->has_exited) {
-                ret->code = p->exit.code;
-                ret->status = p->exit.status;
-                ret->exited_at_ns = (int64_t)clock_timespec_ns(&p->exit.at);
-        }
 }
 
 static int restore_process(struct engine_process **ret, struct engine_container *c,
                            const Belay__State__V1__EngineProcess *msg, struct error *err)
 {
-        const struct reaper_exit exit = {
+        const struct reaper_saved saved = {
                 .pid = msg->pid,
+                .pidfd = msg->pidfd,
+                .is_orphan = msg->orphan,
+                .has_exited = msg->exited,
                 .code = msg->code,
                 .status = msg->status,
-                .at = clock_ns_timespec((uint64_t)msg->exited_at_ns),
+                .at_ns = msg->exited_at_ns,
         };
+        struct reaper_exit exit;
         struct engine_process *p;
         int pidfd;
+        int r;
 
-        if (msg->pid <= 0)
-                return error_set(err, STATUS_INVALID_ARGUMENT, "no pid");
+        r = reaper_look_at_saved(c->engine->reaper, &saved, &pidfd, &exit, err);
+        if (r < 0)
+                return -1;
         if (msg->init && (c->init || c->init_pid != msg->pid))
                 return error_set(err, STATUS_INVALID_ARGUMENT, "the container's init is %d",
                                  (int)c->init_pid);
-        if (kept_look_pidfd(msg->pidfd, msg->pid, "pidfd", &pidfd, err) < 0)
-                return -1;
         if (pidfd < 0)
                 return error_set(err, STATUS_INVALID_ARGUMENT, "pidfd: none");
-        p = process_restore(c->engine, msg->pid, pidfd, msg->orphan, msg->exited ? &exit : NULL);
+        p = process_restore(c->engine, msg->pid, pidfd, msg->orphan, r == 1 ? &exit : NULL);
         if (!p)
                 return error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory");
         kept_claim(pidfd);

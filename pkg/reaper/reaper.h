@@ -12,6 +12,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 #include <time.h>
 
@@ -27,6 +28,17 @@ struct reaper_exit {
         int status;         /* exit status, or the signal */
         struct timespec at; /* CLOCK_REALTIME when it was reaped */
 };
+
+/* The exit status of a process of which nobody can say how it has ended. */
+enum { REAPER_STATUS_UNKNOWN = 255 };
+
+/*
+ * How a process has ended that somebody else reaps, or has reaped; its pidfd was opened while it
+ * was there, and is readable by now. From /proc while it is a zombie, or from the pidfd
+ * (PIDFD_GET_INFO, Linux 6.15). False when the kernel cannot tell: *ret is CLD_EXITED with
+ * REAPER_STATUS_UNKNOWN then.
+ */
+bool reaper_read_exit(pid_t pid, int pidfd, struct reaper_exit *ret);
 
 /* Blocks SIGCHLD and sets PR_SET_CHILD_SUBREAPER. One per process. */
 int reaper_new(struct reaper **ret, struct loop *loop, struct error *err);
@@ -85,6 +97,35 @@ bool reaper_next_note(const struct reaper *reaper, size_t *i, struct reaper_exit
 /* All exits that were delivered so far are in a state of the caller's that outlives this image: the
  * notes of them go. */
 void reaper_settle(struct reaper *reaper);
+
+/*
+ * ---- A process that goes through an execve ----
+ *
+ * Whoever holds a process has a message of its own for it. What all of them say, and what the next
+ * image makes of that, is here.
+ */
+struct reaper_saved {
+        pid_t pid;
+        uint32_t pidfd; /* kept_number() */
+        bool is_orphan; /* it was no child of ours */
+        bool has_exited;
+        int code; /* these as in reaper_exit */
+        int status;
+        int64_t at_ns;
+};
+
+/* exit: how it has ended; NULL: it has not, or nobody knows. */
+struct reaper_saved reaper_save(pid_t pid, int pidfd, bool is_orphan,
+                                const struct reaper_exit *exit);
+
+/*
+ * Only looks: *ret_pidfd is to be claimed (pkg/base/kept.h) when all else has succeeded; -1: there
+ * was none. 1: it has ended, as *ret_exit says; that is what was saved, or, of a child that is no
+ * longer one though nobody has told of its exit, what the kernel says. 0: its exit is to be watched
+ * for. -1 with INVALID_ARGUMENT.
+ */
+int reaper_look_at_saved(const struct reaper *reaper, const struct reaper_saved *saved,
+                         int *ret_pidfd, struct reaper_exit *ret_exit, struct error *err);
 
 /*
  * Children that nobody watches, on the heap: what stages of the image before have left, but also

@@ -8,13 +8,10 @@
 #include <sys/pidfd.h>
 
 #include "pkg/base/cleanup.h"
-#include "pkg/base/clock.h"
 #include "pkg/base/kept.h"
 #include "pkg/runc/internal.h"
 
 #include "belay/state/v1/runc.pb-c.h"
-
-enum { STATUS_UNKNOWN_EXIT = 255 };
 
 struct runc_process {
         struct loop *loop;
@@ -166,52 +163,42 @@ int runc_process_signal(struct runc_process *p, int signo, struct error *err)
 
 void runc_process_save(const struct runc_process *p, Belay__State__V1__RuncProcess *ret)
 {
-        belay__state__v1__runc_process__init(ret);
-        ret->pid = p->pid;
-        ret->pidfd = kept_number(p->pidfd);
-        ret->exited = p->has_exited;
-        ret->delivered = p->is_delivered;
-        if (p->has_exited) {
-                ret->code = p->exit.code;
-                ret->status = p->exit.status;
-                ret->exited_at_ns = (int64_t)clock_timespec_ns(&p->exit.at);
-        }
-}
+        const struct reaper_saved saved =
+                reaper_save(p->pid, p->pidfd, false, p->has_exited ? &p->exit : NULL);
 
-static struct reaper_exit saved_exit(const Belay__State__V1__RuncProcess *msg)
-{
-        if (msg->exited)
-                return (struct reaper_exit){
-                        .pid = msg->pid,
-                        .code = msg->code,
-                        .status = msg->status,
-                        .at = clock_ns_timespec((uint64_t)msg->exited_at_ns),
-                };
-        return (struct reaper_exit){
-                .pid = msg->pid,
-                .code = CLD_EXITED,
-                .status = STATUS_UNKNOWN_EXIT,
-                .at = clock_realtime(),
-        };
+        belay__state__v1__runc_process__init(ret);
+        ret->pid = saved.pid;
+        ret->pidfd = saved.pidfd;
+        ret->exited = saved.has_exited;
+        ret->code = saved.code;
+        ret->status = saved.status;
+        ret->exited_at_ns = saved.at_ns;
+        ret->delivered = p->is_delivered;
 }
 
 static int restore(struct runc_process **ret, struct runc *r,
                    const Belay__State__V1__RuncProcess *msg, struct error *err)
 {
         _cleanup_(runc_process_free_p) struct runc_process *p = process_alloc(r, msg->pid, err);
+        const struct reaper_saved saved = {
+                .pid = msg->pid,
+                .pidfd = msg->pidfd,
+                .has_exited = msg->exited,
+                .code = msg->code,
+                .status = msg->status,
+                .at_ns = msg->exited_at_ns,
+        };
         int pidfd;
+        int has_exited;
 
         if (!p)
                 return -1;
-        if (msg->pid <= 0)
-                return error_set(err, STATUS_INVALID_ARGUMENT, "no pid");
-        if (kept_look_pidfd(msg->pidfd, msg->pid, "pidfd", &pidfd, err) < 0)
+        has_exited = reaper_look_at_saved(r->reaper, &saved, &pidfd, &p->exit, err);
+        if (has_exited < 0)
                 return -1;
-        if (msg->exited || reaper_find(r->reaper, msg->pid) == REAPER_STRANGER) {
-                p->has_exited = true;
-                p->is_delivered = msg->delivered;
-                p->exit = saved_exit(msg);
-        } else {
+        p->has_exited = has_exited == 1;
+        p->is_delivered = p->has_exited && msg->delivered;
+        if (!p->has_exited) {
                 p->watch = reaper_watch_new(r->reaper, msg->pid, on_reaped, p);
                 if (!p->watch)
                         return error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory");

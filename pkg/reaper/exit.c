@@ -19,7 +19,7 @@
 #include "pkg/base/fd.h"
 #include "pkg/base/limits.h"
 #include "pkg/base/str.h"
-#include "pkg/engine/engine.h"
+#include "pkg/reaper/reaper.h"
 
 /* linux/pidfd.h of 6.15; struct pidfd_info in its first size. */
 struct pidfd_exit_info {
@@ -66,9 +66,9 @@ static bool status_of_reaped(int pidfd, int *ret)
         return true;
 }
 
-bool engine_read_exit(pid_t pid, int pidfd, struct reaper_exit *ret)
+bool reaper_read_exit(pid_t pid, int pidfd, struct reaper_exit *ret)
 {
-        int status = ENGINE_STATUS_UNKNOWN << 8;
+        int status = REAPER_STATUS_UNKNOWN << 8;
         bool known = status_of_zombie(pid, pidfd, &status) || status_of_reaped(pidfd, &status);
 
         ret->pid = pid;
