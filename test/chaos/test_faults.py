@@ -132,6 +132,31 @@ def test_memory_may_lack_for_a_while_anywhere_as_the_next_image_takes_over(chaos
     fail_in_take_over(chaos, errno.ENOMEM, times=3)
 
 
+def test_no_limit_is_raised_while_the_next_image_takes_over(chaos):
+    """The calls that it takes up may fork what becomes a container's process, which inherits it."""
+    def run(life, plan):
+        c = life.c
+        life.launch()
+        life.create()
+        assert life.start(c)
+        limit = (64, resource.prlimit(c.shim.pid, resource.RLIMIT_NOFILE)[1])
+        resource.prlimit(c.shim.pid, resource.RLIMIT_NOFILE, limit)
+        plan.points.arm(signal.SIGSTOP, at=1, only=c.shim.pid, name="restored")
+        os.kill(c.shim.pid, signal.SIGSEGV)
+        host.wait_for(lambda: plan.points.n_fired, "the next image")
+        there = resource.prlimit(c.shim.pid, resource.RLIMIT_NOFILE)
+        host.wait_for(lambda: " T " in host.read(f"/proc/{c.shim.pid}/stat").decode(), "it to stand still")
+        os.kill(c.shim.pid, signal.SIGCONT)
+        assert there == limit
+        life.finish(c, INIT_STATUS)
+        life.delete(c)
+        life.end()
+
+    for case in chaos.cases(["once"]):
+        chaos.life(case, run)
+    chaos.finish()
+
+
 # ---- The clock ----
 
 JUMPS = [-10 * 365 * 86400, -86400, -1, 1, 86400, 10 * 365 * 86400]
