@@ -91,6 +91,14 @@ static int set_init(struct engine_container *c, pid_t pid, int *fds, size_t n_fd
         return 0;
 }
 
+/* For all who ask for it as long as the container lives; its text does not change behind this. */
+static int parse_cgroup(struct engine_container *c)
+{
+        if (!c->cgroup)
+                return -EBADMSG;
+        return container_cgroup(c, &c->cgroup_arena, &c->cgroup_parsed, NULL) < 0 ? -ENOMEM : 0;
+}
+
 static int set_terminal(int *terminal_fd, int *fds, size_t n_fds)
 {
         if (n_fds != 1 || *terminal_fd >= 0)
@@ -112,12 +120,18 @@ static void on_message(struct engine_job *job, const struct message *msg, int *f
                 r = set_init(job->container, msg->value, fds, n_fds);
         else if (msg->type == MESSAGE_TERMINAL)
                 r = set_terminal(&create->terminal_fd, fds, n_fds);
+        if (r == 0 && msg->type == MESSAGE_CLONED)
+                r = parse_cgroup(job->container);
         for (size_t i = 0; i < n_fds; i++)
                 fd_close(fds[i]);
         if (r < 0) {
                 struct error err = ERROR_INIT;
 
-                (void)error_errno(&err, -r, "create: message of the stage");
+                if (r == -ENOMEM)
+                        (void)error_set(&err, STATUS_RESOURCE_EXHAUSTED,
+                                        "create: no memory for what the stage has made");
+                else
+                        (void)error_errno(&err, -r, "create: message of the stage");
                 job_give_up(job, &err);
         }
 }
@@ -129,8 +143,7 @@ static void succeed(struct create_job *create)
         struct engine_container *c = create->job.container;
         struct engine_process *init = c->init;
 
-        assert(init && c->cgroup);
-        container_keep_cgroup(c);
+        assert(init && c->cgroup_arena);
         c->poststop_due = true;
         job_complete(&create->job);
         process_release(init);

@@ -132,14 +132,6 @@ int container_cgroup(const struct engine_container *c, struct arena **ret_arena,
         return 0;
 }
 
-void container_keep_cgroup(struct engine_container *c)
-{
-        struct error err = ERROR_INIT;
-
-        if (container_cgroup(c, &c->cgroup_arena, &c->cgroup_parsed, &err) < 0)
-                engine_warn(c->engine, err.msg);
-}
-
 const struct cgroup *engine_cgroup(const struct engine_container *c)
 {
         return c->cgroup_arena ? &c->cgroup_parsed : NULL;

@@ -114,9 +114,6 @@ struct engine_container {
 struct engine_container *engine_container_new(struct engine *engine, const char *id,
                                               const char *bundle, const char *state_dir);
 
-/* Parses the cgroup's text once for all; a failure is a warning. */
-void container_keep_cgroup(struct engine_container *c);
-
 /* Parses config.json as it was at Create. For stages. */
 int container_parse_config(const struct engine_container *c, struct arena *arena,
                            struct oci_spec **ret, struct error *err);

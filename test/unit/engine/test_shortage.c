@@ -2,7 +2,8 @@
  *
  * A host that has no memory for a message, for a while: what stages and inits have said is read
  * when it has, also if they have ended meanwhile. And one that has no descriptors for those that
- * come with a message, which are lost: then the job fails.
+ * come with a message, which are lost: then the job fails. So it does without memory for what is
+ * needed as long as the container lives.
  */
 #include <errno.h>
 #include <string.h>
@@ -29,7 +30,21 @@ static struct {
         uint64_t until_ns;               /* 0: there is none */
         unsigned n_tries;
         bool loses_fds; /* the next message with descriptors comes without them */
+        bool has_no_arena;
 } shortage;
+
+/* The linker puts these in the place of pkg/base's. */
+struct arena *__real_arena_new(size_t budget);
+struct arena *__wrap_arena_new(size_t budget);
+
+struct arena *__wrap_arena_new(size_t budget)
+{
+        if (shortage.has_no_arena && getpid() == shortage.pid) {
+                shortage.has_no_arena = false;
+                return NULL;
+        }
+        return __real_arena_new(budget);
+}
 
 /* As the kernel does where the table is full: unix(7), MSG_CTRUNC. */
 static void lose_fds(struct msghdr *msg)
@@ -95,6 +110,7 @@ static int set_up(void **state)
 {
         shortage.until_ns = 0;
         shortage.loses_fds = false;
+        shortage.has_no_arena = false;
         return world_set_up(state);
 }
 
@@ -190,6 +206,20 @@ static void a_create_that_loses_its_init_fails(void **state)
                             "create: no room for the descriptors that the stage has sent");
 }
 
+/* Else nobody could ask for its stats, nor thaw it. */
+static void a_create_that_cannot_know_its_cgroup_fails(void **state)
+{
+        struct world *w = *state;
+        const struct box_config c = {.script = "exit 7"};
+
+        world_begin_create(w, &c);
+        shortage.pid = getpid();
+        shortage.has_no_arena = true;
+        world_await(w, &w->created.has_come);
+        assert_false(shortage.has_no_arena);
+        assert_int_equal(w->created.err.code, STATUS_RESOURCE_EXHAUSTED);
+}
+
 int main(void)
 {
 #define CASE(fn) cmocka_unit_test_setup_teardown(fn, set_up, world_tear_down)
@@ -200,6 +230,7 @@ int main(void)
                 CASE(so_is_what_it_said_before_it_was_reaped),
                 CASE(an_exec_goes_through),
                 CASE(a_create_that_loses_its_init_fails),
+                CASE(a_create_that_cannot_know_its_cgroup_fails),
         };
 
         if (!world_possible())
