@@ -54,11 +54,16 @@ static int message_check(const struct message *msg, ssize_t n)
         return 1;
 }
 
+static bool lacks_memory(int r)
+{
+        return r == -ENOMEM || r == -ENOBUFS;
+}
+
 bool message_is_later(struct loop_io *io, int r)
 {
-        if (r == -ENOMEM || r == -ENOBUFS)
+        if (lacks_memory(r))
                 loop_io_rest(io);
-        return r == -EAGAIN || r == -ENOMEM || r == -ENOBUFS;
+        return r == -EAGAIN || lacks_memory(r);
 }
 
 int message_recv(int sock, struct message *ret, int *fds, size_t *n_fds)
@@ -90,12 +95,15 @@ int message_write(int sock, const struct message *msg)
         return n < 0 ? -errno : 0;
 }
 
+/* Who waits at the gate has nobody to tell that there was no memory, and cannot rest: a profile may
+ * forbid that. */
 int message_read(int sock, struct message *ret)
 {
+        int n_tries = 100;
         ssize_t n;
 
         do {
                 n = read(sock, ret, sizeof(*ret));
-        } while (n < 0 && errno == EINTR);
+        } while (n < 0 && (errno == EINTR || (lacks_memory(-errno) && --n_tries > 0)));
         return message_check(ret, n < 0 ? -errno : n);
 }

@@ -6,12 +6,26 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "pkg/base/cleanup.h"
 #include "pkg/engine/message.h"
 
 #include "test/unit/unit.h"
+
+static int reads_to_fail;
+
+/* In libc's place, for the engine. */
+ssize_t read(int fd, void *buf, size_t n)
+{
+        if (reads_to_fail > 0) {
+                reads_to_fail--;
+                errno = ENOMEM;
+                return -1;
+        }
+        return syscall(SYS_read, fd, buf, n);
+}
 
 static void make_pair(int *socks)
 {
@@ -111,6 +125,23 @@ static void last_words_are_heard_of_a_peer_that_did_not_listen(void **state)
         close(socks[0]);
 }
 
+static void who_waits_at_the_gate_is_patient(void **state)
+{
+        struct message msg;
+        int socks[2];
+
+        make_pair(socks);
+        assert_int_equal(message_send_simple(socks[0], MESSAGE_GO, 0), 0);
+        reads_to_fail = 5;
+        assert_int_equal(message_read(socks[1], &msg), 1);
+        assert_int_equal(msg.type, MESSAGE_GO);
+        reads_to_fail = 1000;
+        assert_int_equal(message_read(socks[1], &msg), -ENOMEM);
+        reads_to_fail = 0;
+        close(socks[0]);
+        close(socks[1]);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -120,6 +151,7 @@ int main(void)
                 cmocka_unit_test(nonsense_is_told_from_a_message),
                 cmocka_unit_test(last_words_are_heard_of_a_peer_that_did_not_listen),
                 cmocka_unit_test(a_peer_that_is_gone_is_an_error_and_no_signal),
+                cmocka_unit_test(who_waits_at_the_gate_is_patient),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
