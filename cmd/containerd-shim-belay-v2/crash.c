@@ -17,6 +17,7 @@
 
 #include "pkg/base/clock.h"
 #include "pkg/base/fd.h"
+#include "pkg/base/sys.h"
 
 #include "cmd/containerd-shim-belay-v2/frames.h"
 #include "cmd/containerd-shim-belay-v2/signals.h"
@@ -106,9 +107,13 @@ static void set_reason(const struct text *t)
                 vault_set_reason(*armed.vault, t->buf);
 }
 
+/* By a sibling, as our parent's child: it takes its time, and the next image looks for children
+ * that are left over. */
 static void leave_core(int signo)
 {
-        if (_Fork() == 0) {
+        struct clone_args args = {.flags = CLONE_PARENT};
+
+        if (sys_clone3(&args) == 0) {
                 give_up(signo);
                 _exit(signo);
         }

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The shim dies at each point that is compiled in, by a fatal signal or outright; its stages die, too."""
+import pathlib
+import resource
 import signal
 
 import pytest
 
+import host
 from life import ShimGone
 
 FATAL = [signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE]
@@ -90,6 +93,31 @@ def test_a_call_that_nobody_has_begun_is_the_next_images(chaos, where):
 
     for wanted in chaos.cases(CHANGES):
         chaos.life(wanted, lambda life, plan, wanted=wanted: run(life, plan, wanted))
+    chaos.finish()
+
+
+def test_a_fault_leaves_a_core_file(chaos):
+    """By a process that takes longer than the next image does to take over."""
+    if pathlib.Path("/proc/sys/kernel/core_pattern").read_text() != "core\n":
+        pytest.skip("core files are not made here")
+    before = resource.getrlimit(resource.RLIMIT_CORE)
+    if before[1] != resource.RLIM_INFINITY:
+        pytest.skip("RLIMIT_CORE is limited")
+
+    def run(life, plan):
+        c = life.launch().c
+        core = c.bundle.path / "core"
+        plan.points.arm(signal.SIGSEGV, at=1, name="call", only=c.shim.pid)
+        life.lead()
+        host.wait_for(lambda: core.exists() and core.stat().st_size > 100000, "a core file")
+        core.unlink()
+        life.end()
+
+    resource.setrlimit(resource.RLIMIT_CORE, (before[1], before[1]))
+    try:
+        chaos.life("core", run)
+    finally:
+        resource.setrlimit(resource.RLIMIT_CORE, before)
     chaos.finish()
 
 
