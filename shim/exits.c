@@ -138,11 +138,20 @@ static void on_killed(const struct error *err, void *userdata)
         container_job_end(c);
 }
 
-static void init_reaped(struct container *c)
+void exits_kill_rest(struct container *c)
 {
         const struct executor_ops *ops = c->executor->ops;
         struct error err = ERROR_INIT;
 
+        if (!c->init_reaped || ops->has_private_pid_namespace(c->impl))
+                return;
+        container_job_begin(c);
+        if (ops->kill_all(c->impl, SIGKILL, on_killed, c, &err) < 0)
+                on_killed(&err, c);
+}
+
+static void init_reaped(struct container *c)
+{
         c->init_reaped = true;
         list_for_each(p, &c->execs, struct process, node)
                 rpc_start_abort(p);
@@ -150,11 +159,7 @@ static void init_reaped(struct container *c)
                 rpc_start_abort(c->init);
         rpc_pause_end(c);
         rpc_update_abort(c);
-        if (ops->has_private_pid_namespace(c->impl))
-                return;
-        container_job_begin(c);
-        if (ops->kill_all(c->impl, SIGKILL, on_killed, c, &err) < 0)
-                on_killed(&err, c);
+        exits_kill_rest(c);
 }
 
 void exits_want_end(struct container *c)

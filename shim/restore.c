@@ -442,6 +442,9 @@ void shim_server_let_go(struct shim_server *server)
 {
         struct container *c = server->container;
 
-        if (c && (c->init->state == PROCESS_CREATED || c->init->state == PROCESS_RUNNING))
+        if (!c)
+                return;
+        if (c->init->state == PROCESS_CREATED || c->init->state == PROCESS_RUNNING)
                 rpc_pause_thaw(c);
+        exits_kill_rest(c);
 }

@@ -158,7 +158,8 @@ bool shim_server_owns_children(const struct shim_server *server);
 
 /*
  * After a crash, when the stages of the image before are dead. One of them may have stopped the
- * container, for a Pause or for the moment of an Update: unless it is paused, it is thawed.
+ * container, for a Pause or for the moment of an Update: unless it is paused, it is thawed. Another
+ * may have been killing what the init had left behind, which is done again.
  */
 void shim_server_let_go(struct shim_server *server);
 

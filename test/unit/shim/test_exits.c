@@ -336,6 +336,31 @@ static void a_shared_pid_namespace_is_cleared_after_init(void **state)
         assert_int_equal(rpc_do(h, "Delete", NULL).code, 0);
 }
 
+static void a_crash_does_not_let_the_rest_live(void **state)
+{
+        struct harness *h = *state;
+        struct error err = ERROR_INIT;
+        int then;
+
+        h->fake.private_pid_namespace = false;
+        harness_run(h);
+        harness_exec(h, "e1");
+        h->fake.hold[FAKE_KILL_ALL] = true;
+        fake_exit(h->fake.init, CLD_EXITED, 5);
+        harness_settle(h);
+        then = harness_remember(h);
+        h->fake.hold[FAKE_KILL_ALL] = false;
+        fake_release(&h->fake, FAKE_KILL_ALL);
+        harness_settle(h);
+        if (harness_restart_from(h, then, &err) < 0)
+                fail_msg("%s", err.msg);
+        harness_settle(h);
+        assert_int_equal(h->fake.n_calls[FAKE_KILL_ALL], 2);
+        fake_exit(h->fake.exec, CLD_KILLED, SIGKILL);
+        assert_int_equal(rpc_do(h, "Wait", NULL).exit_status, 5);
+        assert_int_equal(rpc_do(h, "Delete", NULL).code, 0);
+}
+
 static void a_private_pid_namespace_is_left_to_the_kernel(void **state)
 {
         struct harness *h = *state;
@@ -420,6 +445,7 @@ int main(void)
                 TEST(a_failed_start_of_init_is_told_with_its_exit),
                 TEST(an_init_that_died_while_start_failed_has_the_reason_too),
                 TEST(a_shared_pid_namespace_is_cleared_after_init),
+                TEST(a_crash_does_not_let_the_rest_live),
                 TEST(a_private_pid_namespace_is_left_to_the_kernel),
                 TEST(a_failing_kill_of_the_rest_does_not_hold_the_exit_up),
                 cmocka_unit_test(an_exec_that_never_ends_keeps_inits_exit_for_a_bounded_time),
