@@ -146,6 +146,12 @@ static void look(struct oom *oom, bool last)
                 (void)loop_timer_set(oom->timer, news.look_again_ms * NSEC_PER_MSEC);
 }
 
+static void want(const struct oom *oom, int what)
+{
+        if (oom->io)
+                (void)loop_io_want(oom->io, what);
+}
+
 /* A container that makes and removes cgroups, or runs out of memory all the time, has news without
  * end: then it is looked at from time to time. */
 static void look_in_time(struct oom *oom)
@@ -154,12 +160,11 @@ static void look_in_time(struct oom *oom)
 
         if (now < oom->rest_until_ns) {
                 if (loop_timer_set(oom->timer, oom->rest_until_ns - now) == 0)
-                        (void)loop_io_want(oom->io, 0);
+                        want(oom, 0);
                 return;
         }
         look(oom, false);
-        if (oom->io)
-                (void)loop_io_want(oom->io, LOOP_READ);
+        want(oom, LOOP_READ);
 }
 
 static void on_readable(struct loop_io *io, int fd, int what, void *userdata)
@@ -178,6 +183,12 @@ static int watch(struct oom *oom, const struct cgroup *cg, struct error *err)
 
         if (cgroup_oom_new(cg, &oom->watch, err) < 0)
                 return -1;
+        if (cgroup_oom_is_blind(oom->watch))
+                log_info("no inotify instance is left (fs.inotify.max_user_instances): OOM kills "
+                         "are looked for every %d ms",
+                         LIMIT_OOM_BLIND_MS);
+        if (cgroup_oom_fd(oom->watch) < 0)
+                return 0;
         oom->io = loop_io_new(loop, cgroup_oom_fd(oom->watch), LOOP_PRIORITY_RPC, on_readable, oom);
         if (!oom->io || loop_io_want(oom->io, LOOP_READ) < 0)
                 return error_set(err, STATUS_RESOURCE_EXHAUSTED, "watch for OOM kills: no memory");

@@ -18,6 +18,8 @@
 #include <unistd.h>
 
 #include "pkg/base/cleanup.h"
+#include "pkg/base/fd.h"
+#include "pkg/base/limits.h"
 #include "pkg/base/str.h"
 #include "pkg/cgroup/internal.h"
 #include "pkg/cgroup/oom_private.h"
@@ -123,15 +125,13 @@ static int v2_open(struct cgroup_oom *oom, struct error *err)
                 oom->events_fd = openat(dir, "memory.events", O_RDONLY | O_CLOEXEC);
         if (oom->events_fd < 0)
                 return error_set(err, STATUS_NOT_FOUND, "'%s' has no memory.events", oom->path);
-        oom->poll_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
-        if (oom->poll_fd < 0)
-                return error_errno(err, errno, "watch for OOM kills: inotify");
         if (asprintf(&file, "%s/memory.events", oom->path) < 0) {
                 file = NULL;
                 return error_set(err, STATUS_RESOURCE_EXHAUSTED, "watch for OOM kills: no memory");
         }
-        if (inotify_add_watch(oom->poll_fd, file, IN_MODIFY) < 0)
-                return error_errno(err, errno, "watch '%s'", file);
+        oom->poll_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+        if (oom->poll_fd >= 0 && inotify_add_watch(oom->poll_fd, file, IN_MODIFY) < 0)
+                oom->poll_fd = fd_close(oom->poll_fd);
         return 0;
 }
 
@@ -265,6 +265,8 @@ void cgroup_oom_read(struct cgroup_oom *oom, bool last, struct cgroup_oom_news *
         oom->kills = kills;
         if (oom->is_v1)
                 news.look_again_ms = oom_v1_look_again(oom);
+        if (news.look_again_ms == 0 && !oom->is_over && cgroup_oom_is_blind(oom))
+                news.look_again_ms = LIMIT_OOM_BLIND_MS;
         news.is_over = oom->is_over;
         *ret = news;
 }
@@ -272,6 +274,11 @@ void cgroup_oom_read(struct cgroup_oom *oom, bool last, struct cgroup_oom_news *
 int cgroup_oom_fd(const struct cgroup_oom *oom)
 {
         return oom->poll_fd;
+}
+
+bool cgroup_oom_is_blind(const struct cgroup_oom *oom)
+{
+        return (oom->is_v1 ? oom->inotify_fd : oom->poll_fd) < 0;
 }
 
 /* ---- Its life ---- */

@@ -44,7 +44,8 @@ struct cgroup_oom_news {
 /*
  * Begins to watch. Kills that were counted before belong to the container if its cgroup was created
  * for it. STATUS_NOT_FOUND where there is no memory controller. What cannot be armed (a level above
- * that may not be written, say) costs promptness or the level, never the count. Quick. One
+ * that may not be written, say, or that there is no inotify instance left for) costs promptness or
+ * the level, never the count. Quick. One
  * descriptor for each level and, on v1, for each sub-cgroup, up to LIMIT_OOM_LEVELS and
  * LIMIT_OOM_GROUPS.
  */
@@ -55,8 +56,12 @@ struct cgroup_oom *cgroup_oom_free(struct cgroup_oom *oom);
  * last copy of it waits for a grace period of the kernel, 15 ms and more. */
 int cgroup_oom_retire(struct cgroup_oom *oom);
 
-/* Readable when there may be news; the watch's own. */
+/* Readable when there may be news; the watch's own. -1: there is none, and news tell when to look
+ * again. */
 int cgroup_oom_fd(const struct cgroup_oom *oom);
+
+/* It has no inotify: news may be LIMIT_OOM_BLIND_MS old. */
+bool cgroup_oom_is_blind(const struct cgroup_oom *oom);
 
 /* What has happened since the last call. `last`: there will be no other call, so nothing is put
  * off. Quick, but on v1 it may take LIMIT_CGROUP_LOOK_MS: a container

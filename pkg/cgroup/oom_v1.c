@@ -56,10 +56,10 @@ int oom_v1_open(struct cgroup_oom *oom, struct error *err)
                 return error_set(err, STATUS_NOT_FOUND, "there is no cgroup '%s'", oom->path);
         oom->own_ino = st.st_ino;
         oom->poll_fd = epoll_create1(EPOLL_CLOEXEC);
-        oom->inotify_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
-        if (oom->poll_fd < 0 || oom->inotify_fd < 0)
+        if (oom->poll_fd < 0)
                 return error_errno(err, errno, "watch for OOM kills");
-        if (poll_add(oom, oom->inotify_fd) < 0 ||
+        oom->inotify_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+        if ((oom->inotify_fd >= 0 && poll_add(oom, oom->inotify_fd) < 0) ||
             (oom->n_levels > 0 && poll_add(oom, oom->levels[0].fd) < 0))
                 return error_errno(err, errno, "watch for OOM kills: epoll");
         (void)inotify_add_watch(oom->inotify_fd, oom->path, IN_CREATE | IN_ONLYDIR);

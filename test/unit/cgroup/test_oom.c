@@ -3,19 +3,37 @@
  * The watch for OOM kills: on v2 with plain files in the place of the kernel's, which inotify
  * watches as well, and what the files say decides.
  */
+#include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "pkg/base/cleanup.h"
+#include "pkg/base/limits.h"
 #include "pkg/cgroup/cgroup.h"
 #include "pkg/cgroup/oom.h"
 
 #include "test/unit/unit.h"
+
+/* How many inotify instances may still be made; in libc's place. */
+static int inotify_room = INT_MAX;
+
+int inotify_init1(int flags)
+{
+        if (inotify_room == 0) {
+                errno = EMFILE;
+                return -1;
+        }
+        inotify_room--;
+        return (int)syscall(SYS_inotify_init1, flags);
+}
 
 enum { LEVELS = 3 }; /* the container's own, its parent, and one above that */
 
@@ -310,6 +328,28 @@ static void a_counter_is_a_line_of_its_own_with_a_number(void **state)
         assert_int_equal(n, 7); /* untouched */
 }
 
+/* A host with more containers than inotify instances. */
+static void without_inotify_it_says_when_to_look_again(void **state)
+{
+        struct tree *t = *state;
+        struct cgroup_oom_news news;
+
+        inotify_room = 0;
+        watch(t);
+        inotify_room = INT_MAX;
+        assert_true(cgroup_oom_is_blind(t->oom));
+        assert_int_equal(cgroup_oom_fd(t->oom), -1);
+        cgroup_oom_read(t->oom, false, &news);
+        assert_int_equal(news.n_kills, 0);
+        assert_int_equal(news.look_again_ms, LIMIT_OOM_BLIND_MS);
+        set_own(t, 1, 1, 2);
+        cgroup_oom_read(t->oom, false, &news);
+        assert_int_equal(news.n_kills, 2);
+        assert_int_equal(news.level, CGROUP_OOM_OWN);
+        assert_int_equal(cgroup_oom_retire(t->oom), -1);
+        t->oom = NULL;
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -335,6 +375,8 @@ int main(void)
                                                 tear_down),
                 cmocka_unit_test_setup_teardown(
                         without_a_memory_controller_there_is_nothing_to_watch, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(without_inotify_it_says_when_to_look_again, set_up,
+                                                tear_down),
                 cmocka_unit_test(a_counter_is_a_line_of_its_own_with_a_number),
         };
 

@@ -4,17 +4,21 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "pkg/base/cleanup.h"
 #include "pkg/base/clock.h"
+#include "pkg/base/limits.h"
 #include "pkg/cgroup/internal.h"
 #include "pkg/cgroup/oom.h"
 
@@ -22,6 +26,19 @@
 #include "test/unit/unit.h"
 
 CLEANUP_DEFINE(struct cgroup_oom, cgroup_oom_free)
+
+/* How many inotify instances may still be made; in libc's place. */
+static int inotify_room = INT_MAX;
+
+int inotify_init1(int flags)
+{
+        if (inotify_room == 0) {
+                errno = EMFILE;
+                return -1;
+        }
+        inotify_room--;
+        return (int)syscall(SYS_inotify_init1, flags);
+}
 
 enum { EXIT_SKIP = 77, MIB = 1 << 20 };
 
@@ -164,6 +181,27 @@ static void a_kill_in_a_sub_cgroup_that_is_removed_at_once_is_not_lost(void **st
         assert_int_equal(news.level, CGROUP_OOM_BELOW);
 }
 
+/* What is made below is seen at the next look. */
+static void without_inotify_it_says_when_to_look_again(void **state)
+{
+        struct harness *h = *state;
+        size_t size = 64 * MIB;
+        _cleanup_(cgroup_oom_free_p) struct cgroup_oom *oom = NULL;
+        struct cgroup sub;
+
+        harness_set_memory(h, 32 * MIB, 32 * MIB);
+        inotify_room = 0;
+        oom = watch_oom(h);
+        inotify_room = INT_MAX;
+        assert_true(cgroup_oom_is_blind(oom));
+        sub = make_below(h, "/sub", 8 * MIB);
+        assert_int_equal(oom_news(oom).look_again_ms, LIMIT_OOM_BLIND_MS);
+        (void)harness_wait(h, harness_child(h, &sub, harness_touch_memory, &size));
+        await_readable(oom);
+        assert_oom(oom, 1, CGROUP_OOM_BELOW, 0);
+        assert_int_equal(rmdir(sub.dirs[0].path), 0);
+}
+
 static void the_limit_of_a_parent_is_told_from_the_own_one(void **state)
 {
         struct harness *h = *state;
@@ -196,6 +234,7 @@ int main(void)
                 CASE(oom_kills_are_counted),
                 CASE(oom_kills_in_sub_cgroups_are_counted),
                 CASE(a_kill_in_a_sub_cgroup_that_is_removed_at_once_is_not_lost),
+                CASE(without_inotify_it_says_when_to_look_again),
                 CASE(the_limit_of_a_parent_is_told_from_the_own_one),
                 CASE(the_end_of_the_cgroup_ends_the_watch),
         };

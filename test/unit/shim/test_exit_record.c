@@ -2,13 +2,30 @@
  *
  * How a process ended: what its record says, and OOM kills, in the record and as events.
  */
+#include <errno.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/inotify.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "shim/record.h"
 #include "test/unit/shim/harness.h"
+
+/* How many inotify instances may still be made; in libc's place. */
+static int inotify_room = INT_MAX;
+
+int inotify_init1(int flags)
+{
+        if (inotify_room == 0) {
+                errno = EMFILE;
+                return -1;
+        }
+        inotify_room--;
+        return (int)syscall(SYS_inotify_init1, flags);
+}
 
 static void the_record_says_how_a_process_ended(void **state)
 {
@@ -105,6 +122,26 @@ static void every_oom_kill_is_an_event_while_the_container_lives_on(void **state
         assert_string_equal(events_topics(&h->events), "create start oom oom oom oom exit");
 }
 
+/* On a host with more containers than inotify instances. */
+static void oom_kills_are_told_without_inotify(void **state)
+{
+        struct harness *h = *state;
+
+        fake_cgroup(&h->fake, h->dir);
+        inotify_room = 0;
+        harness_run(h);
+        inotify_room = INT_MAX;
+        fake_oom(&h->fake, 1, 1);
+        harness_await_events(h, 3);
+        fake_oom(&h->fake, 2, 2);
+        harness_await_events(h, 4);
+        assert_string_equal(events_topics(&h->events), "create start oom oom");
+        fake_oom(&h->fake, 3, 3);
+        fake_exit(h->fake.init, CLD_KILLED, SIGKILL);
+        assert_int_equal(rpc_do(h, "Wait", NULL).exit_status, 137);
+        assert_true(harness_record(h, NULL).oom_killed);
+}
+
 static void more_oom_kills_than_can_be_told_are_told_up_to_a_bound(void **state)
 {
         struct harness *h = *state;
@@ -182,6 +219,7 @@ int main(void)
                 TEST(the_record_of_an_exec_goes_with_its_delete),
                 TEST(an_oom_kill_needs_the_signal_and_the_counter),
                 TEST(every_oom_kill_is_an_event_while_the_container_lives_on),
+                TEST(oom_kills_are_told_without_inotify),
                 TEST(more_oom_kills_than_can_be_told_are_told_up_to_a_bound),
                 TEST(oom_kills_do_not_push_other_events_out_while_containerd_is_away),
                 TEST(a_cgroup_that_is_gone_ends_the_watch_in_silence),
