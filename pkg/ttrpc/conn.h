@@ -81,12 +81,13 @@ struct ttrpc_conn {
         /* Answers that the peer has not taken yet. */
         struct list queue;
         size_t n_queued;
-        size_t n_restored; /* bytes among it that the image before has queued, of any streams */
-        size_t n_data;     /* cost of the streams' messages among it */
-        size_t n_waiting;  /* streams that stand in line for their turn (turn.c) */
-        bool in_turn;      /* it is somebody's */
-        size_t turn_left;  /* bytes that this one may still use */
-        uint32_t turn;     /* id of the stream whose turn it is, or was last; 0: of none yet */
+        size_t n_restored;    /* bytes among it that the image before has queued, of any streams */
+        size_t n_data;        /* cost of the streams' messages among it */
+        size_t n_waiting;     /* streams that stand in line for their turn (turn.c) */
+        bool in_turn;         /* it is somebody's */
+        size_t turn_left;     /* bytes that this one may still use */
+        unsigned turn_rounds; /* that it has if it uses none */
+        uint32_t turn;        /* id of the stream whose turn it is, or was last; 0: of none yet */
 
         struct loop_deferred deferred; /* sends what is queued, or loses a doomed connection */
         struct loop_timer *hangup_timer;

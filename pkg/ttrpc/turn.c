@@ -6,10 +6,10 @@
  * ask. So nobody can take what another one was told of.
  *
  * A turn begins with on_room and lasts to the end of the loop's next round, in which the keeper
- * hears of what it has been waiting to send. Then it passes on, used or not: to who stands in line
- * and whose id comes next in the circle. Whoever was told and still wants room stands in line anew.
- * All turns are worth the same: what there must be for one to begin. A turn that was not used when
- * the process image is left is had in the next one.
+ * hears of what it has been waiting to send, or of one more if it has not. Then it passes on, used
+ * or not: to who stands in line and whose id comes next in the circle. Whoever was told and still
+ * wants room stands in line anew. All turns are worth the same: what there must be for one to
+ * begin. A turn that was not used when the process image is left is had in the next one.
  *
  * Invariant: while somebody stands in line and it is nobody's turn, there is not enough room, and
  * what leaves lets the turn pass.
@@ -17,7 +17,8 @@
 #include "pkg/ttrpc/limits.h"
 #include "pkg/ttrpc/server.h"
 
-enum { ENOUGH = TTRPC_STREAM_QUEUED_MAX / 2 };
+/* A timer that its keeper sets from on_room to be due at once may come a round later. */
+enum { ENOUGH = TTRPC_STREAM_QUEUED_MAX / 2, ROUNDS = 2 };
 
 static bool is_turn_of(const struct ttrpc_conn *conn, const struct ttrpc_call *call)
 {
@@ -84,6 +85,7 @@ static void pass_turn(struct ttrpc_conn *conn)
         leave_line(conn, call);
         conn->in_turn = true;
         conn->turn_left = ENOUGH;
+        conn->turn_rounds = ROUNDS;
         conn->turn = call->stream.id;
         loop_defer(conn->loop, &call->room_late);
 }
@@ -153,6 +155,10 @@ void ttrpc_turn_on_over(struct loop_deferred *deferred)
 {
         struct ttrpc_conn *conn = container_of(deferred, struct ttrpc_call, turn_over)->conn;
 
+        if (conn->turn_left == ENOUGH && --conn->turn_rounds > 0) {
+                loop_defer(conn->loop, deferred);
+                return;
+        }
         ttrpc_kept_turn(conn->kept, conn->turn);
         conn->in_turn = false;
         pass_turn(conn);
