@@ -57,6 +57,7 @@ struct ttrpc_server *ttrpc_server_unref(struct ttrpc_server *server)
                 list_remove(&service->node);
                 free(service);
         }
+        loop_timer_free(server->shortage);
         ttrpc_pool_unref(server->pool);
         ttrpc_keep_unref(server->keep);
         free(server->again);
@@ -98,7 +99,8 @@ int ttrpc_server_new(struct ttrpc_server **ret, struct loop *loop,
         list_init(&server->conns);
         list_init(&server->detached);
         server->pool = ttrpc_pool_new(loop);
-        if (!server->pool)
+        server->shortage = loop_timer_new(loop, ttrpc_call_on_shortage_over, server);
+        if (!server->pool || !server->shortage)
                 return error_set(err, STATUS_RESOURCE_EXHAUSTED, "ttrpc server: no memory");
         if (server->options.keep) {
                 if (ttrpc_keep_new(&server->keep, server->options.keep, server->options.keep_size,
@@ -168,6 +170,7 @@ struct ttrpc_server *ttrpc_server_free(struct ttrpc_server *server)
                 return NULL;
         assert(!server->freed);
         server->freed = true;
+        server->shortage = loop_timer_free(server->shortage);
         ttrpc_server_stop_listening(server);
         while ((conn = list_first(&server->conns, struct ttrpc_conn, node)))
                 server_drop(server, conn);

@@ -42,6 +42,7 @@ struct ttrpc_server {
         struct ttrpc_again *again;           /* from restore to hear: room for the calls */
         const struct ttrpc_restore *restore; /* while calls are dispatched again */
         struct list services;
+        struct loop_timer *shortage; /* until calls that had no memory are told again */
         struct list listeners;
         unsigned n_stops; /* times that all listeners were freed */
         struct list conns;
@@ -79,6 +80,7 @@ struct ttrpc_call {
         bool resumed;     /* dispatched by the process image before, too */
         size_t n_queued;  /* cost of the stream's messages that have not left */
         struct loop_deferred room_late;
+        bool is_short;   /* there was no memory for its message */
         bool is_waiting; /* stands in line for its turn (turn.c) */
         struct loop_deferred turn_over;
         const struct ttrpc_stream_ops *stream_ops;
@@ -123,6 +125,9 @@ void ttrpc_call_resume(struct ttrpc_call *call, bool half_closed);
 /* A message of the stream has left. */
 void ttrpc_call_sent(struct ttrpc_call *call, const struct ttrpc_out *out);
 void ttrpc_call_on_room_late(struct loop_deferred *deferred);
+
+/* There may be memory again; userdata: the server. */
+void ttrpc_call_on_shortage_over(struct loop_timer *timer, void *userdata);
 
 /* turn.c */
 

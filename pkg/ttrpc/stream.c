@@ -129,6 +129,40 @@ size_t ttrpc_call_room(struct ttrpc_call *call)
         return shared < own ? shared : own;
 }
 
+/* ---- Without memory for a message ---- */
+
+static void call_is_short(struct ttrpc_call *call)
+{
+        call->is_short = true;
+        if (!loop_timer_is_set(call->server->shortage) &&
+            loop_timer_set(call->server->shortage, LOOP_REST_NS) < 0)
+                loop_defer(call->server->loop, &call->room_late);
+}
+
+static void conn_shortage_over(struct ttrpc_conn *conn)
+{
+        for (size_t i = 0; i < TTRPC_STREAM_CHAINS; i++) {
+                for (struct ttrpc_stream *stream = conn->streams.chains[i]; stream;
+                     stream = stream->next) {
+                        struct ttrpc_call *call = container_of(stream, struct ttrpc_call, stream);
+
+                        if (call->is_short)
+                                loop_defer(conn->loop, &call->room_late);
+                }
+        }
+}
+
+void ttrpc_call_on_shortage_over(struct loop_timer *timer, void *userdata)
+{
+        const struct ttrpc_server *server = userdata;
+
+        (void)timer;
+        list_for_each(conn, &server->conns, struct ttrpc_conn, node)
+                conn_shortage_over(conn);
+}
+
+/* ---- Sending ---- */
+
 int ttrpc_call_send(struct ttrpc_call *call, const ProtobufCMessage *message, struct error *err)
 {
         struct ttrpc_out *out;
@@ -137,8 +171,11 @@ int ttrpc_call_send(struct ttrpc_call *call, const ProtobufCMessage *message, st
         assert(message->descriptor == call->method->output);
         if (!call->conn)
                 return 0;
-        if (ttrpc_out_data(&out, call->conn->pool, call->stream.id, message, err) < 0)
+        if (ttrpc_out_data(&out, call->conn->pool, call->stream.id, message, err) < 0) {
+                if (protobuf_c_message_get_packed_size(message) <= TTRPC_MESSAGE_MAX)
+                        call_is_short(call);
                 return -1;
+        }
         if (ttrpc_out_cost(out) > own_room(call)) {
                 (void)ttrpc_out_free(out);
                 return error_set(err, STATUS_RESOURCE_EXHAUSTED,
@@ -164,6 +201,7 @@ void ttrpc_call_on_room_late(struct loop_deferred *deferred)
 {
         struct ttrpc_call *call = container_of(deferred, struct ttrpc_call, room_late);
 
+        call->is_short = false;
         ttrpc_turn_begin(call);
         if (!call->stream_ops || !call->stream_ops->on_room)
                 return;

@@ -233,7 +233,8 @@ struct ttrpc_stream_ops {
         /* The peer sends no more; may be NULL. */
         void (*on_half_close)(struct ttrpc_call *call, void *userdata);
 
-        /* At least half of the room is free, after it was not; may be NULL. */
+        /* At least half of the room is free, after it was not, or there was no memory for a message
+         * and there may be now; may be NULL. */
         void (*on_room)(struct ttrpc_call *call, void *userdata);
 
         /* Writes all that the handler needs to go on in another process image to `note`, room bytes

@@ -18,6 +18,7 @@ struct chat {
         struct loop_deferred each_round; /* greedy, idle, quits */
         struct chat_log *log;
         uint64_t next, end, sum;
+        bool is_large;
 };
 
 struct chat_log chat_log;
@@ -54,20 +55,23 @@ static struct chat *chat_new(struct ttrpc_call *call, struct harness *h)
 /* Counts as far as there is room. */
 static void count_on(struct ttrpc_call *call, void *userdata)
 {
-        static uint8_t padding[1000];
+        static uint8_t padding[9000];
         struct chat *chat = userdata;
         Test__Ttrpc__EchoResponse response = TEST__TTRPC__ECHO_RESPONSE__INIT;
         struct error err = ERROR_INIT;
 
         chat->log->n_rooms++;
         response.data.data = padding;
-        response.data.len = sizeof(padding);
+        response.data.len = chat->is_large ? sizeof(padding) : 1000;
         while (chat->next < chat->end) {
                 response.number = chat->next;
                 if (test__ttrpc__echo_response__get_packed_size(&response) + TTRPC_FRAME_COST >
                     ttrpc_call_room(call))
                         return;
-                assert_int_equal(ttrpc_call_send(call, &response.base, &err), 0);
+                if (ttrpc_call_send(call, &response.base, &err) < 0) {
+                        assert_true(chat->is_large);
+                        return;
+                }
                 chat->next++;
         }
         ttrpc_call_end(call);
@@ -120,6 +124,7 @@ static void handle_count(struct ttrpc_call *call, const ProtobufCMessage *messag
         bool quits = strcmp(request->text, "quits") == 0;
 
         chat->end = request->number;
+        chat->is_large = strcmp(request->text, "large") == 0;
         if (is_idle || quits) {
                 loop_deferred_init(&chat->each_round, want_room);
                 ttrpc_call_on_stream(call, is_idle ? &idle_ops : &quit_ops, chat);

@@ -4,6 +4,8 @@
  * it is not tried all the time.
  */
 #include <errno.h>
+#include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -11,15 +13,15 @@
 #include "pkg/base/clock.h"
 #include "pkg/ttrpc/server.h"
 
-#include "test/unit/ttrpc/harness.h"
+#include "test/unit/ttrpc/chat.h"
 #include "test/unit/unit.h"
 
 /* How long it lasts. It is tried once in each LOOP_REST_NS, of which half is believed. */
 #define SHORTAGE_NS (3 * LOOP_REST_NS)
-enum { TRIES_MAX = 8 };
+enum { TRIES_MAX = 8, MAPS = -2 };
 
 static struct {
-        int fd;            /* of the server */
+        int fd;            /* of the server; MAPS: there is none for mappings */
         uint64_t until_ns; /* 0: there is none */
         unsigned n_tries;
 } shortage;
@@ -48,6 +50,14 @@ ssize_t recv(int fd, void *buf, size_t len, int flags)
 ssize_t sendmsg(int fd, const struct msghdr *msg, int flags)
 {
         return is_short_of_memory(fd) ? -1 : syscall(SYS_sendmsg, fd, msg, flags);
+}
+
+/* For what is larger than a page or two. */
+void *mmap(void *at, size_t len, int prot, int flags, int fd, off_t off)
+{
+        if (is_short_of_memory(MAPS))
+                return MAP_FAILED;
+        return (void *)syscall(SYS_mmap, at, len, prot, flags, fd, off);
 }
 
 static void begin_shortage(const struct harness *h)
@@ -95,11 +105,40 @@ static void an_answer_is_sent_when_there_is_memory(void **state)
         harness_deinit(&h);
 }
 
+/* Each message, and the end. */
+static void a_message_of_a_stream_is_sent_when_there_is_memory(void **state)
+{
+        static struct harness h;
+
+        (void)state;
+        chat_init(&h, NULL);
+        /* What it reads into, and what a call lives in, is there from now on. */
+        peer_call(&h.peer, 1, "Echo", "before", 0);
+        peer_expect_echo(&h.peer, 1, "before");
+        begin_shortage(&h);
+        shortage.fd = MAPS;
+        chat_open(&h.peer, 3, TTRPC_FLAG_REMOTE_CLOSED, "Count", "\x0a\x05large\x18\x03");
+        for (int i = 0; i < 4; i++) {
+                size_t len = 0;
+                uint8_t *bytes = peer_read_bytes(&h.peer, &len);
+                struct ttrpc_frame frame = ttrpc_frame_decode(bytes);
+
+                free(bytes);
+                assert_int_equal(frame.type, TTRPC_FRAME_DATA);
+                assert_int_equal(frame.flags & TTRPC_FLAG_REMOTE_CLOSED,
+                                 i == 3 ? TTRPC_FLAG_REMOTE_CLOSED : 0);
+        }
+        check_tries();
+        harness_deinit(&h);
+        assert_int_equal(chat_log.n_live, 0);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_request_is_read_when_there_is_memory),
                 cmocka_unit_test(an_answer_is_sent_when_there_is_memory),
+                cmocka_unit_test(a_message_of_a_stream_is_sent_when_there_is_memory),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
