@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "pkg/base/cleanup.h"
+#include "pkg/base/clock.h"
 #include "pkg/base/str.h"
 
 #include "test/unit/engine/world.h"
@@ -30,9 +31,10 @@ static void use_helper(struct world *w, const char *answer)
                       "#!/bin/sh\nPATH=/usr/bin:/bin\nread verb unit\n"
                       "{ echo \"$verb $unit\"; cat; } >>%s/requests\n"
                       "[ ! -e %s/refuse ] || { echo error refused; exit 1; }\n"
+                      "[ ! -e %s/hang ] || exec sleep 1000\n"
                       "[ ! -p %s/hook ] || { echo >%s/hook; exec sleep 1000; }\n"
                       "[ \"$verb\" = start ] || { echo ok; exit; }\n%s\n",
-                      w->box.dir, w->box.dir, w->box.dir, w->box.dir, answer);
+                      w->box.dir, w->box.dir, w->box.dir, w->box.dir, w->box.dir, answer);
         assert_int_equal(fclose(f), 0);
         assert_int_equal(chmod(w->helper, 0755), 0);
         engine_set_systemd_helper(w->engine, w->helper);
@@ -204,6 +206,14 @@ static char *pids_max(const struct world *w)
         return text;
 }
 
+static void put_empty(const char *path)
+{
+        int fd = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+
+        assert_true(fd >= 0);
+        assert_int_equal(close(fd), 0);
+}
+
 static void limits_that_systemd_refuses_are_set_back(void **state)
 {
         struct world *w = *state;
@@ -211,19 +221,39 @@ static void limits_that_systemd_refuses_are_set_back(void **state)
         _cleanup_free_ char *before = NULL;
         _cleanup_free_ char *after = NULL;
         struct error err = ERROR_INIT;
-        int fd;
 
         use_working_helper(w);
         world_create(w, NULL);
         before = pids_max(w);
-        fd = open(refuse, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
-        assert_true(fd >= 0);
-        assert_int_equal(close(fd), 0);
+        put_empty(refuse);
         world_update(w, "{\"pids\":{\"limit\":9}}", &err);
         assert_string_equal(err.msg, "systemd: refused");
         after = pids_max(w);
         assert_string_equal(after, before);
         assert_int_equal(unlink(refuse), 0);
+        world_delete(w);
+}
+
+static void a_systemd_that_hangs_does_not_keep_a_clean_up_from_the_rest(void **state)
+{
+        struct world *w = *state;
+        _cleanup_free_ char *hang = str_printf("%s/hang", w->box.dir);
+        struct engine_cleanup_limits until = {.deadline_ns = 0};
+        struct error err = ERROR_INIT;
+        bool killed = false;
+        pid_t pid = 0;
+
+        use_working_helper(w);
+        world_create(w, NULL);
+        put_empty(hang);
+        until.deadline_ns = clock_monotonic_ns() + NSEC_PER_SEC;
+        assert_int_equal(engine_cleanup(w->box.dir, "the-container", &until, &pid, &killed, &err),
+                         -1);
+        assert_non_null(strstr(err.msg, "systemd: the answer of"));
+        assert_true(killed);
+        assert_false(world_has_cgroup(w));
+        assert_int_equal(unlink(hang), 0);
+        world_await(w, &w->init_exit.has_come);
         world_delete(w);
 }
 
@@ -313,6 +343,7 @@ int main(void)
                 CASE(without_the_helper_the_error_says_what_is_missing),
                 CASE(an_update_goes_to_systemd_too),
                 CASE(limits_that_systemd_refuses_are_set_back),
+                CASE(a_systemd_that_hangs_does_not_keep_a_clean_up_from_the_rest),
                 CASE(an_update_that_is_killed_leaves_no_stopped_container),
                 CASE(an_update_that_is_killed_leaves_a_paused_container_paused),
         };
