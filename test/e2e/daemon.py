@@ -195,7 +195,7 @@ class Daemon:
         found += [f"container {c}" for c in self.ctr("container", "ls", "-q", check=True).stdout.split()]
         found += [f"shim {p}: {host.cmdline(p)}" for p in self.shim_pids()]
         bundles = self.dir / "state/io.containerd.runtime.v2.task" / self.namespace
-        found += [f"bundle {b}" for b in bundles.iterdir()] if bundles.is_dir() else []
+        found += [f"bundle {b}: {os.listdir(b)}" for b in bundles.iterdir()] if bundles.is_dir() else []
         found += [f"mount {m}" for m in host.mounts_below(self.dir / "state")]
         found += [f"cgroup {c}" for c in host.cgroups_below(self.namespace)]
         sockets = pathlib.Path("/run/containerd/s")
