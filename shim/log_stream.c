@@ -133,8 +133,15 @@ static void end_as_told(struct log_stream *s, const struct log_frame *last, cons
         log_stream_free(s);
 }
 
+/* For want of memory what the reader has said stays where it is. */
+static void rest(struct log_stream *s)
+{
+        (void)loop_io_want(s->io, LOOP_READ);
+        loop_io_rest(s->io);
+}
+
 /* Sends the message that comes first. 1: all of it, and it is gone; 0: there is no room, or it is
- * waited for the reader's end; -1: it was the last, and s is gone. */
+ * waited for the reader's end; -1: s rests, or it was the last, and s is gone. */
 static int send_message(struct log_stream *s)
 {
         struct log_frame last = {0};
@@ -156,7 +163,11 @@ static int send_message(struct log_stream *s)
         }
         if (s->sent < s->n)
                 return 0;
-        log_message_drop(s->fd);
+        /* Else it would be looked at, and sent, once more. */
+        if (log_message_drop(s->fd) < 0) {
+                rest(s);
+                return -1;
+        }
         s->n = 0;
         s->sent = 0;
         return 1;
@@ -172,6 +183,10 @@ void log_stream_pump(struct log_stream *s)
 
                         if (n == -EAGAIN) {
                                 (void)loop_io_want(s->io, LOOP_READ);
+                                return;
+                        }
+                        if (n == -ENOMEM || n == -ENOBUFS) {
+                                rest(s);
                                 return;
                         }
                         if (n <= 0 || (size_t)n < s->sent) {

@@ -129,8 +129,8 @@ enum { LOG_MESSAGE_MAX = 64 << 10, LOG_FRAMES_FORMAT = 1 };
  * errno, -EAGAIN when there is none yet. data has room for LOG_MESSAGE_MAX bytes. */
 ssize_t log_message_look(int fd, void *data);
 
-/* It goes. */
-void log_message_drop(int fd);
+/* It goes, once it has been looked at; 0, or a negative errno: it is still there. */
+int log_message_drop(int fd);
 
 /* Of one entry, with its newline; a longer one comes in parts. */
 enum { LOG_READ_TEXT_MAX = 16384 + 1 };

@@ -37,11 +37,15 @@ ssize_t log_message_look(int fd, void *data)
 }
 
 /* The rest of a message goes with its first byte. */
-void log_message_drop(int fd)
+int log_message_drop(int fd)
 {
+        ssize_t n;
         char byte;
 
-        (void)!recv(fd, &byte, 1, MSG_DONTWAIT);
+        do {
+                n = recv(fd, &byte, 1, MSG_DONTWAIT);
+        } while (n < 0 && errno == EINTR);
+        return n < 0 ? -errno : 0;
 }
 
 int log_query_check(const struct log_query *query, enum log_format format, struct error *err)
