@@ -101,8 +101,8 @@ static void on_timer(struct loop_timer *timer, void *userdata)
 
         publisher_hold(server->publisher, true);
         if (!obstacle && !ttrpc_server_is_quiet(server->ttrpc))
-                obstacle = "a client does not take its answers, or has sent half of a large "
-                           "request";
+                obstacle = "a client does not take its answers, or a large request of its is half "
+                           "read or has no answer yet";
         if (obstacle && clock_monotonic_ns() > u->give_up_ns) {
                 (void)error_set(&err, STATUS_UNAVAILABLE, "no quiet moment for an upgrade: %s",
                                 obstacle);
