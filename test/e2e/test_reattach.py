@@ -63,7 +63,7 @@ class Load:
         self.tap = tap
         self.expected = {}  # (container, process): exit status
         self.failures = []
-        self.n_restarts = 0
+        self.n_restarts = 0  # twice as many, and odd within one
         self.cut_off = []  # the arguments of calls that a restart has cut off, each with a container's id
         self.up = threading.Event()
         self.up.set()
@@ -100,8 +100,11 @@ class Load:
 
     def ctr(self, *args):
         """(result, whether a restart has come in between)"""
-        self.up.wait()
-        before = self.n_restarts
+        while True:
+            self.up.wait()
+            before = self.n_restarts
+            if before % 2 == 0 or self.ending.is_set():
+                break  # else a restart has begun since
         done = self.daemon.ctr(*args)
         cut = done.returncode != 0 and self.n_restarts != before
         if cut:
