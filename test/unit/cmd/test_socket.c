@@ -3,6 +3,7 @@
  * The name of the shim's socket, and who may take it.
  */
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -207,6 +208,29 @@ static void a_socket_of_a_dead_process_is_stale_whoever_has_a_copy(void **state)
         assert_int_equal(access(f->path, F_OK), -1);
 }
 
+/* As a shim of a version does whose `start` had called listen(2). */
+static void a_socket_of_a_dead_process_is_live_if_somebody_answers(void **state)
+{
+        struct fixture *f = *state;
+        _cleanup_close_ int copy = listen_ok(f->path);
+        pid_t owner = give_away(copy);
+        pid_t server;
+
+        assert_int_equal(waitpid(owner, NULL, 0), owner);
+        server = fork();
+        assert_true(server >= 0);
+        if (server == 0) {
+                struct pollfd p = {.fd = copy, .events = POLLIN};
+                char frame[10];
+                int fd = poll(&p, 1, 5000) == 1 ? accept(copy, NULL, NULL) : -1;
+
+                _exit(fd < 0 || recv(fd, frame, sizeof(frame), MSG_WAITALL) != sizeof(frame) ||
+                      send(fd, "x", 1, MSG_NOSIGNAL) != 1);
+        }
+        assert_true(socket_is_live(f->path));
+        assert_int_equal(waitpid(server, NULL, 0), server);
+}
+
 static void a_stale_socket_is_replaced(void **state)
 {
         struct fixture *f = *state;
@@ -261,6 +285,9 @@ int main(void)
                                                 make_dir, remove_dir),
                 cmocka_unit_test_setup_teardown(
                         a_socket_of_a_dead_process_is_stale_whoever_has_a_copy, make_dir,
+                        remove_dir),
+                cmocka_unit_test_setup_teardown(
+                        a_socket_of_a_dead_process_is_live_if_somebody_answers, make_dir,
                         remove_dir),
                 cmocka_unit_test_setup_teardown(a_stale_socket_is_replaced, make_dir, remove_dir),
                 cmocka_unit_test_setup_teardown(a_stale_socket_is_removed, make_dir, remove_dir),
