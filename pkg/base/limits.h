@@ -119,7 +119,7 @@
 /* Between two looks for OOM kills where the kernel tells nothing, since its user has no inotify
  * instance left (fs.inotify.max_user_instances, 128 for all of root's): who has that many
  * containers still hears of them. */
-#define LIMIT_OOM_BLIND_MS 500
+#define LIMIT_OOM_BLIND_MS 2000
 
 /* TaskOOM events at once: with memory.oom.group a container of many processes has as many kills. */
 #define LIMIT_OOM_EVENTS 64
