@@ -108,14 +108,13 @@ static void set_reason(const struct text *t)
 }
 
 /* By a sibling, as our parent's child: it takes its time, and the next image looks for children
- * that are left over. */
+ * that are left over. It holds nothing of ours: whoever waits for a hangup waits for no dump. */
 static void leave_core(int signo)
 {
         struct clone_args args = {.flags = CLONE_PARENT};
 
         if (sys_clone3(&args) == 0) {
-                (void)close_range(0, ~0u,
-                                  0); /* whoever waits for a hangup need not wait for the dump */
+                (void)close_range(0, ~0u, 0);
                 give_up(signo);
                 _exit(signo);
         }

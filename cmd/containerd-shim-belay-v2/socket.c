@@ -2,7 +2,7 @@
  *
  * The name of a shim's socket is a hash, so that its length does not depend on the id's, and equal
  * to the stock shim's, so that containerd's tools and tests find it. Only `start` binds; only a
- * socket that refuses connections is ever unlinked by another process than its own.
+ * socket that is not live is ever unlinked by another process than its own.
  *
  * A stage that has just been forked has a copy of the shim's socket for a moment, also when the
  * shim is killed in it. So it does not say that somebody serves that a connect(2) succeeds: the
@@ -10,8 +10,8 @@
  * unix(7)).
  *
  * Between bind(2) and listen(2) a socket refuses connections although it is no stale one, so these
- * two and every removal of another's socket are done under a lock on the directory, which is held
- * for some microseconds.
+ * two and every removal of another's socket are done under a lock on the directory. It is held for
+ * some microseconds, but for ANSWER_MS where somebody has a copy of a dead process's socket.
  */
 #include "cmd/containerd-shim-belay-v2/socket.h"
 
@@ -134,12 +134,16 @@ static int lock_directory(const char *path)
         return TAKE_FD(fd);
 }
 
-static void remove_stale_locked(const char *path)
+/* False if it is live. */
+static bool remove_stale_locked(const char *path)
 {
         struct stat st;
 
-        if (lstat(path, &st) == 0 && S_ISSOCK(st.st_mode) && !socket_is_live(path))
+        if (socket_is_live(path))
+                return false;
+        if (lstat(path, &st) == 0 && S_ISSOCK(st.st_mode))
                 (void)unlink(path);
+        return true;
 }
 
 void socket_remove_stale(const char *path)
@@ -147,7 +151,7 @@ void socket_remove_stale(const char *path)
         _cleanup_close_ int lock = lock_directory(path);
 
         if (lock >= 0)
-                remove_stale_locked(path);
+                (void)remove_stale_locked(path);
 }
 
 /* mkdir -p of the directory of path. */
@@ -187,11 +191,10 @@ int socket_listen(const char *path, int *ret_fd, struct error *err)
                 return error_errno(err, errno, "chmod the socket");
         r = bind(fd, (struct sockaddr *)&sa, sizeof(sa));
         if (r < 0 && errno == EADDRINUSE) {
-                if (socket_is_live(path)) {
+                if (!remove_stale_locked(path)) {
                         *ret_fd = -1;
                         return 0;
                 }
-                remove_stale_locked(path);
                 r = bind(fd, (struct sockaddr *)&sa, sizeof(sa));
         }
         if (r < 0)
