@@ -345,6 +345,21 @@ static void the_clean_up_ends_a_runtime_that_takes_too_long(void **state)
         assert_non_null(strstr(err.msg, "was ended when time was up: stuck"));
 }
 
+static void what_holds_its_output_does_not_make_a_runtime_fail(void **state)
+{
+        struct fixture *f = *state;
+        struct error err = ERROR_INIT;
+        uint64_t deadline = clock_monotonic_ns() + 200 * NSEC_PER_MSEC;
+        _cleanup_free_ char *holder = NULL;
+
+        write_script(f, "sleep 10 & echo $! >called");
+        assert_int_equal(runc_write_files(f->runc, &err), 0);
+        assert_int_equal(runc_cleanup(f->dir, "ns", "c1", deadline, &err), 0);
+        holder = read_file(f, "called");
+        assert_non_null(holder);
+        assert_int_equal(kill((pid_t)strtol(holder, NULL, 10), SIGKILL), 0);
+}
+
 static void a_notify_socket_is_not_handed_on(void **state)
 {
         struct fixture *f = *state;
@@ -374,6 +389,7 @@ int main(void)
                 TEST(a_container_that_is_not_there_any_more_is_not_found_or_deleted),
                 TEST(the_clean_up_calls_the_runtime_that_the_files_name),
                 TEST(the_clean_up_ends_a_runtime_that_takes_too_long),
+                TEST(what_holds_its_output_does_not_make_a_runtime_fail),
                 TEST(a_notify_socket_is_not_handed_on),
         };
 
