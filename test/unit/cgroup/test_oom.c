@@ -3,16 +3,12 @@
  * The watch for OOM kills: on v2 with plain files in the place of the kernel's, which inotify
  * watches as well, and what the files say decides.
  */
-#include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/inotify.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "pkg/base/cleanup.h"
@@ -20,20 +16,8 @@
 #include "pkg/cgroup/cgroup.h"
 #include "pkg/cgroup/oom.h"
 
+#include "test/unit/inotify.h"
 #include "test/unit/unit.h"
-
-/* How many inotify instances may still be made; in libc's place. */
-static int inotify_room = INT_MAX;
-
-int inotify_init1(int flags)
-{
-        if (inotify_room == 0) {
-                errno = EMFILE;
-                return -1;
-        }
-        inotify_room--;
-        return (int)syscall(SYS_inotify_init1, flags);
-}
 
 enum { LEVELS = 3 }; /* the container's own, its parent, and one above that */
 
@@ -334,9 +318,9 @@ static void without_inotify_it_says_when_to_look_again(void **state)
         struct tree *t = *state;
         struct cgroup_oom_news news;
 
-        inotify_room = 0;
+        inotify_is_used_up = true;
         watch(t);
-        inotify_room = INT_MAX;
+        inotify_is_used_up = false;
         assert_true(cgroup_oom_is_blind(t->oom));
         assert_int_equal(cgroup_oom_fd(t->oom), -1);
         cgroup_oom_read(t->oom, false, &news);

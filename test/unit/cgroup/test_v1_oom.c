@@ -4,16 +4,13 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/inotify.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "pkg/base/cleanup.h"
@@ -23,22 +20,10 @@
 #include "pkg/cgroup/oom.h"
 
 #include "test/unit/cgroup/harness.h"
+#include "test/unit/inotify.h"
 #include "test/unit/unit.h"
 
 CLEANUP_DEFINE(struct cgroup_oom, cgroup_oom_free)
-
-/* How many inotify instances may still be made; in libc's place. */
-static int inotify_room = INT_MAX;
-
-int inotify_init1(int flags)
-{
-        if (inotify_room == 0) {
-                errno = EMFILE;
-                return -1;
-        }
-        inotify_room--;
-        return (int)syscall(SYS_inotify_init1, flags);
-}
 
 enum { EXIT_SKIP = 77, MIB = 1 << 20 };
 
@@ -190,9 +175,9 @@ static void without_inotify_it_says_when_to_look_again(void **state)
         struct cgroup sub;
 
         harness_set_memory(h, 32 * MIB, 32 * MIB);
-        inotify_room = 0;
+        inotify_is_used_up = true;
         oom = watch_oom(h);
-        inotify_room = INT_MAX;
+        inotify_is_used_up = false;
         assert_true(cgroup_oom_is_blind(oom));
         sub = make_below(h, "/sub", 8 * MIB);
         assert_int_equal(oom_news(oom).look_again_ms, LIMIT_OOM_BLIND_MS);

@@ -2,30 +2,14 @@
  *
  * How a process ended: what its record says, and OOM kills, in the record and as events.
  */
-#include <errno.h>
-#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/inotify.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "shim/record.h"
+#include "test/unit/inotify.h"
 #include "test/unit/shim/harness.h"
-
-/* How many inotify instances may still be made; in libc's place. */
-static int inotify_room = INT_MAX;
-
-int inotify_init1(int flags)
-{
-        if (inotify_room == 0) {
-                errno = EMFILE;
-                return -1;
-        }
-        inotify_room--;
-        return (int)syscall(SYS_inotify_init1, flags);
-}
 
 static void the_record_says_how_a_process_ended(void **state)
 {
@@ -128,9 +112,9 @@ static void oom_kills_are_told_without_inotify(void **state)
         struct harness *h = *state;
 
         fake_cgroup(&h->fake, h->dir);
-        inotify_room = 0;
+        inotify_is_used_up = true;
         harness_run(h);
-        inotify_room = INT_MAX;
+        inotify_is_used_up = false;
         fake_oom(&h->fake, 1, 1);
         harness_await_events(h, 3);
         fake_oom(&h->fake, 2, 2);
