@@ -32,6 +32,7 @@ struct container {
         size_t n_live_execs; /* being started, or started and their exit not told */
 
         bool init_reaped;     /* no exec is started any more */
+        bool rest_is_due;     /* what init has left is to be killed, or is being killed */
         bool is_unwanted;     /* killed, or to be deleted, while it was being started */
         bool execs_wait_over; /* init's exit waits for those of execs no longer */
         struct loop_timer *execs_wait;

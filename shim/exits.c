@@ -135,6 +135,8 @@ static void on_killed(const struct error *err, void *userdata)
 
         if (err)
                 log_warning("kill what the init has left: %s", err->msg);
+        c->rest_is_due = false;
+        state_commit_late(c->server);
         container_job_end(c);
 }
 
@@ -143,7 +145,7 @@ void exits_kill_rest(struct container *c)
         const struct executor_ops *ops = c->executor->ops;
         struct error err = ERROR_INIT;
 
-        if (!c->init_reaped || ops->has_private_pid_namespace(c->impl))
+        if (!c->rest_is_due)
                 return;
         container_job_begin(c);
         if (ops->kill_all(c->impl, SIGKILL, on_killed, c, &err) < 0)
@@ -153,6 +155,7 @@ void exits_kill_rest(struct container *c)
 static void init_reaped(struct container *c)
 {
         c->init_reaped = true;
+        c->rest_is_due = !c->executor->ops->has_private_pid_namespace(c->impl);
         list_for_each(p, &c->execs, struct process, node)
                 rpc_start_abort(p);
         if (c->is_unwanted)

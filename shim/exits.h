@@ -26,8 +26,8 @@ void exits_advance(struct container *container);
 /* The Start of an exec has failed: it counts as ended, with the reason runtime_error; no event. */
 void exits_exec_not_started(struct process *process);
 
-/* What an init has left in a pid namespace that it shares with others is killed, if it has ended.
- * For a shim that goes on after a crash: nobody knows how far that had come. */
+/* What an init has left in a pid namespace that it shares with others is killed, once. For a shim
+ * that goes on after a crash in the middle of it: nobody knows how far that had come. */
 void exits_kill_rest(struct container *container);
 
 /* A SIGKILL is about to be sent for a client: OOM kills so far were of other processes. */

@@ -363,6 +363,7 @@ static int restore_container(struct shim_server *server, const Belay__State__V1_
         c->io_uid = m->io_uid;
         c->io_gid = m->io_gid;
         c->init_reaped = m->init_reaped;
+        c->rest_is_due = m->rest_is_due;
         c->is_unwanted = m->is_unwanted;
         c->execs_wait_over = m->execs_wait_over;
         if (c->executor->ops->container_restore(c->executor->impl, m, &c->impl, err) < 0)

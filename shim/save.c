@@ -129,6 +129,7 @@ static int save_container(const struct container *c, struct arena *arena,
         m->io_uid = c->io_uid;
         m->io_gid = c->io_gid;
         m->init_reaped = c->init_reaped;
+        m->rest_is_due = c->rest_is_due;
         m->is_unwanted = c->is_unwanted;
         m->execs_wait_over = c->execs_wait_over;
         m->oom_kills = oom_n_told(c);

@@ -361,6 +361,52 @@ static void a_crash_does_not_let_the_rest_live(void **state)
         assert_int_equal(rpc_do(h, "Delete", NULL).code, 0);
 }
 
+/* Its cgroup, or its pid namespace, may have got others by then. */
+static void a_crash_long_after_init_kills_nobody(void **state)
+{
+        struct harness *h = *state;
+        struct error err = ERROR_INIT;
+
+        h->fake.private_pid_namespace = false;
+        harness_run(h);
+        fake_exit(h->fake.init, CLD_EXITED, 5);
+        assert_int_equal(rpc_do(h, "Wait", NULL).exit_status, 5);
+        harness_settle(h);
+        assert_int_equal(h->fake.n_calls[FAKE_KILL_ALL], 1);
+        if (harness_restart(h, &err) < 0)
+                fail_msg("%s", err.msg);
+        harness_settle(h);
+        assert_int_equal(h->fake.n_calls[FAKE_KILL_ALL], 1);
+        assert_int_equal(rpc_do(h, "Wait", NULL).exit_status, 5);
+}
+
+/* The exit is told as soon as all execs have ended, which does not say that the kill is over. */
+static void a_crash_within_the_kill_repeats_it_also_when_the_exit_has_been_told(void **state)
+{
+        struct harness *h = *state;
+        struct error err = ERROR_INIT;
+        int then;
+
+        h->fake.private_pid_namespace = false;
+        harness_run(h);
+        h->fake.hold[FAKE_KILL_ALL] = true;
+        fake_exit(h->fake.init, CLD_EXITED, 5);
+        assert_int_equal(rpc_do(h, "Wait", NULL).exit_status, 5);
+        harness_settle(h);
+        then = harness_remember(h);
+        h->fake.hold[FAKE_KILL_ALL] = false;
+        fake_release(&h->fake, FAKE_KILL_ALL);
+        harness_settle(h);
+        if (harness_restart_from(h, then, &err) < 0)
+                fail_msg("%s", err.msg);
+        harness_settle(h);
+        assert_int_equal(h->fake.n_calls[FAKE_KILL_ALL], 2);
+        if (harness_restart(h, &err) < 0)
+                fail_msg("%s", err.msg);
+        harness_settle(h);
+        assert_int_equal(h->fake.n_calls[FAKE_KILL_ALL], 2);
+}
+
 static void a_private_pid_namespace_is_left_to_the_kernel(void **state)
 {
         struct harness *h = *state;
@@ -446,6 +492,8 @@ int main(void)
                 TEST(an_init_that_died_while_start_failed_has_the_reason_too),
                 TEST(a_shared_pid_namespace_is_cleared_after_init),
                 TEST(a_crash_does_not_let_the_rest_live),
+                TEST(a_crash_long_after_init_kills_nobody),
+                TEST(a_crash_within_the_kill_repeats_it_also_when_the_exit_has_been_told),
                 TEST(a_private_pid_namespace_is_left_to_the_kernel),
                 TEST(a_failing_kill_of_the_rest_does_not_hold_the_exit_up),
                 cmocka_unit_test(an_exec_that_never_ends_keeps_inits_exit_for_a_bounded_time),
