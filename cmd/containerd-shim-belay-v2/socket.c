@@ -6,12 +6,12 @@
  *
  * A stage that has just been forked has a copy of the shim's socket for a moment, also when the
  * shim is killed in it. So it does not say that somebody serves that a connect(2) succeeds: the
- * process that has called listen(2) last must be alive, which a connection knows (SO_PEERCRED,
- * unix(7)).
+ * process that makes it listen must be alive (listener.h).
  *
  * Between bind(2) and listen(2) a socket refuses connections although it is no stale one, so these
  * two and every removal of another's socket are done under a lock on the directory. It is held for
- * some microseconds, but for ANSWER_MS where somebody has a copy of a dead process's socket.
+ * some microseconds, but for ANSWER_MS, or twice that, where somebody has a copy of a dead
+ * process's socket.
  */
 #include "cmd/containerd-shim-belay-v2/socket.h"
 
@@ -24,14 +24,16 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/pidfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include "pkg/base/cleanup.h"
+#include "pkg/base/fd.h"
 #include "pkg/base/str.h"
+
+#include "cmd/containerd-shim-belay-v2/listener.h"
 
 /* Go's limit for a socket's path on Linux: sun_path without the NUL and one byte to spare. */
 enum { SOCKET_PATH_MAX = 106, ANSWER_MS = 500 };
@@ -69,23 +71,6 @@ static bool socket_address(const char *path, struct sockaddr_un *ret)
         return true;
 }
 
-/* Of a process in another pid namespace nobody knows here. */
-static bool listener_is_alive(int connection)
-{
-        struct ucred peer = {.pid = 0};
-        socklen_t len = sizeof(peer);
-        _cleanup_close_ int pidfd = -1;
-        struct pollfd p;
-
-        if (getsockopt(connection, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0 || peer.pid <= 0)
-                return true;
-        pidfd = pidfd_open(peer.pid, 0);
-        if (pidfd < 0) /* EINVAL, ENOENT: the number is a thread's by now */
-                return errno != ESRCH && errno != EINVAL && errno != ENOENT;
-        p = (struct pollfd){.fd = pidfd, .events = POLLIN};
-        return poll(&p, 1, 0) == 0;
-}
-
 /* The owner is dead. A shim of a version that did not own its socket serves it all the same, and
  * refuses a request that names no method; a mere copy is let go of, and nobody answers. */
 static bool is_answered(int connection)
@@ -99,16 +84,32 @@ static bool is_answered(int connection)
         return poll(&p, 1, ANSWER_MS) > 0 && recv(connection, &byte, sizeof(byte), 0) > 0;
 }
 
-bool socket_is_live(const char *path)
+/* A connection, or -1 with errno; EAGAIN: the backlog has been full for so long. */
+static int connect_within(const char *path, int timeout_ms)
 {
-        _cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        const struct timeval limit = {.tv_usec = timeout_ms * 1000};
+        _cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
         struct sockaddr_un sa;
 
-        if (fd < 0 || !socket_address(path, &sa))
-                return false;
-        if (connect(fd, (struct sockaddr *)&sa, sizeof(sa)) == 0)
+        if (fd < 0 || !socket_address(path, &sa) || fd_set_nonblock(fd, timeout_ms == 0) < 0 ||
+            setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)) < 0 ||
+            connect(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0)
+                return -1;
+        return TAKE_FD(fd);
+}
+
+bool socket_is_live(const char *path)
+{
+        _cleanup_close_ int fd = connect_within(path, 0);
+
+        if (fd >= 0)
                 return listener_is_alive(fd) || is_answered(fd);
-        return errno == EAGAIN; /* the backlog is full, so there is a listener */
+        if (errno != EAGAIN)
+                return false;
+        if (listener_of_path_is_alive(path))
+                return true;
+        fd = connect_within(path, ANSWER_MS);
+        return fd >= 0 && is_answered(fd);
 }
 
 int socket_own(int fd)

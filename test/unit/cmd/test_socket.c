@@ -158,31 +158,46 @@ static void a_name_is_removed_only_from_the_socket_that_has_it(void **state)
         socket_name_remove(&second_name);
 }
 
+/* A client that waits to be accepted, for which there is room. */
+static int connect_ok(const char *path)
+{
+        int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        struct sockaddr_un sa = {.sun_family = AF_UNIX};
+
+        strcpy(sa.sun_path, path);
+        assert_int_equal(connect(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
+        return fd;
+}
+
 static void a_socket_with_a_full_backlog_counts_as_live(void **state)
 {
         struct fixture *f = *state;
         _cleanup_close_ __attribute__((unused)) int fd = listen_ok(f->path);
-        _cleanup_close_ int waiting = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        struct sockaddr_un sa = {.sun_family = AF_UNIX};
+        _cleanup_close_ __attribute__((unused)) int waiting = -1;
 
         assert_int_equal(listen(fd, 0), 0);
-        strcpy(sa.sun_path, f->path);
-        assert_int_equal(connect(waiting, (struct sockaddr *)&sa, sizeof(sa)), 0);
+        waiting = connect_ok(f->path);
         assert_true(socket_is_live(f->path));
+        assert_int_equal(listen_ok(f->path), -1);
 }
 
 /* Owned by a child that has ended, and is a zombie. */
-static pid_t give_away(int fd)
+static pid_t give_away_with(int fd, int backlog)
 {
         siginfo_t info;
         pid_t pid = fork();
 
         assert_true(pid >= 0);
         if (pid == 0)
-                _exit(socket_own(fd) < 0);
+                _exit((backlog < 0 ? socket_own(fd) : listen(fd, backlog)) < 0);
         assert_int_equal(waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT), 0);
         assert_int_equal(info.si_status, 0);
         return pid;
+}
+
+static pid_t give_away(int fd)
+{
+        return give_away_with(fd, -1);
 }
 
 static void a_socket_of_a_dead_process_is_stale_whoever_has_a_copy(void **state)
@@ -208,6 +223,49 @@ static void a_socket_of_a_dead_process_is_stale_whoever_has_a_copy(void **state)
         assert_int_equal(access(f->path, F_OK), -1);
 }
 
+static void a_full_backlog_of_a_dead_process_is_stale_whoever_has_a_copy(void **state)
+{
+        struct fixture *f = *state;
+        _cleanup_close_ int copy = listen_ok(f->path);
+        _cleanup_close_ int replaced = -1;
+        _cleanup_close_ __attribute__((unused)) int waiting = -1;
+        pid_t owner = give_away_with(copy, 0);
+
+        waiting = connect_ok(f->path);
+        assert_false(socket_is_live(f->path));
+        assert_int_equal(waitpid(owner, NULL, 0), owner);
+        replaced = listen_ok(f->path);
+        assert_true(replaced >= 0);
+        assert_true(socket_is_live(f->path));
+}
+
+/* Accepts so many clients and answers the last one; the child's exit status says whether. */
+static pid_t serve(int fd, int n_clients)
+{
+        pid_t pid = fork();
+        char frame[10];
+        int client = -1;
+
+        assert_true(pid >= 0);
+        if (pid > 0)
+                return pid;
+        for (int i = 0; i < n_clients; i++) {
+                struct pollfd p = {.fd = fd, .events = POLLIN};
+
+                client = poll(&p, 1, 5000) == 1 ? accept(fd, NULL, NULL) : -1;
+        }
+        _exit(client < 0 || recv(client, frame, sizeof(frame), MSG_WAITALL) != sizeof(frame) ||
+              send(client, "x", 1, MSG_NOSIGNAL) != 1);
+}
+
+static void assert_served(pid_t server)
+{
+        int status = -1;
+
+        assert_int_equal(waitpid(server, &status, 0), server);
+        assert_int_equal(status, 0);
+}
+
 /* As a shim of a version does whose `start` had called listen(2). */
 static void a_socket_of_a_dead_process_is_live_if_somebody_answers(void **state)
 {
@@ -217,18 +275,25 @@ static void a_socket_of_a_dead_process_is_live_if_somebody_answers(void **state)
         pid_t server;
 
         assert_int_equal(waitpid(owner, NULL, 0), owner);
-        server = fork();
-        assert_true(server >= 0);
-        if (server == 0) {
-                struct pollfd p = {.fd = copy, .events = POLLIN};
-                char frame[10];
-                int fd = poll(&p, 1, 5000) == 1 ? accept(copy, NULL, NULL) : -1;
-
-                _exit(fd < 0 || recv(fd, frame, sizeof(frame), MSG_WAITALL) != sizeof(frame) ||
-                      send(fd, "x", 1, MSG_NOSIGNAL) != 1);
-        }
+        server = serve(copy, 1);
         assert_true(socket_is_live(f->path));
-        assert_int_equal(waitpid(server, NULL, 0), server);
+        assert_served(server);
+}
+
+static void
+a_full_backlog_of_a_dead_process_is_live_if_somebody_makes_room_and_answers(void **state)
+{
+        struct fixture *f = *state;
+        _cleanup_close_ int copy = listen_ok(f->path);
+        _cleanup_close_ __attribute__((unused)) int waiting = -1;
+        pid_t owner = give_away_with(copy, 0);
+        pid_t server;
+
+        assert_int_equal(waitpid(owner, NULL, 0), owner);
+        waiting = connect_ok(f->path);
+        server = serve(copy, 2);
+        assert_true(socket_is_live(f->path));
+        assert_served(server);
 }
 
 static void a_stale_socket_is_replaced(void **state)
@@ -289,6 +354,12 @@ int main(void)
                 cmocka_unit_test_setup_teardown(
                         a_socket_of_a_dead_process_is_live_if_somebody_answers, make_dir,
                         remove_dir),
+                cmocka_unit_test_setup_teardown(
+                        a_full_backlog_of_a_dead_process_is_stale_whoever_has_a_copy, make_dir,
+                        remove_dir),
+                cmocka_unit_test_setup_teardown(
+                        a_full_backlog_of_a_dead_process_is_live_if_somebody_makes_room_and_answers,
+                        make_dir, remove_dir),
                 cmocka_unit_test_setup_teardown(a_stale_socket_is_replaced, make_dir, remove_dir),
                 cmocka_unit_test_setup_teardown(a_stale_socket_is_removed, make_dir, remove_dir),
                 cmocka_unit_test_setup_teardown(only_sockets_are_removed_or_replaced, make_dir,
