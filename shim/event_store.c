@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The file: see event_store.h. An entry is a header of 12 bytes (all numbers little-endian) and a
- * packed belay.state.v1.Event. The byte `live` is all that ever changes of it. An entry goes out in
- * one write(2), so that only a full disk can tear it, and then it is cut off again.
- *
- *   magic 4 | length of the rest 4 | live 1 | 0 0 0
+ * The file: see event_store.h. Of an entry (event_entry.h) the byte that says whether it is live is
+ * all that ever changes. It goes out in one write(2), so that only a full disk can tear it, and
+ * then it is cut off again. A file that cannot be read is never written to: it is set aside, or
+ * where it is all stays in memory.
  */
 #include "shim/event_store.h"
 
-#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
@@ -20,25 +18,16 @@
 
 #include "pkg/base/chaos.h"
 #include "pkg/base/cleanup.h"
-#include "pkg/base/clock.h"
 #include "pkg/base/fd.h"
 #include "pkg/base/limits.h"
 
-#include "belay/state/v1/shim.pb-c.h"
-
-#define ENTRY_MAGIC UINT32_C(0x76656231)
-
-struct entry {
-        uint32_t magic;
-        uint32_t len;
-        uint8_t live;
-        uint8_t zero[3];
-};
+#include "shim/event_entry.h"
 
 /* Dead bytes from which on the file is written anew: it never empties when containerd is slow. */
 enum { DEAD_MAX = 1 << 20 };
 
 #define NEW_FILE EVENT_STORE_FILE ".new"
+#define BAD_FILE EVENT_STORE_FILE ".unreadable"
 
 struct event_store {
         int dir_fd;
@@ -47,7 +36,11 @@ struct event_store {
         off_t dead;
         size_t n_live;
         uint64_t next_seq;
-        int lost; /* errno: why not all was loaded; for event_store_settle() */
+
+        uint64_t last_seq;  /* that was loaded; 0: none was */
+        size_t n_lost;      /* of those that have happened; for event_store_settle() */
+        int why;            /* errno: why not all was loaded; likewise */
+        bool is_unreadable; /* the file is one that could not be read: it must not be overwritten */
 };
 
 struct event_store *event_store_new(int dir_fd)
@@ -78,8 +71,22 @@ uint64_t event_store_next_seq(const struct event_store *store)
         return store->next_seq;
 }
 
+/* 0 or a negative errno; then the file is where it was. */
+static int set_aside(struct event_store *store)
+{
+        if (renameat(store->dir_fd, EVENT_STORE_FILE, store->dir_fd, BAD_FILE) < 0 &&
+            errno != ENOENT)
+                return -errno;
+        store->is_unreadable = false;
+        return 0;
+}
+
 static int store_open(struct event_store *store, int flags)
 {
+        int r = store->is_unreadable ? set_aside(store) : 0;
+
+        if (r < 0)
+                return r;
         store->fd = openat(store->dir_fd, EVENT_STORE_FILE, O_RDWR | O_CLOEXEC | O_NOFOLLOW | flags,
                            0600);
         return store->fd < 0 ? -errno : 0;
@@ -87,36 +94,11 @@ static int store_open(struct event_store *store, int flags)
 
 /* ---- Writing ---- */
 
-/* The entry of an event, on the heap; NULL without memory. */
-static uint8_t *entry_pack(const struct task_event *event, size_t *ret_len)
-{
-        Belay__State__V1__Event m = BELAY__STATE__V1__EVENT__INIT;
-        struct entry head = {.magic = htole32(ENTRY_MAGIC), .live = 1};
-        uint8_t *buf;
-        size_t len;
-
-        m.seq = event->seq;
-        m.topic = (char *)event->topic;
-        m.type_url = (char *)event->type_url;
-        m.at_ns = (int64_t)clock_timespec_ns(&event->at);
-        m.data.data = (uint8_t *)event->data;
-        m.data.len = event->len;
-        len = belay__state__v1__event__get_packed_size(&m);
-        buf = malloc(sizeof(head) + len);
-        if (!buf)
-                return NULL;
-        head.len = htole32((uint32_t)len);
-        memcpy(buf, &head, sizeof(head));
-        (void)belay__state__v1__event__pack(&m, buf + sizeof(head));
-        *ret_len = sizeof(head) + len;
-        return buf;
-}
-
 /* Appends the entry of an event at *end; 0 or a negative errno. */
 static int entry_write(int fd, struct task_event *event, off_t *end)
 {
         size_t len = 0;
-        _cleanup_free_ uint8_t *entry = entry_pack(event, &len);
+        _cleanup_free_ uint8_t *entry = event_entry_pack(event, &len);
         ssize_t n;
         int r;
 
@@ -136,20 +118,28 @@ static int entry_write(int fd, struct task_event *event, off_t *end)
         return 0;
 }
 
-int event_store_add(struct event_store *store, struct task_event *event, struct error *err)
+/* 0 or a negative errno. */
+static int store_append(struct event_store *store, struct task_event *event)
 {
         int r = 0;
 
-        event->seq = store->next_seq++;
         event->stored_len = 0;
         if (store->fd < 0)
                 r = store_open(store, O_CREAT | O_TRUNC);
         if (r == 0)
                 r = entry_write(store->fd, event, &store->end);
-        if (r < 0)
-                return error_errno(err, -r, "keep an event in '" EVENT_STORE_FILE "'");
-        store->n_live++;
-        return 0;
+        if (r == 0)
+                store->n_live++;
+        return r;
+}
+
+int event_store_add(struct event_store *store, struct task_event *event, struct error *err)
+{
+        int r;
+
+        event->seq = store->next_seq++;
+        r = store_append(store, event);
+        return r < 0 ? error_errno(err, -r, "keep an event in '" EVENT_STORE_FILE "'") : 0;
 }
 
 /* The entries of a queue, one behind the other; 0 or a negative errno. */
@@ -206,8 +196,7 @@ void event_store_remove(struct event_store *store, struct task_event *event)
                 store->end = 0;
                 store->dead = 0;
         } else {
-                (void)!pwrite(store->fd, &dead, 1,
-                              event->stored_at + (off_t)offsetof(struct entry, live));
+                (void)!pwrite(store->fd, &dead, 1, event->stored_at + EVENT_ENTRY_LIVE_AT);
                 store->dead += (off_t)event->stored_len;
         }
         event->stored_len = 0;
@@ -215,85 +204,37 @@ void event_store_remove(struct event_store *store, struct task_event *event)
 
 /* ---- Reading ---- */
 
-/* An event of its own from what was read; its texts lie behind its data. NULL without memory. */
-static struct task_event *event_of(const Belay__State__V1__Event *m)
-{
-        size_t topic_len = strlen(m->topic) + 1;
-        size_t type_len = strlen(m->type_url) + 1;
-        struct task_event *event = task_event_new(m->data.len + topic_len + type_len);
-        char *text;
-
-        if (!event)
-                return NULL;
-        if (m->data.len > 0)
-                memcpy(event->data, m->data.data, m->data.len);
-        event->len = m->data.len;
-        text = (char *)event->data + m->data.len;
-        event->topic = memcpy(text, m->topic, topic_len);
-        event->type_url = memcpy(text + topic_len, m->type_url, type_len);
-        event->at = clock_ns_timespec((uint64_t)m->at_ns);
-        event->seq = m->seq;
-        return event;
-}
-
-/* protobuf-c says of a message that there is no memory for what it says of one that is damaged. */
-static void *noting_alloc(void *has_failed, size_t size)
-{
-        void *p = malloc(size);
-
-        *(bool *)has_failed |= !p;
-        return p;
-}
-
-static void noting_free(void *has_failed, void *p)
-{
-        (void)has_failed;
-        free(p);
-}
-
-/* 0 or a negative errno. */
-static int event_read(const uint8_t *body, size_t len, struct task_event **ret)
-{
-        bool has_failed = false;
-        ProtobufCAllocator allocator = {noting_alloc, noting_free, &has_failed};
-        Belay__State__V1__Event *m = belay__state__v1__event__unpack(&allocator, len, body);
-
-        if (!m)
-                return has_failed ? -ENOMEM : -EBADMSG;
-        *ret = event_of(m);
-        belay__state__v1__event__free_unpacked(m, &allocator);
-        return *ret ? 0 : -ENOMEM;
-}
-
-/* The entry at `at`; 1 and the event (NULL: a dead one), 0 at the end; -EBADMSG for a damaged one,
- * -ENOMEM. */
-static int entry_read(const uint8_t *text, size_t len, size_t at, struct task_event **ret,
-                      size_t *ret_len)
-{
-        struct entry head;
-        size_t body;
-        int r;
-
-        *ret = NULL;
-        if (at == len)
-                return 0;
-        if (len - at < sizeof(head))
-                return -EBADMSG;
-        memcpy(&head, text + at, sizeof(head));
-        body = le32toh(head.len);
-        if (le32toh(head.magic) != ENTRY_MAGIC || body > len - at - sizeof(head))
-                return -EBADMSG;
-        *ret_len = sizeof(head) + body;
-        if (!head.live)
-                return 1;
-        r = event_read(text + at + sizeof(head), body, ret);
-        return r < 0 ? r : 1;
-}
-
 /* What another process image may have. */
 static bool may_be_there_later(int r)
 {
         return r == -ENOMEM || r == -EMFILE || r == -ENFILE;
+}
+
+/* What can be read of the file, which is less than all if it fails; 0 or a negative errno. */
+static int file_contents(int fd, uint8_t **ret, size_t *ret_len)
+{
+        struct stat st;
+        size_t size;
+
+        *ret_len = 0;
+        if (fstat(fd, &st) < 0)
+                return -errno;
+        if (!S_ISREG(st.st_mode))
+                return -EINVAL;
+        size = st.st_size < LIMIT_EVENTS_BYTES ? (size_t)st.st_size : LIMIT_EVENTS_BYTES;
+        *ret = malloc(size + 1);
+        if (!*ret)
+                return -ENOMEM;
+        while (*ret_len < size) {
+                ssize_t n = read(fd, *ret + *ret_len, size - *ret_len);
+
+                if (n < 0 && errno == EINTR)
+                        continue;
+                if (n <= 0)
+                        return n < 0 ? -errno : 0;
+                *ret_len += (size_t)n;
+        }
+        return st.st_size > LIMIT_EVENTS_BYTES ? -EFBIG : 0;
 }
 
 /* What lies in the file, from its beginning on; 0 or a negative errno. */
@@ -306,7 +247,7 @@ static int load_entries(struct event_store *store, const uint8_t *text, size_t l
         size_t n;
         int r;
 
-        while ((r = entry_read(text, len, at, &event, &n)) > 0) {
+        while ((r = event_entry_read(text, len, at, &event, &n)) > 0) {
                 if (event && event->seq >= until_seq) {
                         task_event_free(event);
                         return 0;
@@ -315,6 +256,7 @@ static int load_entries(struct event_store *store, const uint8_t *text, size_t l
                         event->stored_at = (off_t)at;
                         event->stored_len = n;
                         store->n_live++;
+                        store->last_seq = event->seq;
                         fn(event, userdata);
                 } else {
                         store->dead += (off_t)n;
@@ -329,35 +271,68 @@ int event_store_load(struct event_store *store, uint64_t until_seq,
                      void (*fn)(struct task_event *event, void *userdata), void *userdata,
                      struct error *err)
 {
-        _cleanup_free_ char *text = NULL;
+        _cleanup_free_ uint8_t *text = NULL;
         size_t len = 0;
-        int r = store_open(store, 0);
+        int read_failed = store_open(store, 0);
+        int r = 0;
 
         store->next_seq = until_seq;
-        if (r == -ENOENT)
+        if (read_failed == -ENOENT)
                 return 0;
-        if (r == 0)
-                r = fd_read_all(store->fd, LIMIT_EVENTS_BYTES, &text, &len);
-        if (r == 0)
-                r = load_entries(store, (const uint8_t *)text, len, until_seq, fn, userdata);
+        if (read_failed == 0)
+                read_failed = file_contents(store->fd, &text, &len);
+        if (!may_be_there_later(read_failed))
+                r = load_entries(store, text, len, until_seq, fn, userdata);
+        if (read_failed < 0)
+                r = read_failed;
         if (may_be_there_later(r)) {
                 store->fd = fd_close(store->fd); /* event_store_free() leaves it there */
                 return error_errno(err, -r, "read '" EVENT_STORE_FILE "'");
         }
-        store->lost = -r;
+        store->why = -r;
+        store->is_unreadable = read_failed < 0;
+        /* They are accepted in order, so none behind a live one has been. */
+        store->n_lost = store->last_seq > 0 ? until_seq - 1 - store->last_seq : r < 0;
         return 0;
 }
 
-int event_store_settle(struct event_store *store, struct error *err)
+/* The file stays as it is, under another name if that can be, and what was read of it goes into a
+ * new one. 0 or a negative errno: that one has not all. */
+static int replace_unreadable(struct event_store *store, struct list *queue)
 {
-        int lost = store->lost;
+        int failed = set_aside(store);
 
-        store->lost = 0;
-        if (store->fd >= 0 && ftruncate(store->fd, store->end) < 0)
-                return error_errno(err, errno, "cut '" EVENT_STORE_FILE "'");
-        if (lost == EBADMSG)
+        store->fd = fd_close(store->fd);
+        store->end = 0;
+        store->dead = 0;
+        store->n_live = 0;
+        list_for_each(event, queue, struct task_event, node) {
+                int r = store_append(store, event);
+
+                if (failed == 0)
+                        failed = r;
+        }
+        return failed;
+}
+
+int event_store_settle(struct event_store *store, struct list *queue, size_t *ret_lost,
+                       struct error *err)
+{
+        int why = store->why;
+        int r = 0;
+
+        *ret_lost = store->n_lost;
+        store->why = 0;
+        store->n_lost = 0;
+        if (store->is_unreadable)
+                r = replace_unreadable(store, queue);
+        else if (store->fd >= 0 && ftruncate(store->fd, store->end) < 0)
+                r = -errno;
+        if (why == EBADMSG)
                 return error_set(err, STATUS_DATA_LOSS,
                                  "'" EVENT_STORE_FILE "': the entry at byte %lld is damaged",
                                  (long long)store->end);
-        return lost == 0 ? 0 : error_errno(err, lost, "read '" EVENT_STORE_FILE "'");
+        if (why != 0)
+                return error_errno(err, why, "read '" EVENT_STORE_FILE "'");
+        return r < 0 ? error_errno(err, -r, "cut '" EVENT_STORE_FILE "'") : 0;
 }

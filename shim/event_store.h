@@ -28,7 +28,8 @@ struct event_store *event_store_free(struct event_store *store);
 /*
  * Instead of a fresh file, takes over the one that is there: fn gets each event that is not marked,
  * in order, and owns it. Those from until_seq on never happened as far as the shim's state says,
- * and are dropped; what lies behind a damaged entry is lost. No file is no event.
+ * and are dropped; what lies behind a damaged entry, or one that cannot be read, is lost. No file
+ * is no event.
  *
  * It only reads. So another image can try when this one fails, which is for want of memory or of a
  * descriptor: then some events may have been given to fn.
@@ -37,9 +38,15 @@ int event_store_load(struct event_store *store, uint64_t until_seq,
                      void (*fn)(struct task_event *event, void *userdata), void *userdata,
                      struct error *err);
 
-/* Behind it, and before anything is added or removed: cuts off what was not loaded. An error tells
- * what was lost; the store is fit for use either way. */
-int event_store_settle(struct event_store *store, struct error *err);
+/*
+ * Behind it, and before anything is added or removed: cuts off what was not loaded; a file that
+ * could not be read to its end (EIO) is kept as `events.unreadable`, and what was loaded goes into
+ * a new one. queue: that, in order. *ret_lost: events that have happened and were not there, as far
+ * as that can be known, and one at least of a file of which nothing could be read. An error tells
+ * why; the store is fit for use either way.
+ */
+int event_store_settle(struct event_store *store, struct list *queue, size_t *ret_lost,
+                       struct error *err);
 
 /* Appends; event->seq is set, also on failure. Before the first one a file of another shim is
  * emptied. */

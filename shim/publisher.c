@@ -369,13 +369,15 @@ int publisher_restore(struct publisher *p, uint64_t until_seq, struct error *err
 void publisher_resume(struct publisher *p)
 {
         struct error err = ERROR_INIT;
+        size_t n_lost = 0;
 
         if (!p->store)
                 return;
-        if (event_store_settle(p->store, &err) < 0) {
+        if (event_store_settle(p->store, &p->queue, &n_lost, &err) < 0)
                 log_error("%s", err.msg);
-                p->n_lost++;
-        }
+        if (n_lost > 0)
+                log_error("%zu events at least are lost: they are not in the file", n_lost);
+        p->n_lost += n_lost;
         if (p->client)
                 ttrpc_client_go_on(p->client);
         if (p->n_queued > 0)

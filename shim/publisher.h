@@ -43,8 +43,8 @@ int publisher_new(struct publisher **ret, const struct publisher_options *option
  */
 int publisher_restore(struct publisher *publisher, uint64_t until_seq, struct error *err);
 
-/* From here on this image publishes. What of the file could not be read is counted as lost, and the
- * log says so. */
+/* From here on this image publishes. What of the file could not be read, or was never in it, is
+ * counted as lost, and the log says so. */
 void publisher_resume(struct publisher *publisher);
 
 /* What is still queued stays in the bundle; the log says how much. */

@@ -87,7 +87,7 @@ static bool is_answered(int connection)
 /* A connection, or -1 with errno; EAGAIN: the backlog has been full for so long. */
 static int connect_within(const char *path, int timeout_ms)
 {
-        const struct timeval limit = {.tv_usec = timeout_ms * 1000};
+        const struct timeval limit = {.tv_usec = (suseconds_t)timeout_ms * 1000};
         _cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
         struct sockaddr_un sa;
 

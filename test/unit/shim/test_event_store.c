@@ -22,11 +22,34 @@
 
 CLEANUP_DEFINE(struct event_store, event_store_free)
 
+#define BAD_FILE EVENT_STORE_FILE ".unreadable"
+
 struct fixture {
         char dir[64];
         int dir_fd;
         size_t n; /* events that were loaded */
+        struct list queue;
+        size_t n_lost;
 };
+
+/* From this byte on the disk gives EIO; -1: nowhere. */
+static off_t bad_from = -1;
+
+ssize_t __real_read(int fd, void *buf, size_t len);
+ssize_t __wrap_read(int fd, void *buf, size_t len);
+
+ssize_t __wrap_read(int fd, void *buf, size_t len)
+{
+        off_t at = bad_from < 0 ? -1 : lseek(fd, 0, SEEK_CUR);
+
+        if (at >= 0 && at >= bad_from) {
+                errno = EIO;
+                return -1;
+        }
+        if (at >= 0 && (off_t)len > bad_from - at)
+                len = (size_t)(bad_from - at);
+        return __real_read(fd, buf, len);
+}
 
 static int setup(void **state)
 {
@@ -37,6 +60,7 @@ static int setup(void **state)
         assert_non_null(mkdtemp(f->dir));
         f->dir_fd = open(f->dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
         assert_true(f->dir_fd >= 0);
+        list_init(&f->queue);
         *state = f;
         return 0;
 }
@@ -45,7 +69,11 @@ static int teardown(void **state)
 {
         struct fixture *f = *state;
 
+        bad_from = -1;
+        while (!list_is_empty(&f->queue))
+                task_event_free(list_first(&f->queue, struct task_event, node));
         (void)unlinkat(f->dir_fd, EVENT_STORE_FILE, 0);
+        (void)unlinkat(f->dir_fd, BAD_FILE, 0);
         fd_close(f->dir_fd);
         assert_int_equal(rmdir(f->dir), 0);
         free(f);
@@ -78,12 +106,17 @@ static void leave(const struct fixture *f, const size_t *lens, size_t n)
         event_store_free(store);
 }
 
-static off_t file_size(const struct fixture *f)
+static off_t size_of(const struct fixture *f, const char *name)
 {
         struct stat st;
 
-        assert_int_equal(fstatat(f->dir_fd, EVENT_STORE_FILE, &st, 0), 0);
+        assert_int_equal(fstatat(f->dir_fd, name, &st, 0), 0);
         return st.st_size;
+}
+
+static off_t file_size(const struct fixture *f)
+{
+        return size_of(f, EVENT_STORE_FILE);
 }
 
 static void on_event(struct task_event *event, void *userdata)
@@ -91,7 +124,7 @@ static void on_event(struct task_event *event, void *userdata)
         struct fixture *f = userdata;
 
         f->n++;
-        task_event_free(event);
+        list_append(&f->queue, &event->node);
 }
 
 static void what_was_left_is_loaded_up_to_what_has_happened(void **state)
@@ -105,10 +138,11 @@ static void what_was_left_is_loaded_up_to_what_has_happened(void **state)
         before = file_size(f);
         assert_int_equal(event_store_load(store, 3, on_event, f, &err), 0);
         assert_int_equal(file_size(f), before);
-        assert_int_equal(event_store_settle(store, &err), 0);
+        assert_int_equal(event_store_settle(store, &f->queue, &f->n_lost, &err), 0);
         assert_true(file_size(f) < before);
         assert_int_equal(f->n, 2);
         assert_int_equal(event_store_next_seq(store), 3);
+        assert_int_equal(f->n_lost, 0);
 }
 
 static void what_lies_behind_damage_is_cut_off(void **state)
@@ -125,13 +159,106 @@ static void what_lies_behind_damage_is_cut_off(void **state)
         fd = openat(f->dir_fd, EVENT_STORE_FILE, O_RDWR | O_CLOEXEC);
         /* The first field of the second event's message. */
         assert_int_equal(pwrite(fd, "\xff\xff\xff", 3, first + 12), 3);
-        assert_int_equal(event_store_load(store, 100, on_event, f, &err), 0);
+        assert_int_equal(event_store_load(store, 4, on_event, f, &err), 0);
         assert_true(file_size(f) > first);
-        assert_int_equal(event_store_settle(store, &err), -1);
+        assert_int_equal(event_store_settle(store, &f->queue, &f->n_lost, &err), -1);
         assert_int_equal(err.code, STATUS_DATA_LOSS);
         assert_non_null(strstr(err.msg, "is damaged"));
         assert_int_equal(f->n, 1);
+        assert_int_equal(f->n_lost, 2);
         assert_int_equal(file_size(f), first);
+}
+
+/* Loads what a store has left that is gone, and expects so many. */
+static void assert_left(struct fixture *f, uint64_t until_seq, size_t n)
+{
+        _cleanup_(event_store_free_p) struct event_store *store = event_store_new(f->dir_fd);
+        struct error err = ERROR_INIT;
+
+        f->n = 0;
+        if (event_store_load(store, until_seq, on_event, f, &err) < 0)
+                fail_msg("%s", err.msg);
+        assert_int_equal(f->n, n);
+}
+
+static void what_cannot_be_read_is_kept_and_counted(void **state)
+{
+        struct fixture *f = *state;
+        struct event_store *store = event_store_new(f->dir_fd);
+        struct error err = ERROR_INIT;
+        off_t size;
+
+        leave(f, (const size_t[]){10, 20}, 2);
+        bad_from = file_size(f) + 20;
+        leave(f, (const size_t[]){10, 20, 30, 40}, 4);
+        size = file_size(f);
+        assert_int_equal(event_store_load(store, 5, on_event, f, &err), 0);
+        assert_int_equal(file_size(f), size);
+        assert_int_equal(event_store_settle(store, &f->queue, &f->n_lost, &err), -1);
+        assert_int_equal(err.errnum, EIO);
+        assert_int_equal(f->n, 2);
+        assert_int_equal(f->n_lost, 2);
+        assert_int_equal(size_of(f, BAD_FILE), size);
+        bad_from = -1;
+        add(store, 50);
+        event_store_free(store);
+        assert_left(f, 6, 3);
+}
+
+static void a_file_that_cannot_be_opened_is_kept_and_counted(void **state)
+{
+        struct fixture *f = *state;
+        struct event_store *store = event_store_new(f->dir_fd);
+        struct error err = ERROR_INIT;
+
+        assert_int_equal(symlinkat("/dev/null", f->dir_fd, EVENT_STORE_FILE), 0);
+        assert_int_equal(event_store_load(store, 5, on_event, f, &err), 0);
+        assert_int_equal(event_store_settle(store, &f->queue, &f->n_lost, &err), -1);
+        assert_int_equal(err.errnum, ELOOP);
+        assert_int_equal(f->n_lost, 1);
+        assert_int_equal(faccessat(f->dir_fd, BAD_FILE, F_OK, AT_SYMLINK_NOFOLLOW), 0);
+        add(store, 50);
+        event_store_free(store);
+        assert_left(f, 6, 1);
+}
+
+static void what_cannot_be_read_and_not_be_set_aside_is_not_written_to(void **state)
+{
+        struct fixture *f = *state;
+        struct event_store *store = event_store_new(f->dir_fd);
+        struct task_event *event = task_event_exec_added("c1", "e1");
+        struct error err = ERROR_INIT;
+        off_t size;
+
+        leave(f, (const size_t[]){10, 20}, 2);
+        size = file_size(f);
+        bad_from = size - 1;
+        assert_int_equal(mkdirat(f->dir_fd, BAD_FILE, 0700), 0);
+        assert_int_equal(event_store_load(store, 3, on_event, f, &err), 0);
+        assert_int_equal(event_store_settle(store, &f->queue, &f->n_lost, &err), -1);
+        assert_int_equal(event_store_add(store, event, &err), -1);
+        assert_int_equal(file_size(f), size);
+        bad_from = -1;
+        assert_int_equal(unlinkat(f->dir_fd, BAD_FILE, AT_REMOVEDIR), 0);
+        assert_int_equal(event_store_add(store, event, &err), 0);
+        assert_int_equal(size_of(f, BAD_FILE), size);
+        task_event_free(event);
+        event_store_free(store);
+        assert_left(f, 5, 1);
+}
+
+/* Of a full disk. */
+static void what_was_never_in_the_file_is_counted(void **state)
+{
+        struct fixture *f = *state;
+        _cleanup_(event_store_free_p) struct event_store *store = event_store_new(f->dir_fd);
+        struct error err = ERROR_INIT;
+
+        leave(f, (const size_t[]){10, 20}, 2);
+        assert_int_equal(event_store_load(store, 6, on_event, f, &err), 0);
+        assert_int_equal(event_store_settle(store, &f->queue, &f->n_lost, &err), 0);
+        assert_int_equal(f->n, 2);
+        assert_int_equal(f->n_lost, 3);
 }
 
 #ifndef __SANITIZE_ADDRESS__
@@ -168,7 +295,7 @@ static void what_there_is_no_memory_for_is_left_for_another_image(void **state)
         assert_int_equal(status, 0);
         store = event_store_new(f->dir_fd);
         if (event_store_load(store, 200, on_event, f, &err) < 0 ||
-            event_store_settle(store, &err) < 0)
+            event_store_settle(store, &f->queue, &f->n_lost, &err) < 0)
                 fail_msg("%s", err.msg);
         assert_int_equal(f->n, 3);
 }
@@ -181,6 +308,10 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 CASE(what_was_left_is_loaded_up_to_what_has_happened),
                 CASE(what_lies_behind_damage_is_cut_off),
+                CASE(what_cannot_be_read_is_kept_and_counted),
+                CASE(a_file_that_cannot_be_opened_is_kept_and_counted),
+                CASE(what_cannot_be_read_and_not_be_set_aside_is_not_written_to),
+                CASE(what_was_never_in_the_file_is_counted),
 #ifndef __SANITIZE_ADDRESS__
                 CASE(what_there_is_no_memory_for_is_left_for_another_image),
 #endif
