@@ -322,6 +322,7 @@ int event_store_settle(struct event_store *store, struct list *queue, size_t *re
         int r = 0;
 
         *ret_lost = store->n_lost;
+        store->next_seq -= store->last_seq > 0 ? store->n_lost : 0;
         store->why = 0;
         store->n_lost = 0;
         if (store->is_unreadable)
