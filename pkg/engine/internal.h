@@ -166,7 +166,7 @@ struct engine_job {
         struct loop_deferred free_deferred; /* job.c's */
         pid_t hook_group;                   /* of the hook that runs now, 0: none */
         bool is_reaped;                     /* the stage; its last words may not have been read */
-        bool is_expecting;                  /* reaper_expect() is on */
+        struct reaper_expectation expected; /* while the stage may clone */
         bool is_aborted;                    /* what the stage says of success or failure is void */
         bool is_done;                       /* MESSAGE_DONE has arrived */
         int result;                         /* with it */

@@ -62,9 +62,7 @@ static void detach_stage(struct engine_job *job)
         job->watch = reaper_watch_free(job->watch);
         job->io = loop_io_free(job->io);
         job->sock = fd_close(job->sock);
-        if (job->is_expecting)
-                reaper_unexpect(job->engine->reaper);
-        job->is_expecting = false;
+        reaper_unexpect(job->engine->reaper, &job->expected);
         job->hook_group = 0;
 }
 
@@ -328,8 +326,7 @@ int job_fork(struct engine_job *job, const int *keep, size_t n_keep, bool expect
                 return error_set(err, STATUS_RESOURCE_EXHAUSTED, "start a stage: no memory");
         }
         if (expect)
-                reaper_expect(job->engine->reaper);
-        job->is_expecting = expect;
+                reaper_expect(job->engine->reaper, &job->expected);
         job->stage_pid = pid;
         job->is_reaped = false;
         job->is_done = false;

@@ -2,18 +2,20 @@
  *
  * See notes.h. Few slots are ever used at a time, so all is done by looking through them; those
  * that never were are not even read, since in a new file a page that is read is a page that is
- * there.
+ * there. When the first page is enough again, those behind it go back: what they hold is free
+ * slots, and a hole reads as such.
  */
 #include "pkg/reaper/notes.h"
 
 #include <stdatomic.h>
 #include <stdint.h>
+#include <sys/mman.h>
 
 #include "pkg/base/chaos.h"
 #include "pkg/base/clock.h"
 #include "pkg/base/limits.h"
 
-enum { LAYOUT = 2 };
+enum { LAYOUT = 2, PAGE = 4096 };
 
 enum { FREE, NOTED, DELIVERED };
 
@@ -29,10 +31,14 @@ _Static_assert(sizeof(struct note) == 32, "a part of the layout");
 
 struct notes_memory {
         uint32_t layout;          /* 0: new */
-        _Atomic uint32_t n_begun; /* slots, the first ones, that have ever been used */
+        _Atomic uint32_t n_begun; /* slots, the first ones, that may be read */
         uint32_t unused[6];
         struct note notes[];
 };
+
+enum { FIRST_PAGE = (PAGE - sizeof(struct notes_memory)) / sizeof(struct note) };
+_Static_assert(sizeof(struct notes_memory) + FIRST_PAGE * sizeof(struct note) == PAGE,
+               "the slots behind the first page begin with the second");
 
 int notes_open(struct notes *ret, void *memory, size_t size, struct error *err)
 {
@@ -138,11 +144,26 @@ void notes_set_delivered(struct notes *notes, pid_t pid)
                 slot_set(note, DELIVERED);
 }
 
+/* They do not count any more before they go. Where it is no shared memory, nothing is given back.
+ */
+static void give_back(struct notes_memory *m)
+{
+        size_t n = m->n_begun - FIRST_PAGE;
+
+        atomic_store_explicit(&m->n_begun, FIRST_PAGE, memory_order_release);
+        CHAOS_POINT("notes-unread");
+        (void)madvise(&m->notes[FIRST_PAGE], n * sizeof(struct note), MADV_REMOVE);
+}
+
 /* Those behind the last that is used need not be looked at any more. */
 static void trim(struct notes *notes)
 {
-        while (notes->n > 0 && notes->memory->notes[notes->n - 1].state == FREE)
+        struct notes_memory *m = notes->memory;
+
+        while (notes->n > 0 && m->notes[notes->n - 1].state == FREE)
                 notes->n--;
+        if (m && notes->n <= FIRST_PAGE && m->n_begun > FIRST_PAGE)
+                give_back(m);
 }
 
 void notes_remove(struct notes *notes, pid_t pid)

@@ -43,13 +43,13 @@ struct reaper {
         struct list watches; /* waiting for the kernel */
         struct list ready;   /* waiting for `deliver`, by seq */
         struct loop_deferred deliver;
-        unsigned n_expected;
+        struct list expectations; /* by from */
         uint64_t seq;
         struct kept_exit *kept; /* by seq */
         size_t n_kept;
         size_t kept_room;
         struct notes notes;
-        bool is_restoring; /* reaper_restored() is due */
+        struct reaper_expectation restoring; /* until reaper_restored() */
 };
 
 struct reaper_watch {
@@ -113,14 +113,19 @@ static void kept_append(struct reaper *reaper, const struct kept_exit *kept)
         reaper->kept[reaper->n_kept++] = *kept;
 }
 
-static void kept_clear(struct reaper *reaper)
+/* Those of before `from`. What is grown shrinks when nothing is left. */
+static void kept_forget(struct reaper *reaper, uint64_t from)
 {
         struct kept_exit *shrunk;
+        size_t n = 0;
 
-        for (size_t i = 0; i < reaper->n_kept; i++)
-                notes_remove(&reaper->notes, reaper->kept[i].exit.pid);
-        reaper->n_kept = 0;
-        if (reaper->kept_room == KEPT_ROOM_INITIAL)
+        for (; n < reaper->n_kept && reaper->kept[n].seq < from; n++)
+                notes_remove(&reaper->notes, reaper->kept[n].exit.pid);
+        if (n == 0)
+                return;
+        reaper->n_kept -= n;
+        memmove(reaper->kept, reaper->kept + n, reaper->n_kept * sizeof(*reaper->kept));
+        if (reaper->n_kept > 0 || reaper->kept_room == KEPT_ROOM_INITIAL)
                 return;
         shrunk = realloc(reaper->kept, KEPT_ROOM_INITIAL * sizeof(*shrunk));
         if (!shrunk)
@@ -149,7 +154,7 @@ static void reaper_dispatch(struct reaper *reaper, const struct kept_exit *kept)
                 list_append(&due, &watch->node);
         }
         if (list_is_empty(&due)) {
-                if (reaper->n_expected > 0)
+                if (!list_is_empty(&reaper->expectations))
                         kept_append(reaper, kept);
                 else
                         notes_remove(&reaper->notes, kept->exit.pid);
@@ -227,6 +232,7 @@ int reaper_new(struct reaper **ret, struct loop *loop, struct error *err)
         reaper->loop = loop;
         list_init(&reaper->watches);
         list_init(&reaper->ready);
+        list_init(&reaper->expectations);
         loop_deferred_init(&reaper->deliver, reaper_on_deliver);
         reaper->kept_room = KEPT_ROOM_INITIAL;
         reaper->kept = calloc(reaper->kept_room, sizeof(*reaper->kept));
@@ -250,6 +256,8 @@ struct reaper *reaper_free(struct reaper *reaper)
                 list_remove(reaper->watches.next);
         while (!list_is_empty(&reaper->ready))
                 list_remove(reaper->ready.next);
+        while (!list_is_empty(&reaper->expectations))
+                list_remove(reaper->expectations.next);
         loop_deferred_cancel(&reaper->deliver);
         loop_signal_free(reaper->signal);
         free(reaper->kept);
@@ -331,16 +339,22 @@ struct reaper_watch *reaper_watch_free(struct reaper_watch *watch)
         return NULL;
 }
 
-void reaper_expect(struct reaper *reaper)
+void reaper_expect(struct reaper *reaper, struct reaper_expectation *expectation)
 {
-        reaper->n_expected++;
+        list_init(&expectation->node);
+        expectation->from = reaper->seq;
+        list_append(&reaper->expectations, &expectation->node);
 }
 
-void reaper_unexpect(struct reaper *reaper)
+void reaper_unexpect(struct reaper *reaper, struct reaper_expectation *expectation)
 {
-        assert(reaper->n_expected > 0);
-        if (--reaper->n_expected == 0)
-                kept_clear(reaper);
+        const struct reaper_expectation *oldest;
+
+        if (!expectation->node.next || list_is_empty(&expectation->node))
+                return;
+        list_remove(&expectation->node);
+        oldest = list_first(&reaper->expectations, struct reaper_expectation, node);
+        kept_forget(reaper, oldest ? oldest->from : UINT64_MAX);
 }
 
 /* ---- Exits that outlive this image of the process ---- */
@@ -352,8 +366,7 @@ int reaper_set_notes(struct reaper *reaper, void *notes, size_t size, struct err
 
         if (notes_open(&reaper->notes, notes, size, err) < 0)
                 return -1;
-        reaper_expect(reaper);
-        reaper->is_restoring = true;
+        reaper_expect(reaper, &reaper->restoring);
         while (notes_next(&reaper->notes, &i, &kept.exit)) {
                 kept.seq = reaper->seq++;
                 kept_append(reaper, &kept);
@@ -363,9 +376,8 @@ int reaper_set_notes(struct reaper *reaper, void *notes, size_t size, struct err
 
 void reaper_restored(struct reaper *reaper)
 {
-        assert(reaper->is_restoring);
-        reaper->is_restoring = false;
-        reaper_unexpect(reaper);
+        assert(reaper->restoring.node.next && !list_is_empty(&reaper->restoring.node));
+        reaper_unexpect(reaper, &reaper->restoring);
 }
 
 bool reaper_next_note(const struct reaper *reaper, size_t *i, struct reaper_exit *ret)

@@ -17,6 +17,7 @@
 #include <time.h>
 
 #include "pkg/base/error.h"
+#include "pkg/base/list.h"
 #include "pkg/loop/loop.h"
 
 struct reaper;
@@ -67,10 +68,19 @@ enum reaper_child reaper_find(const struct reaper *reaper, pid_t pid);
 /* Whether anybody watches it: false for an orphan that nobody has named yet. */
 bool reaper_is_watched(const struct reaper *reaper, pid_t pid);
 
-/* Counted. When the last expectation ends, exits that nobody has claimed are forgotten. At most
- * LIMIT_KEPT_EXITS are kept, the newest. */
-void reaper_expect(struct reaper *reaper);
-void reaper_unexpect(struct reaper *reaper);
+/*
+ * Children may be born of which nobody has heard yet. An exit that nobody has claimed is kept until
+ * every expectation from before it has ended; at most LIMIT_KEPT_EXITS are kept, the newest.
+ */
+struct reaper_expectation {
+        struct list node;
+        uint64_t from; /* the first exit that it may be about */
+};
+
+/* The expectation is the caller's and stays where it is until it is ended. To end one that is not
+ * on, or is all zero, is harmless. */
+void reaper_expect(struct reaper *reaper, struct reaper_expectation *expectation);
+void reaper_unexpect(struct reaper *reaper, struct reaper_expectation *expectation);
 
 /* Reaps now what has ended by now and calls the watchers before it returns: "did it die?" before an
  * EOF is taken for a success. To be called once after a re-exec, when the watches are back. */
@@ -80,9 +90,10 @@ void reaper_poll(struct reaper *reaper);
  * ---- Exits that outlive this image of the process ----
  *
  * An exit is noted before the child is reaped, so that no execve, wanted or after a crash, loses
- * one. notes is the caller's memory, zeroed when it is new, that the next image finds again; bytes
- * for LIMIT_KEPT_EXITS of 32 bytes each are used at most, and only as far as there are any. Of more
- * the oldest go, those first that were delivered.
+ * one. notes is the caller's memory, zeroed when it is new, that the next image finds again: whole
+ * pages, best of a memfd. Bytes for LIMIT_KEPT_EXITS of 32 bytes each are used at most, and only as
+ * far as there are any; a memfd's pages are given back when few are left. Of more exits the oldest
+ * go, those first that were delivered.
  *
  * What an image before has noted is kept, as between reaper_expect() and reaper_unexpect(): it is
  * delivered to the watches that are made until reaper_restored() is called, which every caller of

@@ -30,7 +30,7 @@ struct launch {
         char *pid_path;
         char *spec_path; /* an exec's process, NULL for the init */
         bool keep_pid_file;
-        bool is_expecting;
+        struct reaper_expectation expected;
         bool has_ended; /* the runtime, with success */
         struct runc_process *process;
         runc_process_fn fn;
@@ -45,8 +45,7 @@ static struct launch *launch_free(struct launch *job)
                 (void)unlink(job->spec_path);
         if (job->pid_path && !job->keep_pid_file)
                 (void)unlink(job->pid_path);
-        if (job->is_expecting)
-                reaper_unexpect(job->runc->reaper);
+        reaper_unexpect(job->runc->reaper, &job->expected);
         loop_timer_free(job->timer);
         console_free(job->console);
         runc_process_free(job->process);
@@ -184,8 +183,7 @@ static int launch_start(struct launch *job, const struct args *args, const struc
 {
         (void)unlink(job->pid_path); /* one of before would be believed */
         job->cmd.on_abort = on_abort;
-        reaper_expect(job->runc->reaper);
-        job->is_expecting = true;
+        reaper_expect(job->runc->reaper, &job->expected);
         return command_start(&job->cmd, job->runc, args, stdio->terminal ? NULL : stdio->fds,
                              on_done, err);
 }

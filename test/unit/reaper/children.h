@@ -22,6 +22,7 @@ struct fixture {
         struct reaper_exit seen[SEEN_MAX];
         size_t n_seen;
         struct reaper_watch *victim; /* freed by the next callback */
+        struct reaper_expectation expected[2];
 };
 
 int children_set_up(void **state);

@@ -160,21 +160,99 @@ static void memory_that_is_none_of_notes_is_refused(void **state)
         free(notes);
 }
 
+static void *shared_notes_new(void)
+{
+        void *notes = mmap(NULL, NOTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+        assert_true(notes != MAP_FAILED);
+        return notes;
+}
+
+static size_t count_pages(void *notes)
+{
+        unsigned char is_there[NOTES / 4096];
+        size_t n = 0;
+
+        assert_int_equal(mincore(notes, NOTES, is_there), 0);
+        for (size_t i = 0; i < sizeof(is_there); i++)
+                n += is_there[i] & 1;
+        return n;
+}
+
 /* A page of a file that is read for the first time is a page that it has from then on. */
 static void memory_without_exits_is_hardly_touched(void **state)
 {
         struct fixture *f = *state;
-        void *notes = mmap(NULL, NOTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-        unsigned char is_there[NOTES / 4096];
-        size_t n = 0;
+        void *notes = shared_notes_new();
 
-        assert_true(notes != MAP_FAILED);
         for (int i = 0; i < 3; i++)
                 begin_anew(f, notes);
-        assert_int_equal(mincore(notes, NOTES, is_there), 0);
-        for (size_t i = 0; i < sizeof(is_there); i++)
-                n += is_there[i] & 1;
-        assert_int_equal(n, 1);
+        assert_int_equal(count_pages(notes), 1);
+        f->reaper = reaper_free(f->reaper);
+        assert_int_equal(munmap(notes, NOTES), 0);
+}
+
+/* So what many exits at once have taken is not there for ever. */
+static void pages_of_exits_that_are_gone_are_given_back(void **state)
+{
+        enum { N = 600, LAST = 300, BYTES = 32 };
+        void *memory = shared_notes_new();
+        struct error err = ERROR_INIT;
+        struct reaper_exit exit = {.code = CLD_EXITED};
+        struct notes notes;
+        size_t i = 0;
+
+        (void)state;
+        assert_int_equal(notes_open(&notes, memory, NOTES, &err), 0);
+        for (int round = 0; round < 2; round++) {
+                for (exit.pid = 1; exit.pid <= N; exit.pid++)
+                        notes_add(&notes, &exit);
+                assert_in_range(count_pages(memory), N * BYTES / 4096, NOTES / 4096);
+                for (pid_t pid = 1; pid <= N; pid++) {
+                        if (pid != LAST)
+                                notes_remove(&notes, pid);
+                }
+                assert_int_equal(notes_open(&notes, memory, NOTES, &err), 0);
+                i = 0;
+                assert_true(notes_next(&notes, &i, &exit));
+                assert_int_equal(exit.pid, LAST);
+                assert_false(notes_next(&notes, &i, &exit));
+                notes_set_delivered(&notes, LAST);
+                notes_remove_delivered(&notes);
+                assert_int_equal(count_pages(memory), 1);
+                assert_int_equal(notes_open(&notes, memory, NOTES, &err), 0);
+                assert_int_equal(count_pages(memory), 1);
+        }
+        assert_int_equal(munmap(memory, NOTES), 0);
+}
+
+/*
+ * Execs of many clients overlap without end, and each leaves an exit that nobody claims. What is
+ * kept is what ended within the longest of them.
+ */
+static void expectations_that_overlap_without_end_keep_little(void **state)
+{
+        enum { N = 200, AT_ONCE = 2 };
+        struct fixture *f = *state;
+        void *notes = shared_notes_new();
+
+        set_notes(f, notes);
+        reaper_restored(f->reaper);
+        for (int i = 0; i < N; i++) {
+                struct reaper_exit exit;
+                size_t n = 0;
+
+                reaper_unexpect(f->reaper, &f->expected[i % AT_ONCE]);
+                reaper_expect(f->reaper, &f->expected[i % AT_ONCE]);
+                children_await_zombie(child_new(NULL, 0));
+                reaper_poll(f->reaper);
+                for (size_t at = 0; reaper_next_note(f->reaper, &at, &exit); n++)
+                        ;
+                assert_in_range(n, 1, AT_ONCE);
+        }
+        assert_int_equal(count_pages(notes), 1);
+        for (int i = 0; i < AT_ONCE; i++)
+                reaper_unexpect(f->reaper, &f->expected[i]);
         f->reaper = reaper_free(f->reaper);
         assert_int_equal(munmap(notes, NOTES), 0);
 }
@@ -212,6 +290,8 @@ int main(void)
                 CASE(a_child_that_was_noted_and_not_reaped_is_told_once),
                 CASE(memory_that_is_none_of_notes_is_refused),
                 CASE(memory_without_exits_is_hardly_touched),
+                CASE(pages_of_exits_that_are_gone_are_given_back),
+                CASE(expectations_that_overlap_without_end_keep_little),
                 CASE(of_too_many_those_that_were_delivered_go_first),
         };
 

@@ -106,7 +106,7 @@ static void a_late_watch_finds_an_exit_that_was_kept(void **state)
         struct fixture *f = *state;
         pid_t pid = child_new(NULL, 9);
 
-        reaper_expect(f->reaper);
+        reaper_expect(f->reaper, &f->expected[0]);
         children_await_zombie(pid);
         assert_int_equal(reaper_find(f->reaper, pid), REAPER_PRESENT);
         reaper_poll(f->reaper);
@@ -114,7 +114,7 @@ static void a_late_watch_finds_an_exit_that_was_kept(void **state)
         assert_int_equal(reaper_find(f->reaper, pid), REAPER_KEPT);
         assert_int_equal(reaper_find(f->reaper, getpid()), REAPER_STRANGER);
         assert_non_null(reaper_watch_new(f->reaper, pid, children_on_exit, f));
-        reaper_unexpect(f->reaper);
+        reaper_unexpect(f->reaper, &f->expected[0]);
         assert_int_equal(f->n_seen, 0); /* never from inside the call */
         children_run_round(f);
         assert_int_equal(f->n_seen, 1);
@@ -127,7 +127,7 @@ static void kept_exits_are_delivered_in_the_order_of_reaping(void **state)
         struct fixture *f = *state;
         pid_t pids[3];
 
-        reaper_expect(f->reaper);
+        reaper_expect(f->reaper, &f->expected[0]);
         for (int i = 0; i < 3; i++) {
                 pids[i] = child_new(NULL, i);
                 children_await_zombie(pids[i]);
@@ -139,7 +139,7 @@ static void kept_exits_are_delivered_in_the_order_of_reaping(void **state)
         assert_int_equal(f->n_seen, 3);
         for (size_t i = 0; i < 3; i++)
                 assert_int_equal(f->seen[i].pid, pids[i]);
-        reaper_unexpect(f->reaper);
+        reaper_unexpect(f->reaper, &f->expected[0]);
 }
 
 static void more_exits_are_kept_than_there_was_room_for(void **state)
@@ -148,7 +148,7 @@ static void more_exits_are_kept_than_there_was_room_for(void **state)
         struct fixture *f = *state;
         pid_t pids[N];
 
-        reaper_expect(f->reaper);
+        reaper_expect(f->reaper, &f->expected[0]);
         for (int i = 0; i < N; i++)
                 pids[i] = child_new(NULL, i);
         for (int i = 0; i < N; i++)
@@ -158,7 +158,7 @@ static void more_exits_are_kept_than_there_was_room_for(void **state)
                 assert_non_null(reaper_watch_new(f->reaper, pids[i], children_on_exit, f));
         children_run_round(f);
         assert_int_equal(f->n_seen, N);
-        reaper_unexpect(f->reaper);
+        reaper_unexpect(f->reaper, &f->expected[0]);
 }
 
 static void unclaimed_exits_are_forgotten_with_the_last_expectation(void **state)
@@ -167,12 +167,12 @@ static void unclaimed_exits_are_forgotten_with_the_last_expectation(void **state
         pid_t pid = child_new(NULL, 0);
         struct reaper_watch *watch;
 
-        reaper_expect(f->reaper);
-        reaper_expect(f->reaper);
+        reaper_expect(f->reaper, &f->expected[0]);
+        reaper_expect(f->reaper, &f->expected[1]);
         children_await_zombie(pid);
         reaper_poll(f->reaper);
-        reaper_unexpect(f->reaper);
-        reaper_unexpect(f->reaper);
+        reaper_unexpect(f->reaper, &f->expected[0]);
+        reaper_unexpect(f->reaper, &f->expected[1]);
         watch = reaper_watch_new(f->reaper, pid, children_on_exit, f);
         assert_non_null(watch);
         children_run_round(f);
@@ -185,15 +185,69 @@ static void an_inner_expectation_forgets_nothing(void **state)
         struct fixture *f = *state;
         pid_t pid = child_new(NULL, 0);
 
-        reaper_expect(f->reaper);
-        reaper_expect(f->reaper);
+        reaper_expect(f->reaper, &f->expected[0]);
+        reaper_expect(f->reaper, &f->expected[1]);
         children_await_zombie(pid);
         reaper_poll(f->reaper);
-        reaper_unexpect(f->reaper);
+        reaper_unexpect(f->reaper, &f->expected[0]);
         assert_non_null(reaper_watch_new(f->reaper, pid, children_on_exit, f));
         children_run_round(f);
         assert_int_equal(f->n_seen, 1);
-        reaper_unexpect(f->reaper);
+        reaper_unexpect(f->reaper, &f->expected[1]);
+}
+
+static void an_exit_of_before_an_expectation_is_not_kept_for_it(void **state)
+{
+        struct fixture *f = *state;
+        pid_t old = child_new(NULL, 0);
+        pid_t young;
+
+        reaper_expect(f->reaper, &f->expected[0]);
+        children_await_zombie(old);
+        reaper_poll(f->reaper);
+        reaper_expect(f->reaper, &f->expected[1]);
+        young = child_new(NULL, 3);
+        children_await_zombie(young);
+        reaper_poll(f->reaper);
+        assert_int_equal(reaper_find(f->reaper, old), REAPER_KEPT);
+        reaper_unexpect(f->reaper, &f->expected[0]);
+        assert_int_equal(reaper_find(f->reaper, old), REAPER_STRANGER);
+        assert_int_equal(reaper_find(f->reaper, young), REAPER_KEPT);
+        reaper_unexpect(f->reaper, &f->expected[1]);
+        assert_int_equal(reaper_find(f->reaper, young), REAPER_STRANGER);
+}
+
+static void an_exit_is_kept_for_who_expects_longest(void **state)
+{
+        struct fixture *f = *state;
+        pid_t pid;
+
+        reaper_expect(f->reaper, &f->expected[0]);
+        reaper_expect(f->reaper, &f->expected[1]);
+        pid = child_new(NULL, 0);
+        children_await_zombie(pid);
+        reaper_poll(f->reaper);
+        reaper_unexpect(f->reaper, &f->expected[1]);
+        assert_int_equal(reaper_find(f->reaper, pid), REAPER_KEPT);
+        reaper_unexpect(f->reaper, &f->expected[0]);
+        assert_int_equal(reaper_find(f->reaper, pid), REAPER_STRANGER);
+}
+
+static void to_end_what_is_not_expected_is_harmless(void **state)
+{
+        struct fixture *f = *state;
+        struct reaper_expectation never = {0};
+        pid_t pid = child_new(NULL, 0);
+
+        reaper_expect(f->reaper, &f->expected[0]);
+        reaper_expect(f->reaper, &f->expected[1]);
+        children_await_zombie(pid);
+        reaper_poll(f->reaper);
+        reaper_unexpect(f->reaper, &never);
+        reaper_unexpect(f->reaper, &f->expected[1]);
+        reaper_unexpect(f->reaper, &f->expected[1]);
+        assert_int_equal(reaper_find(f->reaper, pid), REAPER_KEPT);
+        reaper_unexpect(f->reaper, &f->expected[0]);
 }
 
 static void an_unknown_child_leaves_no_zombie(void **state)
@@ -274,7 +328,7 @@ static void a_callback_may_free_a_watch_whose_kept_exit_is_due(void **state)
         struct fixture *f = *state;
         pid_t pids[2];
 
-        reaper_expect(f->reaper);
+        reaper_expect(f->reaper, &f->expected[0]);
         for (int i = 0; i < 2; i++) {
                 pids[i] = child_new(NULL, i);
                 children_await_zombie(pids[i]);
@@ -285,7 +339,7 @@ static void a_callback_may_free_a_watch_whose_kept_exit_is_due(void **state)
         children_run_round(f);
         assert_int_equal(f->n_seen, 1);
         assert_int_equal(f->seen[0].pid, pids[0]);
-        reaper_unexpect(f->reaper);
+        reaper_unexpect(f->reaper, &f->expected[0]);
 }
 
 static void two_watches_of_one_pid_both_fire(void **state)
@@ -362,6 +416,9 @@ int main(void)
                 CASE(more_exits_are_kept_than_there_was_room_for),
                 CASE(unclaimed_exits_are_forgotten_with_the_last_expectation),
                 CASE(an_inner_expectation_forgets_nothing),
+                CASE(an_exit_of_before_an_expectation_is_not_kept_for_it),
+                CASE(an_exit_is_kept_for_who_expects_longest),
+                CASE(to_end_what_is_not_expected_is_harmless),
                 CASE(an_unknown_child_leaves_no_zombie),
                 CASE(an_orphan_is_adopted_and_reaped),
                 CASE(a_callback_may_free_another_watch),
