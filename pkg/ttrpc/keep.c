@@ -119,6 +119,12 @@ size_t ttrpc_kept_fds(const void *keep, size_t keep_size, int ret[], size_t n)
 
 /* ---- Connections ---- */
 
+/* Where it is no shared memory, nothing is given back, and nothing is lost. */
+static void give_back(void *bytes, size_t size)
+{
+        (void)madvise(bytes, size, MADV_REMOVE);
+}
+
 static uint64_t *busy_word(struct ttrpc_keep *keep, unsigned slot)
 {
         return &keep->busy[slot / 64];
@@ -147,8 +153,23 @@ int ttrpc_keep_conn(struct ttrpc_keep *keep, int fd)
 
 void ttrpc_keep_conn_gone(struct ttrpc_keep *keep, int slot)
 {
-        if (slot >= 0)
-                PUBLISH(&keep->head->conns[slot], 0);
+        if (slot < 0)
+                return;
+        PUBLISH(&keep->head->conns[slot], 0);
+        give_back(&keep->areas[slot], sizeof(keep->areas[slot]));
+}
+
+void ttrpc_keep_trim(struct ttrpc_keep *keep)
+{
+        unsigned from = 0;
+
+        for (unsigned i = 0; i <= keep->head->n_areas; i++) {
+                if (i < keep->head->n_areas && !ttrpc_keep_is_taken(keep, i))
+                        continue;
+                if (i > from)
+                        give_back(&keep->areas[from], (i - from) * sizeof(keep->areas[0]));
+                from = i + 1;
+        }
 }
 
 struct ttrpc_kept *ttrpc_kept_of_slot(struct ttrpc_keep *keep, unsigned slot)
@@ -189,7 +210,9 @@ struct ttrpc_kept *ttrpc_kept_free(struct ttrpc_kept *kept)
         if (!kept)
                 return NULL;
         ttrpc_kept_close(kept);
-        ttrpc_kept_trim(kept);
+        /* Another client may have begun in it already. */
+        if (LOOK(&kept->keep->head->conns[kept->slot]) == 0)
+                give_back(kept->area, sizeof(*kept->area));
         return ttrpc_kept_leave(kept);
 }
 
@@ -215,12 +238,6 @@ bool ttrpc_area_is_whole(const struct keep_area *area)
 {
         return LOOK(&area->in_large) == 0 && LOOK(&area->out_large) == 0 &&
                LOOK(&area->n_unkept) == 0;
-}
-
-/* Where it is no shared memory, nothing is given back, and nothing is lost. */
-static void give_back(void *bytes, size_t size)
-{
-        (void)madvise(bytes, size, MADV_REMOVE);
 }
 
 static bool has_calls(const struct ttrpc_kept *kept)

@@ -133,9 +133,12 @@ int ttrpc_keep_check(const struct ttrpc_keep *keep, struct error *err);
 int ttrpc_keep_listener(struct ttrpc_keep *keep, int fd);
 void ttrpc_keep_listener_gone(struct ttrpc_keep *keep, int index); /* harmless for -1 */
 
-/* The same for a connection: returns its slot. */
+/* The same for a connection: returns its slot. Who has a struct ttrpc_kept frees that instead. */
 int ttrpc_keep_conn(struct ttrpc_keep *keep, int fd);
 void ttrpc_keep_conn_gone(struct ttrpc_keep *keep, int slot);
+
+/* Gives back what the image before has left in areas that are no connection's. */
+void ttrpc_keep_trim(struct ttrpc_keep *keep);
 
 /* ---- One connection ---- */
 

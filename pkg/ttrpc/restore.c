@@ -99,6 +99,7 @@ static size_t drop_conns(struct ttrpc_server *server)
                 fd_close(fd);
                 n_dropped++;
         }
+        ttrpc_keep_trim(keep);
         return n_dropped;
 }
 
