@@ -83,7 +83,6 @@ static int fill_under_way(const struct shim_server *server, struct arena *arena,
         m->jobs =
                 (uint32_t)((c ? c->n_jobs : 0) + (server->creating ? server->creating->n_jobs : 0));
         m->events_queued = publisher_n_queued(server->publisher);
-        m->events_lost = publisher_n_lost(server->publisher);
         m->stopping = server->stopping;
         if (obstacle)
                 m->obstacle = (char *)obstacle;

@@ -42,7 +42,7 @@ struct publisher {
         bool store_failed;         /* the present failure is in the log */
         bool held;
         size_t n_queued;
-        size_t n_lost;
+        uint64_t n_lost;
         bool freeing;
         bool in_flight;      /* the head of the queue has been sent and not been answered */
         bool said_away;      /* the present absence of containerd is in the log */
@@ -134,8 +134,8 @@ struct publisher *publisher_free(struct publisher *p)
         if (!p)
                 return NULL;
         if (p->n_queued > 0 || p->n_lost > 0)
-                log_warning("%zu events were not accepted by containerd, %zu given up before",
-                            p->n_queued, p->n_lost);
+                log_warning("%zu events were not accepted by containerd, %llu given up before",
+                            p->n_queued, (unsigned long long)p->n_lost);
         p->freeing = true;
         ttrpc_client_free(TAKE_PTR(p->client));
         loop_deferred_cancel(&p->send);
@@ -353,10 +353,11 @@ static int publisher_restore_client(struct publisher *p, struct error *err)
         return p->in_flight || err->code == STATUS_NOT_FOUND ? 0 : -1;
 }
 
-int publisher_restore(struct publisher *p, uint64_t until_seq, struct error *err)
+int publisher_restore(struct publisher *p, uint64_t until_seq, uint64_t n_lost, struct error *err)
 {
         struct error why = ERROR_INIT;
 
+        p->n_lost = n_lost;
         if (!p->store)
                 return 0;
         if (event_store_load(p->store, until_seq, on_loaded, p, err) < 0)
@@ -431,7 +432,7 @@ size_t publisher_n_queued(const struct publisher *p)
         return p->n_queued;
 }
 
-size_t publisher_n_lost(const struct publisher *p)
+uint64_t publisher_n_lost(const struct publisher *p)
 {
         return p->n_lost;
 }

@@ -36,12 +36,13 @@ int publisher_new(struct publisher **ret, const struct publisher_options *option
 
 /*
  * Takes over what an earlier process of this shim has left in the bundle; before anything is
- * published. until_seq: as in event_store_load(). An event that was on its way is not sent again if
- * the connection goes on: its answer is waited for. Fails for want of memory or of a descriptor.
- * Until publisher_resume() nothing has an effect, so another image can try then; until it does the
- * publisher must not be freed.
+ * published. until_seq: as in event_store_load(); n_lost: what that process has counted. An event
+ * that was on its way is not sent again if the connection goes on: its answer is waited for. Fails
+ * for want of memory or of a descriptor. Until publisher_resume() nothing has an effect, so another
+ * image can try then; until it does the publisher must not be freed.
  */
-int publisher_restore(struct publisher *publisher, uint64_t until_seq, struct error *err);
+int publisher_restore(struct publisher *publisher, uint64_t until_seq, uint64_t n_lost,
+                      struct error *err);
 
 /* From here on this image publishes. What of the file could not be read, or was never in it, is
  * counted as lost, and the log says so. */
@@ -65,7 +66,9 @@ uint64_t publisher_next_seq(const struct publisher *publisher);
 
 /* Events that containerd has not accepted yet. */
 size_t publisher_n_queued(const struct publisher *publisher);
-size_t publisher_n_lost(const struct publisher *publisher);
+
+/* Those that were given up, refused for good or had no memory, since the shim began. */
+uint64_t publisher_n_lost(const struct publisher *publisher);
 
 /* fn runs once, from the loop, when nothing is queued; at the end of this round if that is so now.
  * Clear with NULL. */

@@ -424,7 +424,7 @@ int state_restore(struct shim_server *server, struct error *err)
         };
         if (m->container && restore_container(server, m->container, err) < 0)
                 return -1;
-        return publisher_restore(server->publisher, m->next_event_seq, err);
+        return publisher_restore(server->publisher, m->next_event_seq, m->events_lost, err);
 }
 
 void state_resume(struct shim_server *server)

@@ -286,7 +286,7 @@ static void succeed(struct bed *b, uint64_t until_seq)
 {
         publisher_free(b->publisher);
         bed_open(b, b->h.events.path);
-        assert_int_equal(publisher_restore(b->publisher, until_seq, NULL), 0);
+        assert_int_equal(publisher_restore(b->publisher, until_seq, 0, NULL), 0);
         publisher_resume(b->publisher);
 }
 
@@ -353,7 +353,7 @@ static void a_damaged_entry_costs_what_lies_behind_it(void **state)
         assert_int_equal(pwrite(fd, "x", 1, size), 1);
         close(fd);
         bed_open(b, b->h.events.path);
-        assert_int_equal(publisher_restore(b->publisher, 3, NULL), 0);
+        assert_int_equal(publisher_restore(b->publisher, 3, 0, NULL), 0);
         publisher_resume(b->publisher);
         assert_int_equal(publisher_n_queued(b->publisher), 1);
         assert_int_equal(publisher_n_lost(b->publisher), 1);

@@ -186,7 +186,7 @@ static struct publisher *take_over(const struct bed *b, struct loop **ret_loop, 
                 assert_int_equal(loop_new(ret_loop, NULL), 0);
                 publisher = publisher_of(b, *ret_loop);
                 fails_in = at;
-                r = publisher_restore(publisher, 2, &err);
+                r = publisher_restore(publisher, 2, 0, &err);
                 assert_memory_equal(b->keep, before, TTRPC_KEEP_BYTES(1));
                 assert_int_equal(file_size(b), size);
                 if (fails_in > 0) {

@@ -16,6 +16,7 @@
 #include "pkg/base/kept.h"
 
 #include "belay/state/v1/shim.pb-c.h"
+#include "shim/server_impl.h"
 #include "shim/state.h"
 #include "test/unit/shim/harness.h"
 
@@ -279,6 +280,18 @@ static int make_closed(void)
 static bool is_open(int fd)
 {
         return fcntl(fd, F_GETFD) >= 0;
+}
+
+static void events_that_were_lost_are_counted_on(void **state)
+{
+        struct harness *h = *state;
+
+        for (unsigned n = 1; n <= 2; n++) {
+                publisher_publish_take(h->server->publisher, NULL); /* without memory for it */
+                state_commit(h->server);
+                restart(h);
+                assert_int_equal(publisher_n_lost(h->server->publisher), n);
+        }
 }
 
 static void what_the_record_names_is_open_until_the_next_one_is_there(void **state)
@@ -577,6 +590,7 @@ int main(void)
                 CASE(an_exec_that_was_added_is_started_by_the_next_server),
                 CASE(of_many_execs_each_is_what_it_was),
                 CASE(a_start_of_an_exec_that_was_under_way_has_failed),
+                CASE(events_that_were_lost_are_counted_on),
                 CASE(what_the_record_names_is_open_until_the_next_one_is_there),
                 CASE(a_transition_writes_what_has_changed),
                 CASE(the_record_does_not_grow_with_what_has_been),
