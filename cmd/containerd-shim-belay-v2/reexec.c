@@ -224,6 +224,15 @@ int reexec_again(struct reexec *r)
         return execute(r, reexec_is_on_trial(r) ? r->before_fd : r->image_fd, NULL);
 }
 
+int reexec_ask_version(struct reexec *r, int image_fd)
+{
+        const char *argv[] = {r->argv[0], "-v", NULL};
+
+        (void)fcntl(image_fd, F_SETFD, 0); /* a script is opened by its number */
+        execveat(image_fd, "", (char *const *)argv, r->envp, AT_EMPTY_PATH);
+        return errno;
+}
+
 int reexec_check(struct reexec *r, int image_fd, int state_copy_fd)
 {
         reexec_set_state(r, state_copy_fd);

@@ -84,6 +84,9 @@ void reexec_note_own(struct reexec *r, int state_fd);
 /* Descriptors for the next image, as many as can be had; what there were none for the next time. */
 void reexec_spare(struct reexec *r);
 
+/* In a fork: runs the image with `-v` and nothing of ours but stdio; on failure as above. */
+int reexec_ask_version(struct reexec *r, int image_fd);
+
 /* In a fork: runs the image as `check-state` with a copy of the vault; on failure as above. */
 int reexec_check(struct reexec *r, int image_fd, int state_copy_fd);
 

@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 #include "pkg/loop/loop.h"
@@ -14,6 +15,11 @@
 
 #include "cmd/containerd-shim-belay-v2/reexec.h"
 #include "shim/server.h"
+
+enum upgrader_step {
+        UPGRADER_ASKS,  /* -v */
+        UPGRADER_TRIES, /* check-state */
+};
 
 struct upgrader {
         struct loop *loop;
@@ -24,6 +30,8 @@ struct upgrader {
 
         int image_fd;  /* of the binary that was tried, or is */
         int report_fd; /* what the child has to say */
+        enum upgrader_step step;
+        bool is_over_time; /* so the child was killed */
         pid_t pid;
         struct reaper_watch *watch;
         struct loop_timer *timer;
