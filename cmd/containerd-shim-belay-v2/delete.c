@@ -2,7 +2,7 @@
  *
  * The delete action. containerd runs it when the connection to a shim has dropped, and again behind
  * every ordinary removal, while the shim may still be on its way out: it must be idempotent and
- * quick. All its parts share one deadline, and what cannot be done until then is told on stderr,
+ * quick. So each of its parts has a deadline, and what cannot be done until then is told on stderr,
  * which containerd logs. Its answer is how the container ended: from the record on disk if the shim
  * has lived to write one, else from the kernel if that can still tell; otherwise 137, and the
  * record says that this is not known.
@@ -38,12 +38,14 @@ enum { STATUS_KILLED = 128 + SIGKILL };
 
 /*
  * From its beginning, in ms: containerd ends it after five seconds, and would not hear the status.
- * A runtime binary leaves some of its time for what it does not do: mounts and the bundle's state.
+ * A runtime binary has a time of its own, since one that is killed in the middle leaves its state,
+ * by which alone it can be asked again, and which the next Create of that id fails on.
  */
 enum {
-        CLEANUP_MS = 1900, /* all but poststop hooks; with what is around it two seconds */
-        CLEANUP_KEPT_MS = 500,
-        HOOKS_MS = 4000, /* these as well */
+        RUNTIME_MS = 3000,
+        CLEANUP_MS = 1900,      /* all but poststop hooks; with what is around it two seconds */
+        CLEANUP_LEAST_MS = 500, /* of it, also when a runtime has taken longer */
+        HOOKS_MS = 4000,        /* these as well */
 };
 
 /* The contents of `address`: a scheme and a path. */
@@ -205,11 +207,19 @@ static void on_warning(const struct error *err, void *userdata)
         warn(err);
 }
 
+/* Until when the engine's part may take; a runtime binary's is over. */
+static uint64_t cleanup_deadline(uint64_t begin_ns)
+{
+        uint64_t usual = begin_ns + CLEANUP_MS * NSEC_PER_MSEC;
+        uint64_t least = clock_monotonic_ns() + CLEANUP_LEAST_MS * NSEC_PER_MSEC;
+
+        return usual > least ? usual : least;
+}
+
 /* Whatever has made the container; 0 or its pid. */
 static pid_t clean_up(const char *bundle, const struct options *options, uint64_t begin_ns)
 {
-        const struct engine_cleanup_limits limits = {
-                .deadline_ns = begin_ns + CLEANUP_MS * NSEC_PER_MSEC,
+        struct engine_cleanup_limits limits = {
                 .hooks_deadline_ns = begin_ns + HOOKS_MS * NSEC_PER_MSEC,
                 .on_warning = on_warning,
         };
@@ -218,8 +228,9 @@ static pid_t clean_up(const char *bundle, const struct options *options, uint64_
         pid_t pid = 0;
 
         if (runc_cleanup(bundle, options->runtime_namespace, options->id,
-                         limits.deadline_ns - CLEANUP_KEPT_MS * NSEC_PER_MSEC, &warning) < 0)
+                         begin_ns + RUNTIME_MS * NSEC_PER_MSEC, &warning) < 0)
                 warn(&warning);
+        limits.deadline_ns = cleanup_deadline(begin_ns);
         if (engine_cleanup(bundle, options->id, &limits, &pid, &killed, &warning) < 0)
                 warn(&warning);
         return pid;

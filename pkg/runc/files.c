@@ -160,6 +160,8 @@ int runc_cleanup(const char *state_dir, const char *runtime_namespace, const cha
                 return 0;
         if (err)
                 *err = why;
+        if (why.code == STATUS_DEADLINE_EXCEEDED)
+                (void)error_prefix(err, "what it keeps of '%s' in '%s' stays", id, r->root);
         return -1;
 }
 

@@ -7,6 +7,7 @@ left out there differs by the binary's own ways, see docs/protocol.md.
 import json
 import pathlib
 import subprocess
+import time
 
 import pytest
 
@@ -139,6 +140,41 @@ def test_dockers_runc_is_the_engine_where_runc_is_not_installed(plain_lab):
     assert "runc" in plain_lab.logs() and "built-in engine" in plain_lab.log
     c.start()
     assert c.wait().status == 0
+
+
+def lose_shim(lab, binary, first):
+    """A container whose runtime does something else first when it is to delete, and which has lost its shim; and
+    where the runtime's state of it is."""
+    slow = lab.dir / "slow-runtime"
+    slow.write_text(f'#!/bin/sh\ncase " $* " in *" delete "*) {first};; esac\nexec {binary} "$@"\n')
+    slow.chmod(0o755)
+    c = lab.container("sleep", "1000")
+    c.create(options=options(binary_name=str(slow), root=str(lab.dir / "runtime")))
+    c.start()
+    c.shim.kill()
+    c.shim.disconnect()
+    c.task = None
+    return c, lab.dir / "runtime" / lab.namespace / c.id
+
+
+@pytest.mark.parametrize("binary", ["runc"], indirect=True)
+def test_delete_without_a_shim_gives_a_runtime_three_seconds(plain_lab, binary):
+    """One that is killed in the middle leaves its state, on which the next Create of the id would fail."""
+    c, state = lose_shim(plain_lab, binary, "sleep 2")
+    assert c.shim.run_delete().exit_status == 137
+    assert not state.exists()
+    assert not plain_lab.running("sleep 1000")
+
+
+@pytest.mark.parametrize("binary", ["runc"], indirect=True)
+def test_delete_without_a_shim_is_over_in_time_whatever_a_runtime_does(plain_lab, binary):
+    """containerd ends it after five seconds. init has been killed, and the engine has had its turn."""
+    c, state = lose_shim(plain_lab, binary, "exec sleep 1000")
+    begin = time.monotonic()
+    assert c.shim.run_delete().exit_status == 137
+    assert 3 <= time.monotonic() - begin < 4.5 * host.SLOWNESS
+    assert not plain_lab.running("sleep 1000")
+    subprocess.run([binary, "--root", state.parent, "delete", "--force", c.id], check=True, timeout=20 * host.SLOWNESS)
 
 
 def test_belay_by_name_is_the_engine(plain_lab):

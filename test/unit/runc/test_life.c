@@ -343,6 +343,7 @@ static void the_clean_up_ends_a_runtime_that_takes_too_long(void **state)
         assert_int_equal(runc_cleanup(f->dir, "ns", "c1", deadline, &err), -1);
         assert_int_equal(err.code, STATUS_DEADLINE_EXCEEDED);
         assert_non_null(strstr(err.msg, "was ended when time was up: stuck"));
+        assert_non_null(strstr(err.msg, "what it keeps of 'c1' in '"));
 }
 
 static void what_holds_its_output_does_not_make_a_runtime_fail(void **state)
