@@ -18,14 +18,21 @@
 #include "pkg/base/limits.h"
 #include "pkg/base/str.h"
 
-/* Descriptors are the process's, and so is this. */
+/* Of 64 descriptors in a row, one bit for each. */
+struct word {
+        uint64_t marked;
+        uint64_t late;
+};
+
+/* Descriptors are the process's, and so is this. Only the words that are in use cost memory: the
+ * kernel gives a page when it is written to. */
 static struct {
         pid_t owner; /* 0: nothing is put off */
         void (*fn)(void *userdata);
         void *userdata;
-        uint64_t marked[LIMIT_KEPT_LATE / 64];
-        uint64_t late[LIMIT_KEPT_LATE / 64];
         unsigned n_late;
+        size_t n_words; /* in use: there is no bit behind them */
+        struct word words[LIMIT_KEPT_LATE / 64];
 } put_off;
 
 static bool can_be_put_off(int fd)
@@ -33,15 +40,28 @@ static bool can_be_put_off(int fd)
         return put_off.owner != 0 && fd >= 0 && fd < LIMIT_KEPT_LATE;
 }
 
+static struct word *word_of(int fd)
+{
+        return &put_off.words[fd / 64];
+}
+
+static uint64_t bit_of(int fd)
+{
+        return UINT64_C(1) << (fd % 64);
+}
+
 static void mark(int fd)
 {
-        if (can_be_put_off(fd))
-                put_off.marked[fd / 64] |= UINT64_C(1) << (fd % 64);
+        if (!can_be_put_off(fd))
+                return;
+        word_of(fd)->marked |= bit_of(fd);
+        if (put_off.n_words <= (size_t)fd / 64)
+                put_off.n_words = (size_t)fd / 64 + 1;
 }
 
 static bool is_marked(int fd)
 {
-        return put_off.marked[fd / 64] & (UINT64_C(1) << (fd % 64));
+        return (size_t)fd / 64 < put_off.n_words && word_of(fd)->marked & bit_of(fd);
 }
 
 uint32_t kept_number(int fd)
@@ -59,12 +79,10 @@ void kept_late_begin(void (*fn)(void *userdata), void *userdata)
 
 bool kept_late_close(int fd)
 {
-        uint64_t bit = UINT64_C(1) << (fd % 64);
-
         if (!can_be_put_off(fd) || !is_marked(fd) || put_off.owner != getpid())
                 return false;
-        assert(!(put_off.late[fd / 64] & bit)); /* closed twice */
-        put_off.late[fd / 64] |= bit;
+        assert(!(word_of(fd)->late & bit_of(fd))); /* closed twice */
+        word_of(fd)->late |= bit_of(fd);
         if (put_off.n_late++ == 0)
                 put_off.fn(put_off.userdata);
         return true;
@@ -79,14 +97,16 @@ int kept_close_now(int fd)
 
 void kept_late_settle(void)
 {
-        for (int i = 0; put_off.n_late > 0 && i < LIMIT_KEPT_LATE / 64; i++) {
-                while (put_off.late[i] != 0) {
-                        int bit = __builtin_ctzll(put_off.late[i]);
+        for (size_t i = 0; put_off.n_late > 0 && i < put_off.n_words; i++) {
+                struct word *word = &put_off.words[i];
 
-                        put_off.late[i] &= ~(UINT64_C(1) << bit);
-                        put_off.marked[i] &= ~(UINT64_C(1) << bit);
+                while (word->late != 0) {
+                        int bit = __builtin_ctzll(word->late);
+
+                        word->late &= ~(UINT64_C(1) << bit);
+                        word->marked &= ~(UINT64_C(1) << bit);
                         put_off.n_late--;
-                        (void)close(i * 64 + bit);
+                        (void)close((int)i * 64 + bit);
                 }
         }
 }
@@ -94,7 +114,9 @@ void kept_late_settle(void)
 void kept_late_end(void)
 {
         kept_late_settle();
-        memset(&put_off, 0, sizeof(put_off));
+        memset(put_off.words, 0, put_off.n_words * sizeof(put_off.words[0]));
+        put_off.n_words = 0;
+        put_off.owner = 0;
 }
 
 static bool is_of_kind(int fd, enum kept_kind kind)

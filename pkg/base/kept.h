@@ -48,7 +48,7 @@ int kept_take(uint32_t number, enum kept_kind kind, const char *what, int *ret, 
  * note of a descriptor that was marked by kept_number() or kept_claim(), and calls `fn` when it is
  * the first one since kept_late_settle(), which closes them all. Whoever replaces the message calls
  * that then, soon; until it does their numbers are not used again. In a fork all is as if this was
- * never called. As many as LIMIT_KEPT_LATE have this; the others are closed at once.
+ * never called. All below LIMIT_KEPT_LATE have this, and a shim has no others.
  */
 void kept_late_begin(void (*fn)(void *userdata), void *userdata);
 void kept_late_settle(void);

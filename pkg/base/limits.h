@@ -133,5 +133,6 @@
 #define LIMIT_POSTSTOP_SECONDS 8
 
 /* Descriptors below this are closed only when the state that names them has been replaced: kept.h.
- * Each exec has up to three, so that it is nearly always all of them. A multiple of 64. */
-#define LIMIT_KEPT_LATE 4096
+ * A shim has fewer: LIMIT_EXECS times six, and some for each stream, of which there are
+ * TTRPC_CONNECTIONS_MAX times TTRPC_STREAMS_PER_CONNECTION_MAX. A multiple of 64. */
+#define LIMIT_KEPT_LATE (1 << 17)

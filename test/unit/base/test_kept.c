@@ -7,11 +7,13 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/pidfd.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "pkg/base/fd.h"
 #include "pkg/base/kept.h"
+#include "pkg/base/limits.h"
 
 #include "test/unit/unit.h"
 
@@ -125,6 +127,53 @@ static void what_a_message_names_is_closed_when_the_next_one_is_there(void **sta
         assert_int_equal(n_asked, 1);
 }
 
+/* As high a number as a shim with all its execs has, or the highest that may be had here. */
+static int open_high(void)
+{
+        int at = LIMIT_EXECS * 6;
+        struct rlimit limit;
+        int fd;
+
+        assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+        at = limit.rlim_max < (rlim_t)at ? (int)limit.rlim_max : at;
+        limit.rlim_cur = (rlim_t)at;
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+        fd = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, at - 1);
+        assert_int_equal(fd, at - 1);
+        return fd;
+}
+
+static void as_many_are_put_off_as_a_shim_can_have(void **state)
+{
+        int n_asked = 0;
+        int low = eventfd(0, EFD_CLOEXEC);
+        int high = open_high();
+
+        (void)state;
+        if (high < 4096)
+                skip(); /* RLIMIT_NOFILE */
+        kept_late_begin(count, &n_asked);
+        (void)kept_number(low);
+        kept_claim(high);
+        assert_int_equal(fd_close(high), -1);
+        assert_int_equal(fd_close(low), -1);
+        assert_int_equal(n_asked, 1);
+        assert_int_equal(fcntl(low, F_GETFD), FD_CLOEXEC);
+        assert_int_equal(fcntl(high, F_GETFD), FD_CLOEXEC);
+        kept_late_settle();
+        assert_int_equal(fcntl(low, F_GETFD), -1);
+        assert_int_equal(fcntl(high, F_GETFD), -1);
+        /* A mark that is not settled ends, too. */
+        high = open_high();
+        (void)kept_number(high);
+        kept_late_end();
+        kept_late_begin(count, &n_asked);
+        assert_int_equal(fd_close(high), -1);
+        assert_int_equal(fcntl(high, F_GETFD), -1);
+        assert_int_equal(n_asked, 1);
+        kept_late_end();
+}
+
 static void what_is_behind_a_number_can_be_closed_at_once(void **state)
 {
         int n_asked = 0;
@@ -175,6 +224,7 @@ int main(void)
                 cmocka_unit_test(a_pipe_is_found_and_claimed_once),
                 cmocka_unit_test(a_pidfd_is_of_its_process),
                 cmocka_unit_test(what_a_message_names_is_closed_when_the_next_one_is_there),
+                cmocka_unit_test(as_many_are_put_off_as_a_shim_can_have),
                 cmocka_unit_test(what_is_behind_a_number_can_be_closed_at_once),
                 cmocka_unit_test(a_fork_closes_at_once),
         };
