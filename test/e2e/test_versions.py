@@ -199,3 +199,54 @@ def test_one_that_fails_while_it_takes_over_is_left_wherever_that_is(busy, lab, 
     upgrade(c, variant("faulty"))
     assert version(c) == "98.0.0"
     busy.finish()
+
+
+@pytest.fixture
+def before(lab):
+    """A running container, with a shim of a version whose socket is `start`'s, which is dead. The lab's own shim is the
+    present one again."""
+    present, lab.shim = lab.shim, variant("before")
+    c = lab.container("sh", "-c", "exec sleep 1000").run()
+    lab.shim = present
+    assert version(c) == "0.0.1"
+    return c
+
+
+def who_serves(c):
+    client = ttrpc.Client(c.shim.address)
+    try:
+        return c.shim.service(client=client).Connect().shim_pid
+    finally:
+        client.close()
+
+
+def test_a_start_finds_the_shim_of_a_version_that_did_not_own_its_socket(before, lab):
+    c = before
+    assert c.shim.run_start().decode().strip() == c.shim.address
+    assert who_serves(c) == c.shim.pid
+    c.kill()
+    assert c.wait().status == 137
+    assert c.delete().exit_status == 137
+
+
+def test_a_delete_leaves_the_socket_of_a_shim_of_such_a_version(before):
+    """containerd runs it, too, when its connection to the shim has been lost."""
+    c = before
+    assert c.shim.run_delete().exit_status == 137
+    assert pathlib.Path(c.shim.address.removeprefix("unix://")).exists()
+    assert c.wait().status == 137
+    assert who_serves(c) == c.shim.pid
+    assert c.delete().exit_status == 137
+
+
+def test_an_upgrade_makes_the_socket_the_shims_own(before, lab):
+    c = before
+    upgrade(c, lab.shim)
+    os.kill(c.shim.pid, signal.SIGSTOP)  # who does not answer is alive all the same
+    try:
+        assert c.shim.run_start().decode().strip() == c.shim.address
+    finally:
+        os.kill(c.shim.pid, signal.SIGCONT)
+    c.kill()
+    assert c.wait().status == 137
+    assert c.delete().exit_status == 137
