@@ -184,9 +184,11 @@ static int watch(struct oom *oom, const struct cgroup *cg, struct error *err)
         if (cgroup_oom_new(cg, &oom->watch, err) < 0)
                 return -1;
         if (cgroup_oom_is_blind(oom->watch))
-                log_info("no inotify instance is left (fs.inotify.max_user_instances): OOM kills "
-                         "are looked for every %d ms",
-                         LIMIT_OOM_BLIND_MS);
+                log_info("OOM kills are looked for every %d ms: there is no %s left",
+                         LIMIT_OOM_BLIND_MS,
+                         cgroup_oom_fd(oom->watch) < 0
+                                 ? "epoll"
+                                 : "inotify instance (fs.inotify.max_user_instances)");
         if (cgroup_oom_fd(oom->watch) < 0)
                 return 0;
         oom->io = loop_io_new(loop, cgroup_oom_fd(oom->watch), LOOP_PRIORITY_RPC, on_readable, oom);

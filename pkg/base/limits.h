@@ -116,9 +116,9 @@
 #define LIMIT_OOM_LEVELS 16
 #define LIMIT_OOM_GROUPS 64
 
-/* Between two looks for OOM kills where the kernel tells nothing, since its user has no inotify
- * instance left (fs.inotify.max_user_instances, 128 for all of root's): who has that many
- * containers still hears of them. */
+/* Between two looks for OOM kills where the kernel does not tell of all. On cgroup v1 that is so
+ * when its user has no inotify instance left (fs.inotify.max_user_instances, 128 for all of
+ * root's): who has that many containers still hears of them. */
 #define LIMIT_OOM_BLIND_MS 2000
 
 /* TaskOOM events at once: with memory.oom.group a container of many processes has as many kills. */

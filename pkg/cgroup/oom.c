@@ -13,7 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/inotify.h>
+#include <sys/epoll.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -26,6 +26,7 @@
 
 enum {
         EVENTS_BYTES_MAX = 1024, /* memory.events has below 150 */
+        READ_ROUNDS_MAX = 8,     /* a kill takes longer than a round */
         ROOT_INO = 1,            /* of every cgroup hierarchy's root directory */
 };
 
@@ -66,16 +67,29 @@ bool cgroup_counter_find(const char *text, const char *key, uint64_t *ret)
         return false;
 }
 
-/* A figure of an open file; false if it cannot be read (the cgroup is gone, then). */
-static bool counter_read(int fd, const char *key, uint64_t *ret)
+/* Of memory.events or memory.events.local, as one read gives them. */
+struct events {
+        uint64_t oom;
+        uint64_t kills;
+        uint64_t groups; /* Linux before 5.17 does not say */
+};
+
+/* False if the file says nothing: the cgroup is gone, then. */
+static bool events_read(int fd, struct events *ret)
 {
+        struct events events = {0};
         char text[EVENTS_BYTES_MAX];
-        ssize_t n = fd < 0 ? -1 : pread(fd, text, sizeof(text) - 1, 0);
+        ssize_t n = pread(fd, text, sizeof(text) - 1, 0);
 
         if (n <= 0)
                 return false;
         text[n] = '\0';
-        return cgroup_counter_find(text, key, ret);
+        if (!cgroup_counter_find(text, "oom_kill", &events.kills))
+                return false;
+        (void)cgroup_counter_find(text, "oom", &events.oom);
+        (void)cgroup_counter_find(text, "oom_group_kill", &events.groups);
+        *ret = events;
+        return true;
 }
 
 /* ---- Opening ---- */
@@ -116,68 +130,70 @@ static void levels_open(struct cgroup_oom *oom)
         }
 }
 
+int oom_v2_poll(int fd)
+{
+        struct epoll_event event = {.events = EPOLLPRI};
+        _cleanup_close_ int poll_fd = epoll_create1(EPOLL_CLOEXEC);
+
+        return epoll_ctl(poll_fd, EPOLL_CTL_ADD, fd, &event) < 0 ? -1 : TAKE_FD(poll_fd);
+}
+
 static int v2_open(struct cgroup_oom *oom, struct error *err)
 {
         _cleanup_close_ int dir = dir_open(AT_FDCWD, oom->path);
-        _cleanup_free_ char *file = NULL;
 
         if (dir >= 0)
                 oom->events_fd = openat(dir, "memory.events", O_RDONLY | O_CLOEXEC);
         if (oom->events_fd < 0)
                 return error_set(err, STATUS_NOT_FOUND, "'%s' has no memory.events", oom->path);
-        if (asprintf(&file, "%s/memory.events", oom->path) < 0) {
-                file = NULL;
-                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "watch for OOM kills: no memory");
-        }
-        oom->poll_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
-        if (oom->poll_fd >= 0 && inotify_add_watch(oom->poll_fd, file, IN_MODIFY) < 0)
-                oom->poll_fd = fd_close(oom->poll_fd);
+        oom->poll_fd = oom_v2_poll(oom->events_fd);
         return 0;
 }
 
 /* ---- Reading ---- */
 
-static void v2_drain(const struct cgroup_oom *oom)
+/* How often the limits of all levels were hit, and groups killed for the sake of those above. */
+static uint64_t v2_levels_read(struct cgroup_oom *oom)
 {
-        char buf[1024];
+        uint64_t groups = 0;
 
-        while (read(oom->poll_fd, buf, sizeof(buf)) > 0)
-                ;
-}
+        for (size_t i = 0; i < oom->n_levels; i++) {
+                struct events events;
 
-/* Own and below from one file, the levels above from theirs. Linux before 5.17 does not say. */
-static uint64_t v2_group_kills(const struct cgroup_oom *oom)
-{
-        uint64_t sum = 0;
-        uint64_t n;
-
-        if (counter_read(oom->events_fd, "oom_group_kill", &n))
-                sum = n;
-        for (size_t i = 1; i < oom->n_levels; i++) {
-                if (counter_read(oom->levels[i].fd, "oom_group_kill", &n))
-                        sum += n;
+                if (!events_read(oom->levels[i].fd, &events))
+                        continue;
+                oom->levels[i].hits = events.oom;
+                groups += i > 0 ? events.groups : 0;
         }
-        return sum;
+        return groups;
 }
 
-/* The kills come first: whatever is counted by then has had its limit counted before. */
+/*
+ * Whatever kill is counted by a read has had its limit counted before, so the levels are read after
+ * it. And each read of memory.events ends the descriptor's being readable for all that it gives: so
+ * what the last one gives is what is told, and the levels are read anew if that was news.
+ */
 static uint64_t v2_count(struct cgroup_oom *oom)
 {
-        uint64_t kills = oom->kills;
-        uint64_t all = 0;
+        struct events now;
+        bool is_there = events_read(oom->events_fd, &now);
 
-        v2_drain(oom);
-        if (!counter_read(oom->events_fd, "oom_kill", &kills)) {
+        for (int i = 0; is_there && i < READ_ROUNDS_MAX; i++) {
+                struct events before = now;
+                uint64_t groups = v2_levels_read(oom);
+
+                is_there = events_read(oom->events_fd, &now);
+                oom->group_kills = now.groups + groups;
+                if (now.kills == before.kills && now.oom == before.oom)
+                        break;
+        }
+        if (!is_there) {
                 oom->is_over = true;
                 return oom->kills;
         }
-        for (size_t i = 0; i < oom->n_levels; i++)
-                (void)counter_read(oom->levels[i].fd, "oom", &oom->levels[i].hits);
-        if (oom->n_levels > 0 && counter_read(oom->events_fd, "oom", &all) &&
-            all > oom->levels[0].hits + oom->below_hits)
-                oom->below_hits = all - oom->levels[0].hits;
-        oom->group_kills = v2_group_kills(oom);
-        return kills;
+        if (oom->n_levels > 0 && now.oom > oom->levels[0].hits + oom->below_hits)
+                oom->below_hits = now.oom - oom->levels[0].hits;
+        return now.kills;
 }
 
 static uint64_t count(struct cgroup_oom *oom, bool last)
@@ -278,7 +294,7 @@ int cgroup_oom_fd(const struct cgroup_oom *oom)
 
 bool cgroup_oom_is_blind(const struct cgroup_oom *oom)
 {
-        return (oom->is_v1 ? oom->inotify_fd : oom->poll_fd) < 0;
+        return oom->poll_fd < 0 || (oom->is_v1 && oom->inotify_fd < 0);
 }
 
 /* ---- Its life ---- */
@@ -331,7 +347,7 @@ int cgroup_oom_new(const struct cgroup *cg, struct cgroup_oom **ret, struct erro
 
 int cgroup_oom_retire(struct cgroup_oom *oom)
 {
-        int fd = oom->is_v1 ? TAKE_FD(oom->inotify_fd) : TAKE_FD(oom->poll_fd);
+        int fd = TAKE_FD(oom->inotify_fd);
 
         (void)cgroup_oom_free(oom);
         return fd;

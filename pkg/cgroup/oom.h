@@ -5,7 +5,10 @@
  * has happened since it was last called. That function may be called at any time, too, for instance
  * when a process was ended by SIGKILL.
  *
- * v2: memory.events counts the kills of the whole subtree and is watched by inotify.
+ * v2: memory.events counts the kills of the whole subtree, and poll(2) tells when it has changed
+ * since it was read. (So would inotify, of which a user has few instances; to close one takes 15
+ * ms.)
+ *
  * v1: memory.oom_control counts those of its own level only, and tells an eventfd of an OOM shortly
  * *before* the kill: at the level that is out of memory and at all levels below. So sub-cgroups are
  * watched one by one, and what is told is looked at again until it has been counted.
@@ -45,14 +48,13 @@ struct cgroup_oom_news {
  * Begins to watch. Kills that were counted before belong to the container if its cgroup was created
  * for it. STATUS_NOT_FOUND where there is no memory controller. What cannot be armed (a level above
  * that may not be written, say, or that there is no inotify instance left for) costs promptness or
- * the level, never the count. Quick. One
- * descriptor for each level and, on v1, for each sub-cgroup, up to LIMIT_OOM_LEVELS and
- * LIMIT_OOM_GROUPS.
+ * the level, never the count. Quick. Two descriptors, and one for each level and,
+ * on v1, for each sub-cgroup, up to LIMIT_OOM_LEVELS and LIMIT_OOM_GROUPS.
  */
 int cgroup_oom_new(const struct cgroup *cg, struct cgroup_oom **ret, struct error *err);
 struct cgroup_oom *cgroup_oom_free(struct cgroup_oom *oom);
 
-/* The same, but for the inotify descriptor, which becomes the caller's (-1: none): to close the
+/* The same, but for v1's inotify descriptor, which becomes the caller's (-1: none): to close the
  * last copy of it waits for a grace period of the kernel, 15 ms and more. */
 int cgroup_oom_retire(struct cgroup_oom *oom);
 
@@ -60,7 +62,8 @@ int cgroup_oom_retire(struct cgroup_oom *oom);
  * again. */
 int cgroup_oom_fd(const struct cgroup_oom *oom);
 
-/* It has no inotify: news may be LIMIT_OOM_BLIND_MS old. */
+/* News may be LIMIT_OOM_BLIND_MS old: v1, without an inotify instance; v2, without an epoll, for
+ * want of a descriptor or of memory. */
 bool cgroup_oom_is_blind(const struct cgroup_oom *oom);
 
 /* What has happened since the last call. `last`: there will be no other call, so nothing is put

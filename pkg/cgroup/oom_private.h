@@ -35,7 +35,7 @@ struct oom_group {
 struct cgroup_oom {
         bool is_v1;
         char *path;      /* of the container's directory */
-        int poll_fd;     /* v1: an epoll; v2: an inotify */
+        int poll_fd;     /* an epoll: v1: of all eventfds and the inotify; v2: of events_fd */
         int inotify_fd;  /* v1: of new sub-cgroups */
         int events_fd;   /* v2: memory.events */
         bool is_whole;   /* levels reach up to the root */
@@ -91,6 +91,13 @@ bool oom_v1_is_quiet(const struct cgroup_oom *oom);
 
 /* The time until the next look, in ms; 0: none is needed. */
 unsigned oom_v1_look_again(struct cgroup_oom *oom);
+
+/*
+ * v2: an epoll that is readable when memory.events, or another file of the kind, has changed since
+ * it was last read through fd, or was never read (kernfs_generic_poll() of the kernel). A removal
+ * of the cgroup may make it readable or not (Linux 6.18 or 6.1). -1 if it cannot be had.
+ */
+int oom_v2_poll(int fd);
 
 /* v1: the eventfd of a level that is open as dirfd; -1 if it cannot be had. */
 int oom_v1_arm(int dirfd);

@@ -98,6 +98,11 @@ class Shim:
         kinds = (re.sub(r"\d+\]$", "]", target) for target in self.fds().values())
         return collections.Counter([*kinds, *(f"child {pid}" for pid in host.children(self.pid))])
 
+    def wait_for_oom_watch(self):
+        """It begins some milliseconds after Create, and lasts as long as the container."""
+        mark = "/memory.events" if host.V2 else "anon_inode:inotify"
+        host.wait_for(lambda: any(kind.endswith(mark) for kind in self.holds()), "the watch for OOM kills")
+
     def wait_for_no_more_than(self, before, timeout=10):
         """That nothing is left of what it has come to hold since. A child's end is an event."""
         for pid in host.children(self.pid):

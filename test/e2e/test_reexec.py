@@ -247,7 +247,7 @@ def test_events_that_wait_for_containerd_go_on(lab, again):
 
 def test_nothing_leaks_by_it(lab, again):
     c = lab.container("sleep", "1000").run()
-    host.wait_for(lambda: "anon_inode:inotify" in c.shim.holds(), "the watch for OOM kills")
+    c.shim.wait_for_oom_watch()
     before = c.shim.holds()
     for _ in range(5):
         again(c)

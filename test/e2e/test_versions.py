@@ -71,7 +71,7 @@ class Busy:
         self.terminal.stdin.write(b"x\n")
         self.terminal.stdout.read_until(b"got x\r\n")
         if self.holds is None:
-            host.wait_for(lambda: "anon_inode:inotify" in self.c.shim.holds(), "the watch for OOM kills")
+            self.c.shim.wait_for_oom_watch()
             self.holds = self.c.shim.holds()
         self.c.shim.wait_for_no_more_than(self.holds)
 

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The watch for OOM kills: on v2 with plain files in the place of the kernel's, which inotify
- * watches as well, and what the files say decides.
+ * The watch for OOM kills: on v2 with plain files in the place of the kernel's, where what the
+ * files say decides. Plain files cannot be polled, so here the watch is never told of anything;
+ * that it is, test_v2.c tests. pread(2) is wrapped by the linker, for what happens between two
+ * reads.
  */
 #include <fcntl.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +17,6 @@
 #include "pkg/cgroup/cgroup.h"
 #include "pkg/cgroup/oom.h"
 
-#include "test/unit/inotify.h"
 #include "test/unit/unit.h"
 
 enum { LEVELS = 3 }; /* the container's own, its parent, and one above that */
@@ -104,6 +104,26 @@ static int tear_down(void **state)
         return 0;
 }
 
+/* The container's limit is hit, and somebody killed, before the last of so many reads. */
+static struct during {
+        const struct tree *tree;
+        unsigned left;
+        unsigned kills;
+} during;
+
+/* A look reads the file itself, those of the levels, and the file again. */
+enum { N_READS = 1 + LEVELS + 1 };
+
+ssize_t __real_pread64(int fd, void *buf, size_t n, off_t offset);
+ssize_t __wrap_pread64(int fd, void *buf, size_t n, off_t offset);
+
+ssize_t __wrap_pread64(int fd, void *buf, size_t n, off_t offset)
+{
+        if (during.left > 0 && --during.left == 0)
+                set_own(during.tree, during.kills, during.kills, during.kills);
+        return __real_pread64(fd, buf, n, offset);
+}
+
 static void watch(struct tree *t)
 {
         struct error err = ERROR_INIT;
@@ -112,35 +132,41 @@ static void watch(struct tree *t)
                 fail_msg("%s", err.msg);
 }
 
-static bool is_readable(const struct tree *t)
-{
-        struct pollfd p = {.fd = cgroup_oom_fd(t->oom), .events = POLLIN};
-
-        return poll(&p, 1, 0) == 1;
-}
-
 static struct cgroup_oom_news news_of(const struct tree *t)
 {
         struct cgroup_oom_news news;
 
         cgroup_oom_read(t->oom, false, &news);
-        assert_int_equal(news.look_again_ms, 0); /* on v2 there is nothing to wait for */
         return news;
 }
 
-static void a_kill_makes_the_descriptor_readable_and_is_told_once(void **state)
+static void a_kill_is_told_once(void **state)
 {
         struct tree *t = *state;
 
         watch(t);
-        assert_false(is_readable(t));
         set_own(t, 1, 1, 1);
-        assert_true(is_readable(t));
         assert_int_equal(news_of(t).n_kills, 1);
-        assert_false(is_readable(t));
         assert_int_equal(news_of(t).n_kills, 0);
         set_own(t, 2, 2, 4);
         assert_int_equal(news_of(t).n_kills, 3);
+}
+
+/* Each read takes the kernel's word that the file has changed: what comes before the last of them
+ * would not be heard of again. */
+static void a_kill_during_a_look_is_told_by_it(void **state)
+{
+        struct tree *t = *state;
+        struct cgroup_oom_news news;
+
+        watch(t);
+        for (unsigned kill = 1; kill <= N_READS; kill++) {
+                during = (struct during){.tree = t, .left = kill, .kills = kill};
+                news = news_of(t);
+                assert_int_equal(during.left, 0);
+                assert_int_equal(news.n_kills, 1);
+                assert_int_equal(news.level, CGROUP_OOM_OWN);
+        }
 }
 
 static void an_oom_without_a_kill_is_no_news(void **state)
@@ -149,7 +175,6 @@ static void an_oom_without_a_kill_is_no_news(void **state)
 
         watch(t);
         set_own(t, 5, 5, 0);
-        assert_true(is_readable(t));
         assert_int_equal(news_of(t).n_kills, 0);
 }
 
@@ -312,15 +337,12 @@ static void a_counter_is_a_line_of_its_own_with_a_number(void **state)
         assert_int_equal(n, 7); /* untouched */
 }
 
-/* A host with more containers than inotify instances. */
-static void without_inotify_it_says_when_to_look_again(void **state)
+static void what_cannot_be_polled_says_when_to_look_again(void **state)
 {
         struct tree *t = *state;
         struct cgroup_oom_news news;
 
-        inotify_is_used_up = true;
         watch(t);
-        inotify_is_used_up = false;
         assert_true(cgroup_oom_is_blind(t->oom));
         assert_int_equal(cgroup_oom_fd(t->oom), -1);
         cgroup_oom_read(t->oom, false, &news);
@@ -337,8 +359,9 @@ static void without_inotify_it_says_when_to_look_again(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test_setup_teardown(
-                        a_kill_makes_the_descriptor_readable_and_is_told_once, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(a_kill_is_told_once, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(a_kill_during_a_look_is_told_by_it, set_up,
+                                                tear_down),
                 cmocka_unit_test_setup_teardown(an_oom_without_a_kill_is_no_news, set_up,
                                                 tear_down),
                 cmocka_unit_test_setup_teardown(the_level_is_the_one_whose_limit_was_hit, set_up,
@@ -359,8 +382,8 @@ int main(void)
                                                 tear_down),
                 cmocka_unit_test_setup_teardown(
                         without_a_memory_controller_there_is_nothing_to_watch, set_up, tear_down),
-                cmocka_unit_test_setup_teardown(without_inotify_it_says_when_to_look_again, set_up,
-                                                tear_down),
+                cmocka_unit_test_setup_teardown(what_cannot_be_polled_says_when_to_look_again,
+                                                set_up, tear_down),
                 cmocka_unit_test(a_counter_is_a_line_of_its_own_with_a_number),
         };
 

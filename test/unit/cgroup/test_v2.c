@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -20,6 +21,7 @@
 #include "pkg/base/limits.h"
 #include "pkg/cgroup/internal.h"
 #include "pkg/cgroup/oom.h"
+#include "pkg/cgroup/oom_private.h"
 
 #include "test/unit/cgroup/harness.h"
 #include "test/unit/unit.h"
@@ -332,6 +334,90 @@ static void without_memory_controller_no_oom_kill_is_counted(void **state)
         assert_int_equal(err.code, STATUS_NOT_FOUND);
 }
 
+static bool is_readable(int fd, int wait_ms)
+{
+        struct pollfd p = {.fd = fd, .events = POLLIN};
+
+        return poll(&p, 1, wait_ms) == 1;
+}
+
+/* "populated 0" or "populated 1" of a file like memory.events, through an open descriptor. */
+static uint64_t populated(int fd)
+{
+        char text[256] = {0};
+        uint64_t n = 2;
+
+        assert_true(pread(fd, text, sizeof(text) - 1, 0) > 0);
+        assert_true(cgroup_counter_find(text, "populated", &n));
+        return n;
+}
+
+/* cgroup.events is of the same kind as memory.events, and on every host. */
+static int events_open(struct harness *h)
+{
+        int fd = open(arena_printf(h->arena, "%s/cgroup.events", h->cg.dirs[0].path),
+                      O_RDONLY | O_CLOEXEC);
+
+        assert_true(fd >= 0);
+        return fd;
+}
+
+static void a_file_of_events_is_readable_from_a_change_until_it_is_read(void **state)
+{
+        struct harness *h = *state;
+        _cleanup_close_ int fd = events_open(h);
+        _cleanup_close_ int poll_fd = oom_v2_poll(fd);
+        pid_t pid;
+
+        assert_true(poll_fd >= 0);
+        assert_true(is_readable(poll_fd, 0)); /* it was never read */
+        assert_int_equal(populated(fd), 0);
+        assert_false(is_readable(poll_fd, 0));
+        pid = harness_child(h, &h->cg, NULL, NULL);
+        assert_true(is_readable(poll_fd, HARNESS_TIMEOUT_MS));
+        assert_true(is_readable(poll_fd, 0)); /* a look is not a read */
+        assert_int_equal(populated(fd), 1);
+        assert_false(is_readable(poll_fd, 0));
+        (void)kill(pid, SIGKILL);
+        assert_true(is_readable(poll_fd, HARNESS_TIMEOUT_MS));
+        assert_int_equal(populated(fd), 0);
+        assert_false(is_readable(poll_fd, 0));
+}
+
+static void a_change_before_a_file_of_events_is_polled_is_not_lost(void **state)
+{
+        struct harness *h = *state;
+        _cleanup_close_ int fd = events_open(h);
+        _cleanup_close_ int other = events_open(h);
+        _cleanup_close_ int other_poll = oom_v2_poll(other);
+        _cleanup_close_ int poll_fd = -1;
+
+        assert_int_equal(populated(fd), 0);
+        assert_int_equal(populated(other), 0);
+        (void)harness_child(h, &h->cg, NULL, NULL);
+        assert_true(is_readable(other_poll, HARNESS_TIMEOUT_MS));
+        poll_fd = oom_v2_poll(fd);
+        assert_true(is_readable(poll_fd, 0));
+        assert_int_equal(populated(other), 1);
+        assert_false(is_readable(other_poll, 0));
+        assert_true(is_readable(poll_fd, 0)); /* each of those who watch has its own turn */
+}
+
+static void a_file_of_events_whose_cgroup_is_gone_cannot_be_read(void **state)
+{
+        struct harness *h = *state;
+        _cleanup_close_ int fd = events_open(h);
+        _cleanup_close_ int poll_fd = -1;
+        char c;
+
+        assert_int_equal(populated(fd), 0);
+        assert_int_equal(rmdir(h->cg.dirs[0].path), 0);
+        assert_int_equal(pread(fd, &c, 1, 0), -1);
+        assert_int_equal(errno, ENODEV);
+        poll_fd = oom_v2_poll(fd);
+        assert_true(is_readable(poll_fd, 0)); /* whoever watched before is told by some kernels */
+}
+
 static void beside_v1_a_read_only_v2_tree_is_done_without(void **state)
 {
         struct harness *h = *state;
@@ -435,6 +521,9 @@ int main(void)
                 CASE(an_update_replaces_the_device_program),
                 CASE(makers_and_removers_of_a_parent_do_not_disturb_each_other),
                 CASE(without_memory_controller_no_oom_kill_is_counted),
+                CASE(a_file_of_events_is_readable_from_a_change_until_it_is_read),
+                CASE(a_change_before_a_file_of_events_is_polled_is_not_lost),
+                CASE(a_file_of_events_whose_cgroup_is_gone_cannot_be_read),
                 CASE(beside_v1_a_read_only_v2_tree_is_done_without),
         };
         _cleanup_free_ char *before = NULL;
