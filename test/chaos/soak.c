@@ -4,9 +4,14 @@
  * status checked. What the shim holds is printed as lines of JSON whenever it rests; soak.py
  * judges.
  *
- *   soak execs SHIM BUNDLE ID N WORKERS ROUNDS   N execs by so many connections at once; between
- * two rounds the shim rests, and is looked at soak lives SHIM BUNDLE ID N EVERY            N lives,
- * one after the other, in one bundle, whose program ends with status 7; every EVERYth is looked at
+ *   soak execs SHIM BUNDLE ID N WORKERS ROUNDS
+ *
+ * N execs by so many connections at once; after each round the shim comes to rest and is looked at.
+ *
+ *   soak lives SHIM BUNDLE ID N EVERY
+ *
+ * N lives, one after the other, in one bundle, whose program ends with status 7; every EVERYth is
+ * looked at.
  *
  * Events are counted: each life and each exec has so many, and neither more nor fewer.
  */
@@ -28,8 +33,14 @@
 
 #include "test/bench/client.h"
 
-/* Longer than the rest after which a shim gives memory back. */
-#define REST_NS (1500 * NSEC_PER_MSEC)
+/*
+ * A shim gives memory back a second after it has last done anything; and its connections' pools do
+ * so by timers of a second of their own, which is something that it does. So there is no fixed time
+ * after which it has, beside other work least of all: it has when it has not run for longer than
+ * any of these seconds. Looked at before, the heap is a moment's and not what stays.
+ */
+#define QUIET_NS      (1500 * NSEC_PER_MSEC)
+#define QUIET_LATE_NS (60 * NSEC_PER_SEC)
 
 #define EVENTS_LATE_NS (10 * NSEC_PER_SEC)
 
@@ -117,6 +128,35 @@ static long count_fds(uint32_t pid, long *ret_memfd_kb)
         return n;
 }
 
+/* How often it has gone to sleep or was sent there: it changes whenever the shim runs. */
+static long count_switches(uint32_t pid)
+{
+        return proc_value(pid, "status", "\nvoluntary_ctxt_switches:") +
+               proc_value(pid, "status", "\nnonvoluntary_ctxt_switches:");
+}
+
+/* Returns how long it took. */
+static uint64_t await_rest(struct client *c, uint32_t shim)
+{
+        uint64_t began_ns = clock_monotonic_ns();
+        uint64_t now_ns = began_ns;
+        uint64_t since_ns = began_ns;
+        long n = count_switches(shim);
+
+        while (now_ns - since_ns < QUIET_NS) {
+                long before = n;
+
+                client_rest(c, 20 * NSEC_PER_MSEC);
+                now_ns = clock_monotonic_ns();
+                n = count_switches(shim);
+                if (n != before)
+                        since_ns = now_ns;
+                if (now_ns - began_ns > QUIET_LATE_NS)
+                        fail("the shim with nothing to do does not come to rest");
+        }
+        return now_ns - began_ns;
+}
+
 static long count_children(uint32_t pid)
 {
         _cleanup_free_ char *text = NULL;
@@ -140,14 +180,15 @@ static long events_bytes(const struct client *c)
         return stat(path, &st) == 0 ? (long)st.st_size : 0;
 }
 
-static void print_sample(const struct client *c, uint32_t shim, long done, uint64_t began_ns)
+static void print_sample(const struct client *c, uint32_t shim, long done, uint64_t began_ns,
+                         uint64_t rested_ns)
 {
         long memfd_kb;
         long fds = count_fds(shim, &memfd_kb);
 
-        printf("{\"done\":%ld,\"seconds\":%.1f,\"anon_kb\":%ld,\"rss_kb\":%ld,\"fds\":%ld,"
-               "\"children\":%ld,\"vault_kb\":%ld,\"events_bytes\":%ld}\n",
-               done, (double)(clock_monotonic_ns() - began_ns) / 1e9,
+        printf("{\"done\":%ld,\"seconds\":%.1f,\"rested\":%.1f,\"anon_kb\":%ld,"
+               "\"rss_kb\":%ld,\"fds\":%ld,\"children\":%ld,\"vault_kb\":%ld,\"events_bytes\":%ld}\n",
+               done, (double)(clock_monotonic_ns() - began_ns) / 1e9, (double)rested_ns / 1e9,
                proc_value(shim, "smaps_rollup", "Anonymous:"), proc_value(shim, "status", "VmRSS:"),
                fds, count_children(shim), memfd_kb, events_bytes(c));
         (void)fflush(stdout);
@@ -246,17 +287,15 @@ static void soak_execs(struct client *c, long n, int n_workers, long rounds)
         shim = client_shim_pid(c);
         client_create(c, "");
         (void)client_start(c, "");
-        client_rest(c, REST_NS);
         began_ns = clock_monotonic_ns();
-        print_sample(c, shim, 0, began_ns);
+        print_sample(c, shim, 0, began_ns, await_rest(c, shim));
         for (long i = 1; i <= rounds; i++) {
                 long to = n * i / rounds;
 
                 run_round(c, done, to, n_workers);
                 done = to;
                 await_events(c, BEFORE_EVENTS + EXEC_EVENTS * (uint64_t)done);
-                client_rest(c, REST_NS);
-                print_sample(c, shim, done, began_ns);
+                print_sample(c, shim, done, began_ns, await_rest(c, shim));
         }
         client_wait_begin(c, "", &wait);
         client_kill(c);
@@ -292,7 +331,7 @@ static long await_files(struct client *c, long i, long n)
         long found;
 
         if (n == 0)
-                client_rest(c, REST_NS);
+                client_rest(c, NSEC_PER_SEC);
         while ((found = count_files(c)) != n && n > 0 && clock_monotonic_ns() < late)
                 client_rest(c, NSEC_PER_MSEC);
         if (n > 0 && found != n)
@@ -313,7 +352,7 @@ static void one_life(struct client *c, long i, bool look, uint64_t began_ns)
         if (wait.value != LIFE_STATUS)
                 fail("life %ld ended with %u", i, wait.value);
         if (look)
-                print_sample(c, client_shim_pid(c), i, began_ns);
+                print_sample(c, client_shim_pid(c), i, began_ns, 0);
         if (client_delete_status(c, "") != LIFE_STATUS)
                 fail("life %ld: Delete says another status than Wait", i);
         client_shutdown(c);
