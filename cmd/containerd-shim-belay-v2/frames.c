@@ -66,8 +66,11 @@ static uintptr_t stack_end(void)
         return (uintptr_t)getauxval(AT_RANDOM);
 }
 
+/* A stack is read here as it is, between its variables, too. */
+#define READS_STACK __attribute__((no_sanitize("address")))
+
 /* The frame at fp, above sp; NULL if there is none. */
-static const struct frame *frame_at(uintptr_t fp, uintptr_t sp)
+READS_STACK static const struct frame *frame_at(uintptr_t fp, uintptr_t sp)
 {
         uintptr_t end = stack_end();
         const struct frame *frame = (const void *)fp;
@@ -78,7 +81,7 @@ static const struct frame *frame_at(uintptr_t fp, uintptr_t sp)
         return is_text(frame->ret) ? frame : NULL;
 }
 
-static const struct frame *frame_first(const struct registers *r)
+READS_STACK static const struct frame *frame_first(const struct registers *r)
 {
         const struct frame *frame = frame_at(r->fp, r->sp);
 
@@ -92,7 +95,7 @@ static const struct frame *frame_first(const struct registers *r)
         return NULL;
 }
 
-size_t frames_find(const void *context, uintptr_t *ret, size_t max)
+READS_STACK size_t frames_find(const void *context, uintptr_t *ret, size_t max)
 {
         const struct frame *frame = NULL;
         struct registers r;
