@@ -72,7 +72,7 @@ int ttrpc_client_restore(struct ttrpc_client **ret, struct loop *loop, void *mem
         if (ttrpc_keep_new(&keep, memory, size, err) < 0)
                 return -1;
         fd = kept_socket(keep);
-        if (fd < 0 || ttrpc_keep_check(keep, NULL) < 0 || !ttrpc_area_is_whole(&keep->areas[0]))
+        if (fd < 0 || ttrpc_keep_check(keep, NULL) < 0 || !ttrpc_keep_is_whole(keep, 0))
                 return 0;
         if (client_of_slot(ret, loop, fd, keep, err) < 0)
                 return -1;

@@ -195,17 +195,21 @@ void ttrpc_conn_send_consume(struct ttrpc_conn *conn, struct ttrpc_out *out)
                 (void)ttrpc_out_free(out);
                 return;
         }
+        if (conn->n_queued + out->len > TTRPC_QUEUED_BYTES_MAX)
+                conn_flush(conn);
+        if (conn->n_queued + out->len > TTRPC_QUEUED_BYTES_MAX)
+                ttrpc_conn_doom(conn, "the peer does not read its answers", 0);
+        if (conn->doomed || conn->draining) {
+                (void)ttrpc_out_free(out);
+                return;
+        }
         if (conn->kept)
                 ttrpc_kept_out_add(conn->kept, out->data, out->len, out->ends);
         list_append(&conn->queue, &out->node);
         conn->n_queued += out->len;
         if (out->is_data)
                 conn->n_data += ttrpc_out_cost(out);
-        if (conn->n_queued > TTRPC_QUEUED_BYTES_MAX)
-                conn_flush(conn);
-        if (conn->n_queued > TTRPC_QUEUED_BYTES_MAX)
-                ttrpc_conn_doom(conn, "the peer does not read its answers", 0);
-        else if (!conn->reading && !conn->doomed)
+        if (!conn->reading)
                 loop_defer(conn->loop, &conn->deferred);
 }
 
@@ -245,7 +249,7 @@ static void conn_body_advance(struct ttrpc_conn *conn, size_t n)
         /* Taken out of the connection, so that a handler that closes it leaves the body alone. */
         arena = TAKE_PTR(conn->body_arena);
         if (conn->kept)
-                ttrpc_conn_take_large(conn);
+                ttrpc_conn_take_large(conn, conn->body);
         else
                 ttrpc_conn_frame_done(conn, conn->body);
         conn->body = NULL;
@@ -261,8 +265,9 @@ static size_t min_size(size_t a, size_t b)
 static void conn_skipped(struct ttrpc_conn *conn)
 {
         if (conn->kept)
-                ttrpc_kept_in_large(conn->kept, false);
-        ttrpc_conn_frame_done(conn, NULL);
+                ttrpc_conn_take_large(conn, NULL);
+        else
+                ttrpc_conn_frame_done(conn, NULL);
 }
 
 /* Consumes bytes up to the end of one frame at most and returns their number. */
@@ -391,6 +396,8 @@ static void conn_read(struct ttrpc_conn *conn)
         n = recv(conn->fd, buffer, room, MSG_DONTWAIT);
         if (n > 0 && place == PLACE_KEPT)
                 ttrpc_kept_in_add(conn->kept, (size_t)n);
+        else if (n > 0 && conn->kept)
+                ttrpc_kept_frame_add(conn->kept, (size_t)n);
         conn->reading = true;
         if (n == 0)
                 ttrpc_conn_half_close(conn);

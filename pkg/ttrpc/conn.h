@@ -67,7 +67,7 @@ struct ttrpc_conn {
         uint8_t header[TTRPC_HEADER_SIZE];
         size_t n_header;
         struct ttrpc_frame frame;
-        struct arena *body_arena; /* holds body, of a frame that came in pieces */
+        struct arena *body_arena; /* holds body, of a frame that came in pieces and is not kept */
         uint8_t *body;
         size_t n_body;
         uint32_t n_skip; /* bytes of an oversized frame still to come */
@@ -156,5 +156,5 @@ void ttrpc_conn_take_kept(struct ttrpc_conn *conn);
 /* A request was dispatched: if it has become no call and got no answer, it is forgotten. */
 void ttrpc_conn_taken_over(struct ttrpc_conn *conn);
 
-/* Takes the frame in conn->body, which is too large to be kept. */
-void ttrpc_conn_take_large(struct ttrpc_conn *conn);
+/* Takes the frame in conn->frame, which has no room in the area; NULL: it was thrown away. */
+void ttrpc_conn_take_large(struct ttrpc_conn *conn, const uint8_t *body);

@@ -108,7 +108,7 @@ static void stream_start(struct ttrpc_call *call, const struct ttrpc_service *se
         struct ttrpc_conn *conn = call->conn;
         struct keep_call *kept =
                 call->stream.unit >= 0 ? ttrpc_kept_call(conn->kept, call->stream.unit) : NULL;
-        bool heard = kept && kept->heard;
+        bool heard = kept && kept->flags & KEEP_CALL_HEARD;
 
         if (request->timeout_ns < 0) {
                 ttrpc_call_refuse(call, STATUS_DEADLINE_EXCEEDED, ttrpc_deadline_text);
@@ -118,7 +118,7 @@ static void stream_start(struct ttrpc_call *call, const struct ttrpc_service *se
         ttrpc_call_run(call, handler, NULL, service->userdata);
         if (call->conn) {
                 if (kept)
-                        kept->heard = 1;
+                        kept->flags |= KEEP_CALL_HEARD;
                 if (heard)
                         ttrpc_call_resume(call, kept->half_closed);
                 else
@@ -161,6 +161,13 @@ static bool is_wanted_again(struct ttrpc_conn *conn, uint32_t id,
         return !text;
 }
 
+/* Who has heard what was in it needs it no more, and only streams go on without. */
+static bool has_lost_request(const struct ttrpc_conn *conn, const struct ttrpc_frame *frame)
+{
+        return conn->again && conn->again->flags & KEEP_CALL_BRIEF &&
+               (!(conn->again->flags & KEEP_CALL_HEARD) || frame->length == 0);
+}
+
 static void on_request(struct ttrpc_conn *conn, const struct ttrpc_frame *frame,
                        const uint8_t *body)
 {
@@ -176,6 +183,11 @@ static void on_request(struct ttrpc_conn *conn, const struct ttrpc_frame *frame,
         if (!take_id(conn, id)) {
                 refuse(conn, id, STATUS_INVALID_ARGUMENT,
                        "StreamID cannot be re-used and must increment");
+                return;
+        }
+        if (has_lost_request(conn, frame)) {
+                refuse(conn, id, STATUS_UNAVAILABLE,
+                       "ttrpc: the server was restarted while a large request was under way");
                 return;
         }
         if (ttrpc_wire_request_decode(&request, body, frame->length, &why) < 0) {

@@ -27,6 +27,10 @@ _Static_assert(offsetof(struct keep_area, units) == 4096, "an area at rest is on
 _Static_assert(sizeof(struct keep_head) + TTRPC_CONNECTIONS_MAX * sizeof(int32_t) <=
                        KEEP_HEAD_BYTES,
                "the head is one page");
+_Static_assert(sizeof(struct keep_head) + TTRPC_CONNECTIONS_MAX * sizeof(int32_t) <=
+                               KEEP_ANNEXES_AT &&
+                       KEEP_ANNEXES_AT + sizeof(struct keep_annexes) <= KEEP_HEAD_BYTES,
+               "the annexes are behind it in its page");
 
 int ttrpc_keep_new(struct ttrpc_keep **ret, void *memory, size_t size, struct error *err)
 {
@@ -61,6 +65,7 @@ int ttrpc_keep_new(struct ttrpc_keep **ret, void *memory, size_t size, struct er
         if (!keep)
                 return error_set(err, STATUS_RESOURCE_EXHAUSTED, "ttrpc server: no memory");
         keep->n_refs = 1;
+        keep->annexes_fd = -1;
         keep->head = head;
         keep->areas = (struct keep_area *)((uint8_t *)memory + KEEP_HEAD_BYTES);
         *ret = keep;
@@ -69,8 +74,10 @@ int ttrpc_keep_new(struct ttrpc_keep **ret, void *memory, size_t size, struct er
 
 struct ttrpc_keep *ttrpc_keep_unref(struct ttrpc_keep *keep)
 {
-        if (keep && --keep->n_refs == 0)
-                free(keep);
+        if (!keep || --keep->n_refs > 0)
+                return NULL;
+        ttrpc_keep_annexes_close(keep);
+        free(keep);
         return NULL;
 }
 
@@ -110,11 +117,17 @@ size_t ttrpc_keep_fds(const struct keep_head *head, int ret[], size_t n)
 
 size_t ttrpc_kept_fds(const void *keep, size_t keep_size, int ret[], size_t n)
 {
-        const struct keep_head *head = keep;
+        struct keep_head *head = (struct keep_head *)keep;
+        size_t n_found;
+        int32_t annexes;
 
         if (keep_size < TTRPC_KEEP_BYTES(1) || head->magic != keep_magic)
                 return 0;
-        return ttrpc_keep_fds(head, ret, n);
+        n_found = ttrpc_keep_fds(head, ret, n);
+        annexes = LOOK(&head_annexes(head)->fd);
+        if (annexes > 0 && n_found++ < n)
+                ret[n_found - 1] = annexes - 1;
+        return n_found;
 }
 
 /* ---- Connections ---- */
@@ -199,6 +212,7 @@ struct ttrpc_kept *ttrpc_kept_leave(struct ttrpc_kept *kept)
 {
         if (!kept)
                 return NULL;
+        ttrpc_kept_annex_unmap(kept);
         *busy_word(kept->keep, kept->slot) &= ~bit_of(kept->slot);
         ttrpc_keep_unref(kept->keep);
         free(kept);
@@ -213,6 +227,7 @@ struct ttrpc_kept *ttrpc_kept_free(struct ttrpc_kept *kept)
         /* Another client may have begun in it already. */
         if (LOOK(&kept->keep->head->conns[kept->slot]) == 0)
                 give_back(kept->area, sizeof(*kept->area));
+        ttrpc_kept_annex_free(kept);
         return ttrpc_kept_leave(kept);
 }
 
@@ -236,8 +251,11 @@ void ttrpc_kept_turn(struct ttrpc_kept *kept, uint32_t id)
 
 bool ttrpc_area_is_whole(const struct keep_area *area)
 {
-        return LOOK(&area->in_large) == 0 && LOOK(&area->out_large) == 0 &&
-               LOOK(&area->n_unkept) == 0;
+        uint32_t in = LOOK(&area->in_large);
+        uint32_t out = LOOK(&area->out_large);
+
+        return (in == KEEP_IN_AREA || in == KEEP_IN_ANNEX) &&
+               (out == KEEP_IN_AREA || out == KEEP_IN_ANNEX) && LOOK(&area->n_unkept) == 0;
 }
 
 static bool has_calls(const struct ttrpc_kept *kept)
@@ -255,6 +273,7 @@ void ttrpc_kept_trim(struct ttrpc_kept *kept)
         uint64_t in = LOOK(&area->in);
         uint64_t out = LOOK(&area->out);
 
+        ttrpc_kept_annex_trim(kept);
         if (!kept->touched)
                 return;
         kept->touched = false;

@@ -9,8 +9,10 @@
  * The memory is one page with the descriptors, then an area for each connection: what was read and
  * not yet taken, the request frames of calls without an answer, what was queued and not yet sent,
  * and a note of each stream's keeper, which is valid while the stream is open and not running.
- * An area that has no room for something says so, and its connection cannot be restored until that
- * something is over. Private to the package.
+ * An area that has no room for a frame that is half read, or for what is queued, has an annex for
+ * it, in a file that is made when it is needed first (keep_annex.c). Where there is none, the area
+ * says so, and its connection cannot be restored until that something is over. Of a call whose
+ * request is too large for an area all is kept but the payload. Private to the package.
  */
 #pragma once
 
@@ -29,11 +31,23 @@ enum {
         KEEP_UNITS = 2048, /* of calls; most requests take one */
         KEEP_UNIT = 256,
         KEEP_IN = 128 << 10,
-        KEEP_OUT = 256 << 10,                     /* a power of two */
-        KEEP_FRAME_MAX = 48 << 10,                /* larger ones that come in pieces are not kept */
+        KEEP_OUT = 256 << 10,      /* a power of two */
+        KEEP_FRAME_MAX = 48 << 10, /* larger ones that come in pieces: in the annex */
         KEEP_OUT_STREAMS = KEEP_OUT - (32 << 10), /* what streams leave is for other answers */
         KEEP_NOTES = TTRPC_STREAMS_PER_CONNECTION_MAX,
-        KEEP_NOTE = 3968, /* of a stream, with its head */
+        KEEP_NOTE = 3968,      /* of a stream, with its head */
+        KEEP_BRIEF_MAX = 4096, /* of a request without its payload, without the frame's header */
+        KEEP_ANNEX_IN = (4 << 20) + 4096, /* the largest frame, with its header */
+        KEEP_ANNEX_OUT = 8 << 20,         /* a power of two: all that may be queued */
+        KEEP_ANNEX_LAYOUT = 1,
+        KEEP_ANNEXES_AT = 3072, /* in the head's page */
+};
+
+/* Where a frame that is half read lies, or what is queued. The numbers are a part of the layout. */
+enum keep_place {
+        KEEP_IN_AREA = 0,
+        KEEP_NOWHERE = 1,
+        KEEP_IN_ANNEX = 2,
 };
 
 /* Instead of a call's unit. */
@@ -50,13 +64,18 @@ enum keep_call_state {
         _KEEP_CALL_STATE_MAX,
 };
 
+enum keep_call_flags {
+        KEEP_CALL_HEARD = 1, /* a stream's handler was entered and what came with the request is its
+                              * own */
+        KEEP_CALL_BRIEF = 2, /* the frame is not the peer's: there was no room for the payload */
+};
+
 /* In its first unit, and as many behind it as the frame takes. */
 struct keep_call {
         uint64_t seq; /* order of arrival, of all connections */
         uint64_t deadline_ns;
         uint32_t len;        /* of the frame */
-        uint16_t heard;      /* a stream's handler was entered and what came with the request is
-                              * its own */
+        uint16_t flags;      /* of enum keep_call_flags */
         uint8_t half_closed; /* the peer has ended its side of the stream */
         uint8_t note;        /* index of the stream's note + 1; 0: it has none */
         uint8_t frame[];
@@ -73,8 +92,8 @@ struct keep_note {
 struct keep_area {
         _Atomic uint32_t last_id;
         _Atomic uint32_t half_closed; /* the peer writes no more */
-        _Atomic uint32_t in_large;    /* a frame is being read that is not kept */
-        _Atomic uint32_t out_large;   /* bytes are queued that are not kept */
+        _Atomic uint32_t in_large;    /* keep_place of a frame that is half read */
+        _Atomic uint32_t out_large;   /* keep_place of what is queued */
         _Atomic uint32_t n_unkept;    /* calls without a unit */
         _Atomic uint32_t turn;        /* the stream that had its turn last; 0: not known */
         _Atomic uint64_t in;        /* first and end of what was read: two offsets, 32 bits each */
@@ -93,6 +112,21 @@ struct keep_area {
         struct keep_note notes[KEEP_NOTES];
 };
 
+/* What an area has no room for. */
+struct keep_annex {
+        _Atomic uint64_t in_len; /* of the frame, with its header: what was read of it so far */
+
+        _Alignas(4096) uint8_t in[KEEP_ANNEX_IN]; /* all of that, unless it will be thrown away */
+        uint8_t out[KEEP_ANNEX_OUT];              /* another ring, with the area's places */
+};
+
+/* The file with the annexes of all areas, one behind the other. */
+struct keep_annexes {
+        _Atomic int32_t fd; /* descriptor + 1 */
+        uint32_t layout;
+        _Atomic uint64_t inode;
+};
+
 struct keep_head {
         uint64_t magic;
         uint32_t layout;
@@ -108,12 +142,16 @@ struct ttrpc_keep {
         struct keep_head *head;
         struct keep_area *areas;
         uint64_t busy[TTRPC_CONNECTIONS_MAX / 64]; /* areas in use, by bit */
+        bool wants_annexes;                        /* set by the owner, before anything is kept */
+        bool owns_annexes;
+        int annexes_fd;
 };
 
 /* One for each connection that is kept. */
 struct ttrpc_kept {
         struct ttrpc_keep *keep;
         struct keep_area *area;
+        struct keep_annex *annex; /* while something is in it */
         unsigned slot;
         bool closed;
         bool touched;                   /* since the last trim */
@@ -175,8 +213,11 @@ void ttrpc_kept_asked(struct ttrpc_kept *kept, uint32_t id);
 uint32_t ttrpc_kept_last_asked(const struct ttrpc_kept *kept, uint64_t *ret_tag);
 void ttrpc_kept_asked_found(struct ttrpc_kept *kept);
 
-/* Whether all of it is in the area. */
+/* Whether all of it is in the area, or in its annex. */
 bool ttrpc_area_is_whole(const struct keep_area *area);
+
+/* Of the image before: the same, and what should be in the annex is there. */
+bool ttrpc_keep_is_whole(const struct ttrpc_keep *keep, unsigned slot);
 
 /* Gives pages back that hold nothing now. */
 void ttrpc_kept_trim(struct ttrpc_kept *kept);
@@ -188,14 +229,30 @@ void ttrpc_kept_in_add(struct ttrpc_kept *kept, size_t n);
 /* What was read and not yet taken; taking leaves the bytes in place until the next read. */
 const uint8_t *ttrpc_kept_in(const struct ttrpc_kept *kept, size_t *ret_len);
 void ttrpc_kept_in_take(struct ttrpc_kept *kept, size_t n);
-void ttrpc_kept_in_large(struct ttrpc_kept *kept, bool large);
 
-/* Keeps a call: returns its unit, or KEEP_UNKEPT. */
+/* A frame for which the area has no room, with the len bytes that have come of it and are taken:
+ * where it is kept, in the annex. NULL: it is kept nowhere. Then how many more of it have come, and
+ * that it was heard. */
+uint8_t *ttrpc_kept_frame_begin(struct ttrpc_kept *kept, const uint8_t *data, size_t len);
+void ttrpc_kept_frame_add(struct ttrpc_kept *kept, size_t n);
+void ttrpc_kept_frame_end(struct ttrpc_kept *kept);
+
+/* Of the image before: the frame, and what had come of it; NULL when there is none. */
+uint8_t *ttrpc_kept_frame(const struct ttrpc_kept *kept, size_t *ret_len);
+
+/* Keeps a call: returns its unit, or KEEP_UNKEPT. Without its payload if there is no room. */
 int ttrpc_kept_call_add(struct ttrpc_kept *kept, const uint8_t *frame, size_t len);
-int ttrpc_kept_call_unkept(struct ttrpc_kept *kept);
+
+/* The same without the payload in any case; body may be NULL. It counts as running already: if
+ * nothing is answered, no other image can begin with it. */
+int ttrpc_kept_call_add_brief(struct ttrpc_kept *kept, uint32_t id, uint8_t flags,
+                              const uint8_t *body, size_t len);
 void ttrpc_kept_call_set(struct ttrpc_kept *kept, int unit, enum keep_call_state state);
 enum keep_call_state ttrpc_kept_call_state(const struct ttrpc_kept *kept, int unit);
 struct keep_call *ttrpc_kept_call(const struct ttrpc_kept *kept, int unit);
+
+/* Of the image before: whether the request in a frame was noted as a call, but for its payload. */
+bool ttrpc_kept_call_is_noted(const struct ttrpc_kept *kept, const struct ttrpc_frame *frame);
 
 /* Calls of the image before: they have their units again, but for one whose answer is queued. */
 void ttrpc_kept_calls_found(struct ttrpc_kept *kept);
@@ -224,3 +281,21 @@ void ttrpc_kept_out_sent(struct ttrpc_kept *kept, size_t n, bool empty);
 /* Copies what is queued; ret has room for ttrpc_kept_out_len() bytes. */
 size_t ttrpc_kept_out_len(const struct ttrpc_kept *kept);
 void ttrpc_kept_out_copy(const struct ttrpc_kept *kept, uint8_t *ret);
+
+/* ---- Annexes ---- */
+
+/* Of the image before: looks for their file, and becomes its owner or forgets it. */
+void ttrpc_keep_annexes_found(struct ttrpc_keep *keep);
+void ttrpc_keep_annexes_own(struct ttrpc_keep *keep);
+void ttrpc_keep_annexes_close(struct ttrpc_keep *keep);
+
+/* The connection's; NULL when it cannot be had. */
+struct keep_annex *ttrpc_kept_annex(struct ttrpc_kept *kept);
+
+/* Of the image before, when something is in it and ttrpc_keep_is_whole(). */
+int ttrpc_kept_annex_found(struct ttrpc_kept *kept, struct error *err);
+void ttrpc_kept_annex_unmap(struct ttrpc_kept *kept);
+
+/* Gives it back; when nothing is in it. */
+void ttrpc_kept_annex_free(struct ttrpc_kept *kept);
+void ttrpc_kept_annex_trim(struct ttrpc_kept *kept);

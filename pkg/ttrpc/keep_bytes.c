@@ -12,6 +12,9 @@
 #include "pkg/ttrpc/keep_store.h"
 #include "pkg/ttrpc/limits.h"
 
+_Static_assert(KEEP_ANNEX_IN >= TTRPC_HEADER_SIZE + TTRPC_MESSAGE_MAX && KEEP_ANNEX_IN >= KEEP_IN,
+               "every frame that is heard has room, and what was read of one that is not");
+_Static_assert(KEEP_ANNEX_OUT == TTRPC_QUEUED_BYTES_MAX, "all that may be queued has room");
 _Static_assert(KEEP_IN - TTRPC_READ_MAX - KEEP_FRAME_MAX >= KEEP_FRAME_MAX,
                "what is moved to the front does not overlap itself");
 
@@ -60,21 +63,86 @@ void ttrpc_kept_in_take(struct ttrpc_kept *kept, size_t n)
         CHAOS_POINT("frames");
 }
 
-void ttrpc_kept_in_large(struct ttrpc_kept *kept, bool large)
+/* It is in the annex before it is there no more. */
+uint8_t *ttrpc_kept_frame_begin(struct ttrpc_kept *kept, const uint8_t *data, size_t len)
 {
-        PUBLISH(&kept->area->in_large, large);
+        struct keep_annex *annex = ttrpc_kept_annex(kept);
+
+        kept->touched = true;
+        if (annex) {
+                memcpy(annex->in, data, len);
+                PUBLISH(&annex->in_len, len);
+                CHAOS_POINT("frames");
+        }
+        PUBLISH(&kept->area->in_large, annex ? KEEP_IN_ANNEX : KEEP_NOWHERE);
+        ttrpc_kept_in_take(kept, len);
+        return annex ? annex->in : NULL;
+}
+
+void ttrpc_kept_frame_add(struct ttrpc_kept *kept, size_t n)
+{
+        if (LOOK(&kept->area->in_large) != KEEP_IN_ANNEX)
+                return;
+        PUBLISH(&kept->annex->in_len, LOOK(&kept->annex->in_len) + n);
         CHAOS_POINT("frames");
+}
+
+void ttrpc_kept_frame_end(struct ttrpc_kept *kept)
+{
+        PUBLISH(&kept->area->in_large, KEEP_IN_AREA);
+        CHAOS_POINT("frames");
+}
+
+uint8_t *ttrpc_kept_frame(const struct ttrpc_kept *kept, size_t *ret_len)
+{
+        if (LOOK(&kept->area->in_large) != KEEP_IN_ANNEX)
+                return NULL;
+        *ret_len = LOOK(&kept->annex->in_len);
+        return kept->annex->in;
 }
 
 /* ---- Out ---- */
 
-static void ring_put(struct keep_area *area, uint32_t place, const uint8_t *data, size_t len)
+struct ring {
+        uint8_t *bytes;
+        size_t size;
+};
+
+/* That which holds what is queued, but for KEEP_NOWHERE. */
+static struct ring out_ring(const struct ttrpc_kept *kept)
 {
-        size_t at = place % KEEP_OUT;
+        if (LOOK(&kept->area->out_large) == KEEP_IN_ANNEX)
+                return (struct ring){kept->annex->out, KEEP_ANNEX_OUT};
+        return (struct ring){kept->area->out_bytes, KEEP_OUT};
+}
+
+static void ring_put(struct ring ring, uint32_t place, const uint8_t *data, size_t len)
+{
+        size_t at = place % ring.size;
+        size_t n = len < ring.size - at ? len : ring.size - at;
+
+        memcpy(ring.bytes + at, data, n);
+        memcpy(ring.bytes, data + n, len - n);
+}
+
+/* All that is queued goes to the annex, under its places. */
+static void out_move(struct ttrpc_kept *kept)
+{
+        struct keep_annex *annex = ttrpc_kept_annex(kept);
+        uint64_t out = LOOK(&kept->area->out);
+        size_t len = pair_end(out) - pair_first(out);
+        size_t at = pair_first(out) % KEEP_OUT;
         size_t n = len < KEEP_OUT - at ? len : KEEP_OUT - at;
 
-        memcpy(area->out_bytes + at, data, n);
-        memcpy(area->out_bytes, data + n, len - n);
+        if (annex) {
+                struct ring ring = {annex->out, KEEP_ANNEX_OUT};
+
+                ring_put(ring, pair_first(out), kept->area->out_bytes + at, n);
+                ring_put(ring, pair_first(out) + (uint32_t)n, kept->area->out_bytes, len - n);
+                CHAOS_POINT("frames");
+        }
+        PUBLISH(&kept->area->out_large, annex ? KEEP_IN_ANNEX : KEEP_NOWHERE);
+        CHAOS_POINT("frames");
 }
 
 /* The call is noted first: who finds its answer in the ring knows by it that the call is over. */
@@ -85,11 +153,11 @@ void ttrpc_kept_out_add(struct ttrpc_kept *kept, const uint8_t *data, size_t len
         uint32_t end = pair_end(out) + (uint32_t)len;
 
         kept->touched = true;
-        if (LOOK(&area->out_large) || len > KEEP_OUT - (pair_end(out) - pair_first(out))) {
-                PUBLISH(&area->out_large, 1);
-                CHAOS_POINT("frames");
-        } else {
-                ring_put(area, pair_end(out), data, len);
+        if (LOOK(&area->out_large) == KEEP_IN_AREA &&
+            len > KEEP_OUT - (pair_end(out) - pair_first(out)))
+                out_move(kept);
+        if (LOOK(&area->out_large) != KEEP_NOWHERE) {
+                ring_put(out_ring(kept), pair_end(out), data, len);
                 if (ends >= 0)
                         PUBLISH(&area->answering, pair((uint32_t)ends + 1, end));
                 CHAOS_POINT("frames");
@@ -147,8 +215,8 @@ void ttrpc_kept_out_sent(struct ttrpc_kept *kept, size_t n, bool empty)
 
         if (empty) {
                 PUBLISH(&area->out, 0);
-                PUBLISH(&area->out_large, 0);
-        } else if (!LOOK(&area->out_large)) {
+                PUBLISH(&area->out_large, KEEP_IN_AREA);
+        } else if (LOOK(&area->out_large) != KEEP_NOWHERE) {
                 PUBLISH(&area->out, pair(pair_first(out) + (uint32_t)n, pair_end(out)));
         }
         CHAOS_POINT("frames");
@@ -164,10 +232,11 @@ size_t ttrpc_kept_out_len(const struct ttrpc_kept *kept)
 void ttrpc_kept_out_copy(const struct ttrpc_kept *kept, uint8_t *ret)
 {
         uint64_t out = LOOK(&kept->area->out);
+        struct ring ring = out_ring(kept);
         size_t len = pair_end(out) - pair_first(out);
-        size_t at = pair_first(out) % KEEP_OUT;
-        size_t n = len < KEEP_OUT - at ? len : KEEP_OUT - at;
+        size_t at = pair_first(out) % ring.size;
+        size_t n = len < ring.size - at ? len : ring.size - at;
 
-        memcpy(ret, kept->area->out_bytes + at, n);
-        memcpy(ret + n, kept->area->out_bytes, len - n);
+        memcpy(ret, ring.bytes + at, n);
+        memcpy(ret + n, ring.bytes, len - n);
 }

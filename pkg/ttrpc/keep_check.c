@@ -47,7 +47,8 @@ static int area_check(const struct keep_area *area, unsigned slot, struct error 
                 return error_set(err, STATUS_DATA_LOSS,
                                  "ttrpc server: kept connection %u: read from %u to %u", slot,
                                  pair_first(in), pair_end(in));
-        if (pair_end(out) - pair_first(out) > KEEP_OUT)
+        if (pair_end(out) - pair_first(out) >
+            (uint32_t)(LOOK(&area->out_large) == KEEP_IN_ANNEX ? KEEP_ANNEX_OUT : KEEP_OUT))
                 return error_set(err, STATUS_DATA_LOSS,
                                  "ttrpc server: kept connection %u: queued from %u to %u", slot,
                                  pair_first(out), pair_end(out));

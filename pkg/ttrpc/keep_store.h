@@ -46,6 +46,11 @@ static inline struct keep_call *area_call(const struct keep_area *area, size_t u
         return (struct keep_call *)area->units[unit];
 }
 
+static inline struct keep_annexes *head_annexes(struct keep_head *head)
+{
+        return (struct keep_annexes *)((uint8_t *)head + KEEP_ANNEXES_AT);
+}
+
 /* Every listener's and connection's descriptor, at most n of them; how many there are. What is no
  * descriptor is none that is kept. */
 size_t ttrpc_keep_fds(const struct keep_head *head, int ret[], size_t n);

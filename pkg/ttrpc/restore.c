@@ -75,7 +75,7 @@ static int restore_conns(struct ttrpc_server *server, struct error *err)
         for (unsigned i = 0; i < keep->head->n_areas; i++) {
                 int fd = kept_fd(&keep->head->conns[i]);
 
-                if (fd < 0 || !ttrpc_area_is_whole(&keep->areas[i]))
+                if (fd < 0 || !ttrpc_keep_is_whole(keep, i))
                         continue;
                 if (ttrpc_server_adopt_again_take(server, fd, i, err) < 0)
                         return -1;
@@ -187,7 +187,10 @@ int ttrpc_server_restore(struct ttrpc_server *server, struct error *err)
 {
         assert(server->keep && server->n_conns == 0 && list_is_empty(&server->listeners));
         if (ttrpc_keep_check(server->keep, err) < 0 || sockets_check(server->keep, err) < 0 ||
-            reserve_calls(server, err) < 0 || restore_conns(server, err) < 0)
+            reserve_calls(server, err) < 0)
+                return -1;
+        ttrpc_keep_annexes_found(server->keep);
+        if (restore_conns(server, err) < 0)
                 return -1;
         return restore_listeners(server, err);
 }
@@ -197,6 +200,7 @@ size_t ttrpc_server_resume(struct ttrpc_server *server, const struct ttrpc_resto
         _cleanup_(ttrpc_server_unref_p) struct ttrpc_server *ref = ttrpc_server_ref(server);
         size_t n_dropped = drop_conns(server);
 
+        ttrpc_keep_annexes_own(server->keep);
         list_for_each(conn, &server->conns, struct ttrpc_conn, node)
                 ttrpc_conn_resume(conn);
         ttrpc_server_conns_changed(server);

@@ -106,6 +106,7 @@ int ttrpc_server_new(struct ttrpc_server **ret, struct loop *loop,
                 if (ttrpc_keep_new(&server->keep, server->options.keep, server->options.keep_size,
                                    err) < 0)
                         return -1;
+                server->keep->wants_annexes = true;
                 ttrpc_pool_on_idle(server->pool, server_on_idle, server);
         }
         *ret = TAKE_PTR(server);

@@ -108,9 +108,12 @@ bool ttrpc_server_has_queued(const struct ttrpc_server *server);
  * its services, and calls ttrpc_server_restore(), ttrpc_server_resume() and ttrpc_server_hear(): no
  * byte of a request is lost or taken twice, no byte of an answer is sent twice.
  *
- * A connection has 1 MiB to be kept in. One that needs more (a frame above 48 KiB that is half
- * read, 256 KiB queued to a slow reader, 2048 open calls) cannot be restored until that is over: it
- * is closed. So is one on which such a thing is under way, and one that could not be kept.
+ * A connection has 1 MiB to be kept in, and an annex for a frame that is half read and for what is
+ * queued to a slow reader, however large. Of a request for which there is no room (one above 48 KiB
+ * that comes in pieces) the payload is not kept: a stream of requests goes on without it, since its
+ * handler has heard it; another call is refused in the next image. A connection with 2048 open
+ * calls, or where there is no descriptor for the annexes (one for all of them) when one is needed,
+ * cannot be restored until that is over: it is closed. So is one that could not be kept at all.
  */
 
 /* What becomes of a call that had no answer yet. */

@@ -151,6 +151,29 @@ int ttrpc_wire_request_decode(struct ttrpc_wire_request *ret, const uint8_t *dat
         return why ? -1 : 0;
 }
 
+size_t ttrpc_wire_request_strip(const uint8_t *data, size_t len, uint8_t *ret, size_t room)
+{
+        struct ttrpc_span in = {.data = data, .len = len};
+        size_t n = 0;
+
+        while (in.len > 0) {
+                const uint8_t *start = in.data;
+                struct field f;
+                size_t size;
+
+                if (field_get(&in, &f))
+                        return 0;
+                size = (size_t)(in.data - start);
+                if (f.number == 3)
+                        continue;
+                if (size > room - n)
+                        return 0;
+                memcpy(ret + n, start, size);
+                n += size;
+        }
+        return n;
+}
+
 static const char *status_decode(struct ttrpc_wire_response *ret, struct ttrpc_span in)
 {
         while (in.len > 0) {

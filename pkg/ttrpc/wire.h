@@ -49,6 +49,9 @@ struct ttrpc_wire_response {
 /* 0, or -1 with a constant text that says what is wrong. Unknown fields are skipped. */
 int ttrpc_wire_request_decode(struct ttrpc_wire_request *ret, const uint8_t *data, size_t len,
                               const char **ret_why);
+/* Copies a request without its payload; returns its length, or 0 if it is none, or is larger. */
+size_t ttrpc_wire_request_strip(const uint8_t *data, size_t len, uint8_t *ret, size_t room);
+
 int ttrpc_wire_response_decode(struct ttrpc_wire_response *ret, const uint8_t *data, size_t len,
                                const char **ret_why);
 

@@ -91,7 +91,7 @@ static void a_big_answer_goes_on_where_it_was(void **state)
         world_stop(&w);
 }
 
-static void an_answer_that_has_no_room_makes_the_server_wait(void **state)
+static void without_a_descriptor_a_large_answer_makes_it_wait(void **state)
 {
         static struct answer answer;
         struct world w;
@@ -99,33 +99,39 @@ static void an_answer_that_has_no_room_makes_the_server_wait(void **state)
         (void)state;
         world_start(&w);
         world_serve(&w);
+        peer_call(&w.peer, 1, "Echo", "it is connected", 3);
+        peer_expect_echo(&w.peer, 1, "it is connected");
+        world_limit_fds(&w);
         peer_pause(&w.peer, true);
-        peer_call(&w.peer, 1, "Grow", "", 1 << 20);
-        peer_call(&w.peer, 3, "Echo", "behind it", 4);
+        peer_call(&w.peer, 3, "Grow", "", 1 << 20);
+        peer_call(&w.peer, 5, "Echo", "behind it", 4);
         world_wait_seen(&w, 4, 1);
         assert_int_equal(kill(w.pid, SIGHUP), 0);
         while (w.control->n_not_quiet == 0)
                 world_assert_alive(&w);
         peer_pause(&w.peer, false);
         peer_read(&w.peer, &answer);
-        peer_expect_echo(&w.peer, 3, "behind it");
+        peer_expect_echo(&w.peer, 5, "behind it");
         assert_int_equal(w.control->n_images, 1);
         world_reexec(&w);
-        peer_call(&w.peer, 5, "Echo", "after it", 5);
-        peer_expect_echo(&w.peer, 5, "after it");
+        peer_call(&w.peer, 7, "Echo", "after it", 5);
+        peer_expect_echo(&w.peer, 7, "after it");
         world_stop(&w);
 }
 
-static void a_large_request_that_is_half_read_makes_the_server_wait(void **state)
+static void without_a_descriptor_a_large_request_that_is_half_read_makes_it_wait(void **state)
 {
         struct world w;
         size_t len = 0;
-        uint8_t *frame = echo_frame(1, "Echo", "large", 1, 200000, &len);
+        uint8_t *frame = echo_frame(3, "Echo", "large", 1, 200000, &len);
         static struct answer answer;
 
         (void)state;
         world_start(&w);
         world_serve(&w);
+        peer_call(&w.peer, 1, "Echo", "it is connected", 3);
+        peer_expect_echo(&w.peer, 1, "it is connected");
+        world_limit_fds(&w);
         peer_write(&w.peer, frame, 100000);
         world_wait_taken(&w, &w.peer);
         assert_int_equal(kill(w.pid, SIGHUP), 0);
@@ -136,8 +142,8 @@ static void a_large_request_that_is_half_read_makes_the_server_wait(void **state
         assert_int_equal(answer.code, 0);
         world_reexec(&w);
         assert_int_equal(w.control->n_dropped, 0);
-        peer_call(&w.peer, 3, "Echo", "after it", 5);
-        peer_expect_echo(&w.peer, 3, "after it");
+        peer_call(&w.peer, 5, "Echo", "after it", 5);
+        peer_expect_echo(&w.peer, 5, "after it");
         free(frame);
         world_stop(&w);
 }
@@ -325,8 +331,9 @@ int main(int argc, char **argv)
                 cmocka_unit_test(a_frame_that_is_cut_at_any_byte_is_whole_in_the_next_image),
                 cmocka_unit_test(a_call_that_waits_is_answered_two_images_later),
                 cmocka_unit_test(a_big_answer_goes_on_where_it_was),
-                cmocka_unit_test(an_answer_that_has_no_room_makes_the_server_wait),
-                cmocka_unit_test(a_large_request_that_is_half_read_makes_the_server_wait),
+                cmocka_unit_test(without_a_descriptor_a_large_answer_makes_it_wait),
+                cmocka_unit_test(
+                        without_a_descriptor_a_large_request_that_is_half_read_makes_it_wait),
                 cmocka_unit_test(a_deadline_is_the_same_in_the_next_image),
                 cmocka_unit_test(who_has_half_closed_still_gets_the_answer),
                 cmocka_unit_test(an_id_cannot_be_used_again_in_the_next_image),

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -138,6 +139,21 @@ void world_wait_seen(struct world *w, size_t number, unsigned n)
                 world_assert_alive(w);
                 (void)poll(NULL, 0, 1);
         }
+}
+
+void world_limit_fds(const struct world *w)
+{
+        struct rlimit limit = {0};
+        char path[64];
+
+        for (bool used = true; used; limit.rlim_cur += used) {
+                (void)snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)w->pid,
+                               (int)limit.rlim_cur);
+                used = access(path, F_OK) == 0 ||
+                       faccessat(AT_FDCWD, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+        }
+        limit.rlim_max = limit.rlim_cur;
+        assert_int_equal(prlimit(w->pid, RLIMIT_NOFILE, &limit, NULL), 0);
 }
 
 void world_reexec(struct world *w)

@@ -40,6 +40,9 @@ void world_stop(struct world *w);
 
 void world_assert_alive(const struct world *w);
 
+/* From now on it cannot have one more descriptor. */
+void world_limit_fds(const struct world *w);
+
 /* As planned; it is the next image when this returns. */
 void world_reexec(struct world *w);
 
