@@ -16,15 +16,21 @@ class Session:
     method = None
     request = None
 
-    def __init__(self, shim, start, client=None, later=False):
-        """later: begin() sends the first request."""
-        self.stream = getattr(shim.service(protos.BELAY, client).stream, self.method)()
+    def __init__(self, shim, start, client=None, later=False, at_once=False):
+        """later: begin() sends the first request. at_once: it is in the frame that opens the stream."""
+        service = shim.service(protos.BELAY, client)
+        if at_once:
+            output = protos.message_class(service.descriptor.methods_by_name[self.method].output_type)
+            first = self.request(start=start).SerializeToString()
+            self.stream = service.client.open_stream(service.descriptor.full_name, self.method, output, first, more=True)
+        else:
+            self.stream = getattr(service.stream, self.method)()
         self.granted = 0
         self.started = None
         self.exit = None
         self.out = {STDOUT: bytearray(), STDERR: bytearray()}
         self.start = start
-        if not later:
+        if not later and not at_once:
             self.begin()
 
     def begin(self):
@@ -102,14 +108,14 @@ class ExecStream(Session):
     method = "ExecStream"
     request = protos.belay.ExecStreamRequest
 
-    def __init__(self, container, *args, client=None, changes=None, later=False, **fields):
+    def __init__(self, container, *args, client=None, changes=None, later=False, at_once=False, **fields):
         spec = process_object(args, **(changes or {}))
         spec["env"] = [*spec.get("env", []), container.lab.token_variable]
         if fields.get("terminal"):
             spec["terminal"] = True
         start = protos.belay.ExecStart(id=container.id, spec=protos.wrap(json.dumps(spec).encode(), SPEC_TYPE),
                                        **fields)
-        super().__init__(container.shim, start, client, later)
+        super().__init__(container.shim, start, client, later, at_once)
 
     def signal(self, signo):
         self.send(signal=signo)

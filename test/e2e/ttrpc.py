@@ -161,10 +161,10 @@ class Client:
             except OSError as error:
                 raise Closed(str(error)) from error
 
-    def open_stream(self, service, method, output, payload=None, timeout=30):
-        """payload: the only request; None: a stream of them follows."""
+    def open_stream(self, service, method, output, payload=None, timeout=30, more=False):
+        """payload: the only request, or with more the first; None: a stream of them follows."""
         request = envelope.Request(service=service, method=method, payload=payload or b"")
-        flags = REMOTE_OPEN if payload is None else REMOTE_CLOSED
+        flags = REMOTE_OPEN if payload is None or more else REMOTE_CLOSED
         with self.lock:
             if self.closed:
                 raise Closed("ttrpc: closed")
