@@ -12,6 +12,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include "pkg/base/clock.h"
 #include "pkg/base/fd.h"
 
 #include "cmd/containerd-shim-belay-v2/crash.h"
@@ -21,6 +22,11 @@
 #include "version.h"
 
 #define SYSTEMD_HELPER "belay-systemd"
+
+/* The pause before descriptors for the next image are asked for, and twice as long each time that
+ * there are none; the last. Calls that go on after a take-over have opened theirs by then. */
+#define SPARE_NS     NSEC_PER_SEC
+#define SPARE_MAX_NS (64 * NSEC_PER_SEC)
 
 void daemon_init(struct daemon *d, const struct options *options)
 {
@@ -197,6 +203,27 @@ static int make_server(struct daemon *d, struct error *err)
         return shim_server_new(&d->server, &server, err);
 }
 
+static void on_spare(struct loop_timer *timer, void *userdata)
+{
+        (void)timer;
+        daemon_spare(userdata);
+}
+
+/* Without memory for that the next image finds none. */
+void daemon_spare_later(struct daemon *d)
+{
+        (void)loop_timer_set(d->spare, d->spare_ns);
+}
+
+void daemon_spare(struct daemon *d)
+{
+        if (reexec_spare(&d->reexec))
+                return;
+        daemon_spare_later(d);
+        if (d->spare_ns < SPARE_MAX_NS)
+                d->spare_ns *= 2;
+}
+
 int daemon_make(struct daemon *d, struct error *err)
 {
         size_t size = 0;
@@ -214,6 +241,10 @@ int daemon_make(struct daemon *d, struct error *err)
         d->upgrader.installed = d->options->program;
         if (make_server(d, err) < 0)
                 return -1;
+        d->spare_ns = SPARE_NS;
+        d->spare = loop_timer_new(d->loop, on_spare, d);
+        if (!d->spare)
+                return error_no_memory(err);
         reexec_note_own(&d->reexec, vault_fd(d->vault));
         return 0;
 }
@@ -227,6 +258,7 @@ void daemon_deinit(struct daemon *d)
         crash_disarm();
         upgrader_deinit(&d->upgrader);
         if (!busy) {
+                loop_timer_free(d->spare);
                 engine_free(d->engine);
                 reaper_free(d->reaper);
                 loop_signal_free(d->sigusr1);

@@ -43,6 +43,9 @@ struct daemon {
         struct loop_signal *sigusr1;
         struct loop_signal *sighup;
         struct upgrader upgrader;
+        struct loop_timer
+                *spare;    /* set as long as there are not all descriptors for the next image */
+        uint64_t spare_ns; /* the pause before it */
 };
 
 /* The field `runtime` of every line of the log: what operators search for. */
@@ -62,6 +65,11 @@ int daemon_make(struct daemon *d, struct error *err);
 
 /* Signals, from now on. */
 int daemon_watch(struct daemon *d, struct error *err);
+
+/* Descriptors for the next image: now if need be, or when what a take-over has still to open has
+ * been opened; and again until all are there, however busy the shim is. */
+void daemon_spare(struct daemon *d);
+void daemon_spare_later(struct daemon *d);
 
 void daemon_deinit(struct daemon *d);
 

@@ -166,15 +166,16 @@ void reexec_note_own(struct reexec *r, int state_fd)
         for_each_fd(note_own_fd, &noting);
 }
 
-void reexec_spare(struct reexec *r)
+bool reexec_spare(struct reexec *r)
 {
         for (; r->n_spare < REEXEC_SPARE_FDS; r->n_spare++) {
                 int fd = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, FIRST_FD);
 
                 if (fd < 0)
-                        return;
+                        return false;
                 add_own(r, fd);
         }
+        return true;
 }
 
 /* Returns an errno. image_fd: -1 if what runs could not be opened, which its path needs not. last:

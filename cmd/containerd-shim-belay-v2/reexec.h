@@ -81,8 +81,9 @@ int reexec_again(struct reexec *r);
  * goes with it, and must not be closed. To be called before anything that came is claimed. */
 void reexec_note_own(struct reexec *r, int state_fd);
 
-/* Descriptors for the next image, as many as can be had; what there were none for the next time. */
-void reexec_spare(struct reexec *r);
+/* Descriptors for the next image, as many as can be had; false: not all yet, the rest the next
+ * time. Once they are there they stay. */
+bool reexec_spare(struct reexec *r);
 
 /* In a fork: runs the image with `-v` and nothing of ours but stdio; on failure as above. */
 int reexec_ask_version(struct reexec *r, int image_fd);

@@ -67,13 +67,10 @@ static int take_socket(const struct options *options, int *ret_fd, struct error 
         return 0;
 }
 
-/* Not before: what a take-over has still to open comes first. */
 static void on_idle(void *userdata)
 {
-        struct daemon *d = userdata;
-
+        (void)userdata;
         memory_trim();
-        reexec_spare(&d->reexec);
 }
 
 static int daemon_listen(struct daemon *d, struct error *err)
@@ -88,7 +85,7 @@ static int daemon_listen(struct daemon *d, struct error *err)
                 return -1;
         }
         reaper_restored(d->reaper); /* there was nothing to be restored */
-        reexec_spare(&d->reexec);
+        daemon_spare(d);
         return 0;
 }
 
@@ -128,7 +125,7 @@ int action_serve(const struct options *options, struct error *err)
         if (r < 0)
                 daemon_fall_back(&d, err);
         if (r == 0) {
-                loop_on_idle(d.loop, IDLE_NS, on_idle, &d);
+                loop_on_idle(d.loop, IDLE_NS, on_idle, NULL);
                 r = loop_run(d.loop, err);
         }
         if (r < 0)

@@ -119,6 +119,7 @@ int daemon_take_over(struct daemon *d, struct error *err)
                 clean_up_after_crash(d);
         CHAOS_POINT("cleaned-up");
         shim_server_hear(d->server);
+        daemon_spare_later(d);
         CHAOS_POINT("heard");
         reaper_poll(d->reaper);
         log_info("this is image %llu of the shim, " BELAY_VERSION " " BELAY_REVISION,

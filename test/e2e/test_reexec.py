@@ -6,6 +6,7 @@ import os
 import resource
 import shutil
 import signal
+import time
 
 import pytest
 
@@ -122,6 +123,27 @@ def test_so_it_is_where_the_limit_cannot_be_raised(lab, is_upgraded):
         client.close()
     c.stdin.write(b"\n")
     assert end.result().exit_status == 7
+    c.delete()
+    c.finish()
+
+
+def test_a_shim_that_is_never_idle_has_spare_descriptors_again(lab):
+    """Also if there were none when it first asked for them."""
+    c = lab.container("sh", "-c", "read line; exit 7").pipes("stdin").run()
+    n_before = len(host.open_fds(c.shim.pid))
+
+    def busy_and(condition):
+        return c.status() == "RUNNING" and condition()
+
+    crash(c)
+    host.wait_for(lambda: len(host.open_fds(c.shim.pid)) == n_before - 4, "all but the spare ones")
+    with descriptors(c.shim.pid, host.lowest_free_fd(c.shim.pid)):
+        full = time.monotonic() + 1.5
+        host.wait_for(lambda: busy_and(lambda: time.monotonic() > full), "the first time")
+    assert len(host.open_fds(c.shim.pid)) == n_before - 4
+    host.wait_for(lambda: busy_and(lambda: len(host.open_fds(c.shim.pid)) == n_before), "the spare descriptors")
+    c.stdin.write(b"\n")
+    c.wait()
     c.delete()
     c.finish()
 
