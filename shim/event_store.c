@@ -59,7 +59,7 @@ struct event_store *event_store_free(struct event_store *store)
 {
         if (!store)
                 return NULL;
-        if (store->fd >= 0 && store->n_live == 0)
+        if (store->fd >= 0 && store->n_live == 0 && !store->is_unreadable)
                 (void)unlinkat(store->dir_fd, EVENT_STORE_FILE, 0);
         fd_close(store->fd);
         free(store);

@@ -43,9 +43,8 @@ struct daemon {
         struct loop_signal *sigusr1;
         struct loop_signal *sighup;
         struct upgrader upgrader;
-        struct loop_timer
-                *spare;    /* set as long as there are not all descriptors for the next image */
-        uint64_t spare_ns; /* the pause before it */
+        struct loop_timer *spare; /* set while descriptors for the next image are lacking */
+        uint64_t spare_ns;        /* the pause before it */
 };
 
 /* The field `runtime` of every line of the log: what operators search for. */
