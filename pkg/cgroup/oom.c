@@ -175,7 +175,7 @@ static uint64_t v2_levels_read(struct cgroup_oom *oom)
  */
 static uint64_t v2_count(struct cgroup_oom *oom)
 {
-        struct events now;
+        struct events now = {.kills = oom->kills};
         bool is_there = events_read(oom->events_fd, &now);
 
         for (int i = 0; is_there && i < READ_ROUNDS_MAX; i++) {
@@ -187,10 +187,7 @@ static uint64_t v2_count(struct cgroup_oom *oom)
                 if (now.kills == before.kills && now.oom == before.oom)
                         break;
         }
-        if (!is_there) {
-                oom->is_over = true;
-                return oom->kills;
-        }
+        oom->is_over = !is_there;
         if (oom->n_levels > 0 && now.oom > oom->levels[0].hits + oom->below_hits)
                 oom->below_hits = now.oom - oom->levels[0].hits;
         return now.kills;

@@ -57,6 +57,14 @@ static void set_own(const struct tree *t, unsigned local_oom, unsigned all_oom, 
         put(t->path[0], "memory.events", all_oom, kill);
 }
 
+static void end_own(const struct tree *t)
+{
+        char path[192];
+
+        (void)snprintf(path, sizeof(path), "%s/memory.events", t->path[0]);
+        assert_int_equal(truncate(path, 0), 0);
+}
+
 static int set_up(void **state)
 {
         struct tree *t = calloc(1, sizeof(*t));
@@ -104,7 +112,8 @@ static int tear_down(void **state)
         return 0;
 }
 
-/* The container's limit is hit, and somebody killed, before the last of so many reads. */
+/* The container's limit is hit, and somebody killed, before the last of so many reads; with no
+ * kills the cgroup is removed then. */
 static struct during {
         const struct tree *tree;
         unsigned left;
@@ -119,8 +128,12 @@ ssize_t __wrap_pread64(int fd, void *buf, size_t n, off_t offset);
 
 ssize_t __wrap_pread64(int fd, void *buf, size_t n, off_t offset)
 {
-        if (during.left > 0 && --during.left == 0)
-                set_own(during.tree, during.kills, during.kills, during.kills);
+        if (during.left > 0 && --during.left == 0) {
+                if (during.kills > 0)
+                        set_own(during.tree, during.kills, during.kills, during.kills);
+                else
+                        end_own(during.tree);
+        }
         return __real_pread64(fd, buf, n, offset);
 }
 
@@ -288,14 +301,27 @@ static void a_file_that_says_nothing_any_more_ends_it(void **state)
 {
         struct tree *t = *state;
         struct cgroup_oom_news news;
-        char path[192];
 
         watch(t);
-        (void)snprintf(path, sizeof(path), "%s/memory.events", t->path[0]);
-        assert_int_equal(truncate(path, 0), 0);
+        end_own(t);
         news = news_of(t);
         assert_true(news.is_over);
         assert_int_equal(news.n_kills, 0);
+}
+
+static void what_was_read_before_the_end_is_told(void **state)
+{
+        struct tree *t = *state;
+        struct cgroup_oom_news news;
+
+        watch(t);
+        set_own(t, 1, 1, 1);
+        during = (struct during){.tree = t, .left = N_READS};
+        news = news_of(t);
+        assert_int_equal(during.left, 0);
+        assert_true(news.is_over);
+        assert_int_equal(news.n_kills, 1);
+        assert_int_equal(news.level, CGROUP_OOM_OWN);
 }
 
 static void without_a_memory_controller_there_is_nothing_to_watch(void **state)
@@ -379,6 +405,8 @@ int main(void)
                         what_was_counted_before_is_the_containers_if_the_cgroup_is, set_up,
                         tear_down),
                 cmocka_unit_test_setup_teardown(a_file_that_says_nothing_any_more_ends_it, set_up,
+                                                tear_down),
+                cmocka_unit_test_setup_teardown(what_was_read_before_the_end_is_told, set_up,
                                                 tear_down),
                 cmocka_unit_test_setup_teardown(
                         without_a_memory_controller_there_is_nothing_to_watch, set_up, tear_down),
