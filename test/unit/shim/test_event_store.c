@@ -247,6 +247,20 @@ static void what_cannot_be_read_and_not_be_set_aside_is_not_written_to(void **st
         assert_left(f, 5, 1);
 }
 
+static void what_nothing_could_be_read_of_outlives_a_store_that_is_given_up(void **state)
+{
+        struct fixture *f = *state;
+        struct event_store *store = event_store_new(f->dir_fd);
+        struct error err = ERROR_INIT;
+
+        leave(f, (const size_t[]){10, 20}, 2);
+        bad_from = 0;
+        assert_int_equal(event_store_load(store, 3, on_event, f, &err), 0);
+        event_store_free(store);
+        bad_from = -1;
+        assert_left(f, 3, 2);
+}
+
 /* Of a full disk. */
 static void what_was_never_in_the_file_is_counted_once(void **state)
 {
@@ -318,6 +332,7 @@ int main(void)
                 CASE(what_cannot_be_read_is_kept_and_counted),
                 CASE(a_file_that_cannot_be_opened_is_kept_and_counted),
                 CASE(what_cannot_be_read_and_not_be_set_aside_is_not_written_to),
+                CASE(what_nothing_could_be_read_of_outlives_a_store_that_is_given_up),
                 CASE(what_was_never_in_the_file_is_counted_once),
 #ifndef __SANITIZE_ADDRESS__
                 CASE(what_there_is_no_memory_for_is_left_for_another_image),
