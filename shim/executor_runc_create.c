@@ -8,8 +8,10 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "pkg/base/cleanup.h"
+#include "pkg/base/str.h"
 
 #include "shim/executor_runc_impl.h"
 #include "shim/log.h"
@@ -19,10 +21,12 @@ struct making {
         struct job job;
         struct made *made;
         bool terminal;
-        int stdio[3]; /* copies: the mounts come first */
-        bool had_state;
+        int stdio[3];   /* copies: the mounts come first */
+        bool had_state; /* somebody else's container has the id: nothing of it is ours */
+        bool has_launched;
         bool has_mounted;
-        struct error err; /* what undoing it is for */
+        bool makes_rootfs; /* the directory, for the mounts */
+        struct error err;  /* what undoing it is for */
         executor_create_fn fn;
         void *userdata;
 };
@@ -39,13 +43,29 @@ static struct making *making_free(struct making *making)
 }
 CLEANUP_DEFINE(struct making, making_free)
 
+static char *rootfs_path(const char *bundle)
+{
+        return str_printf("%s/rootfs", bundle);
+}
+
+static bool has_rootfs(const char *bundle)
+{
+        _cleanup_free_ char *path = rootfs_path(bundle);
+
+        return !path || access(path, F_OK) == 0 || errno != ENOENT;
+}
+
 static void finish_failure(struct making *making)
 {
+        _cleanup_free_ char *rootfs = rootfs_path(making->made->bundle);
         executor_create_fn fn = making->fn;
         void *userdata = making->userdata;
         struct error err = making->err;
 
-        runc_remove_files(making->made->runc);
+        if (!making->had_state)
+                runc_remove_files(making->made->runc);
+        if (making->makes_rootfs && rootfs)
+                (void)rmdir(rootfs);
         making_free(making);
         fn(&err, NULL, NULL, -1, userdata);
 }
@@ -57,6 +77,22 @@ static void on_unmounted(const struct error *err, void *userdata)
         finish_failure(userdata);
 }
 
+static void on_cgroup_removed(const struct error *err, void *userdata)
+{
+        struct making *making = userdata;
+        struct made *made = making->made;
+        struct error next = ERROR_INIT;
+
+        if (err)
+                log_warning("undo create: %s", err->msg);
+        if (!making->has_mounted)
+                finish_failure(making);
+        else if (engine_rootfs_unmount(made->impl->engine, made->bundle, on_unmounted, making,
+                                       &next) < 0)
+                on_unmounted(&next, making);
+}
+
+/* Also when there was nothing to delete: a runtime that was killed knows of no cgroup. */
 static void on_half_deleted(const struct error *err, void *userdata)
 {
         struct making *making = userdata;
@@ -65,13 +101,11 @@ static void on_half_deleted(const struct error *err, void *userdata)
 
         if (err)
                 log_warning("undo create: %s", err->msg);
-        if (!making->has_mounted) {
-                finish_failure(making);
-                return;
-        }
-        if (engine_rootfs_unmount(made->impl->engine, made->bundle, on_unmounted, making, &next) <
-            0)
-                on_unmounted(&next, making);
+        if (making->had_state || !making->has_launched)
+                on_cgroup_removed(NULL, making);
+        else if (engine_foreign_undo(made->impl->engine, made->bundle, on_cgroup_removed, making,
+                                     &next) < 0)
+                on_cgroup_removed(&next, making);
 }
 
 /* From the loop. */
@@ -117,6 +151,7 @@ static int launch(struct making *making, struct error *err)
 
         if (runc_create(making->made->runc, &stdio, on_created, making, &making->job.runc, err) < 0)
                 return -1;
+        making->has_launched = true;
         /* From here on only the container's processes hold them. */
         for (int i = 0; i < 3; i++)
                 making->stdio[i] = fd_close(making->stdio[i]);
@@ -215,6 +250,7 @@ static struct making *making_new(struct executor_runc *impl, const struct execut
                         return NULL;
                 }
         }
+        making->makes_rootfs = args->n_mounts > 0 && !has_rootfs(args->bundle);
         making->had_state = runc_has_state(making->made->runc);
         return TAKE_PTR(making);
 }
@@ -233,11 +269,12 @@ int executor_runc_create(void *impl, const struct executor_create *args, executo
                 return -1;
         making->fn = fn;
         making->userdata = userdata;
-        if (runc_write_files(making->made->runc, err) < 0)
+        if (!making->had_state && runc_write_files(making->made->runc, err) < 0)
                 return -1;
         r = args->n_mounts > 0 ? start_mounting(making, args, err) : launch(making, err);
         if (r < 0) {
-                runc_remove_files(making->made->runc);
+                if (!making->had_state)
+                        runc_remove_files(making->made->runc);
                 return -1;
         }
         *ret = (struct executor_job *)TAKE_PTR(making);

@@ -25,12 +25,12 @@
 #include "pkg/base/str.h"
 #include "pkg/engine/engine.h"
 #include "pkg/reaper/reaper.h"
-#include "pkg/runc/runc.h"
 
 #include "cmd/containerd-shim-belay-v2/actions.h"
 #include "cmd/containerd-shim-belay-v2/self.h"
 #include "cmd/containerd-shim-belay-v2/signals.h"
 #include "cmd/containerd-shim-belay-v2/socket.h"
+#include "shim/clean_up.h"
 #include "shim/record.h"
 #include "shim/runc_facts.h"
 
@@ -227,8 +227,8 @@ static pid_t clean_up(const char *bundle, const struct options *options, uint64_
         bool killed = false;
         pid_t pid = 0;
 
-        if (runc_cleanup(bundle, options->runtime_namespace, options->id,
-                         begin_ns + RUNTIME_MS * NSEC_PER_MSEC, &warning) < 0)
+        if (shim_clean_up_runtime(bundle, options->runtime_namespace, options->id,
+                                  begin_ns + RUNTIME_MS * NSEC_PER_MSEC, &warning) < 0)
                 warn(&warning);
         limits.deadline_ns = cleanup_deadline(begin_ns);
         if (engine_cleanup(bundle, options->id, &limits, &pid, &killed, &warning) < 0)

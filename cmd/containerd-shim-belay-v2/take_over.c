@@ -21,6 +21,7 @@
 #include "cmd/containerd-shim-belay-v2/crash.h"
 #include "cmd/containerd-shim-belay-v2/daemon.h"
 #include "cmd/containerd-shim-belay-v2/fds.h"
+#include "shim/clean_up.h"
 #include "shim/log.h"
 #include "version.h"
 
@@ -72,19 +73,32 @@ static void kill_leftovers(const struct daemon *d)
                 await_end(pids[i], deadline_ns);
 }
 
-static void clean_up_after_crash(struct daemon *d)
+/* How long a runtime binary may take for its part. */
+enum { RUNTIME_CLEANUP_MS = 3000 };
+
+/* Whoever was making it: a Create that is made again must find nothing. */
+static void undo_create(const struct daemon *d)
 {
+        const char *dir = d->bundle ? d->bundle : ".";
+        uint64_t deadline_ns = clock_monotonic_ns() + RUNTIME_CLEANUP_MS * NSEC_PER_MSEC;
         struct error err = ERROR_INIT;
         bool killed;
         pid_t pid;
 
-        kill_leftovers(d);
-        shim_server_let_go(d->server);
-        if (!shim_server_has_container(d->server) &&
-            engine_cleanup(d->bundle ? d->bundle : ".", d->options->id, NULL, &pid, &killed, &err) <
-                    0)
+        if (shim_clean_up_runtime(dir, d->options->runtime_namespace, d->options->id, deadline_ns,
+                                  &err) < 0)
+                log_error("clean up after the crash: %s", err.msg);
+        if (engine_cleanup(dir, d->options->id, NULL, &pid, &killed, &err) < 0)
                 log_error("clean up after the crash: %s", err.msg);
         shim_server_forget_create(d->server);
+}
+
+static void clean_up_after_crash(struct daemon *d)
+{
+        kill_leftovers(d);
+        shim_server_let_go(d->server);
+        if (!shim_server_has_container(d->server))
+                undo_create(d);
 }
 
 /* Of an image that has passed its trial there is none; else it is why this one runs. */

@@ -80,20 +80,20 @@ static int remove_below(const char *path)
         }
 }
 
+static int dir_rmdir(const struct cgroup_dir *dir)
+{
+        return rmdir(dir->path) < 0 && errno != ENOENT ? -errno : 0;
+}
+
 /* One pass; -EBUSY or -ENOTEMPTY if it may go better later. */
 static int dir_remove_once(const struct cgroup_dir *dir)
 {
-        int r;
+        int r = dir_rmdir(dir); /* mostly there is nothing below */
 
-        /* Mostly there is nothing below. */
-        if (rmdir(dir->path) == 0 || errno == ENOENT)
-                return 0;
-        if (errno != EBUSY && errno != ENOTEMPTY)
-                return -errno;
-        r = remove_below(dir->path);
-        if (r < 0)
+        if (r != -EBUSY && r != -ENOTEMPTY)
                 return r;
-        return rmdir(dir->path) < 0 && errno != ENOENT ? -errno : 0;
+        r = remove_below(dir->path);
+        return r < 0 ? r : dir_rmdir(dir);
 }
 
 static void remove_parents(const struct cgroup_dir *dir)
@@ -112,6 +112,23 @@ static void remove_parents(const struct cgroup_dir *dir)
         }
 }
 
+static int remove_waiting(const struct cgroup_dir *dir,
+                          int (*remove_once)(const struct cgroup_dir *dir), uint64_t deadline,
+                          unsigned *round)
+{
+        int r;
+
+        do {
+                r = remove_once(dir);
+        } while ((r == -EBUSY || r == -ENOTEMPTY) && backoff(deadline, round));
+        return r;
+}
+
+static int failed(const struct cgroup_dir *dir, int r, struct error *err)
+{
+        return error_errno(err, -r, "remove cgroup '%s'", dir->path);
+}
+
 int cgroup_remove(const struct cgroup *cg, int timeout_ms, struct error *err)
 {
         uint64_t deadline = clock_monotonic_ns() + (uint64_t)timeout_ms * NSEC_PER_MSEC;
@@ -124,13 +141,27 @@ int cgroup_remove(const struct cgroup *cg, int timeout_ms, struct error *err)
 
                 if (!dir->created)
                         continue;
-                do {
-                        r = dir_remove_once(dir);
-                } while ((r == -EBUSY || r == -ENOTEMPTY) && backoff(deadline, &round));
+                r = remove_waiting(dir, dir_remove_once, deadline, &round);
                 if (r == 0)
                         remove_parents(dir);
                 else if (result == 0)
-                        result = error_errno(err, -r, "remove cgroup '%s'", dir->path);
+                        result = failed(dir, r, err);
+        }
+        return result;
+}
+
+int cgroup_remove_empty(const struct cgroup *cg, int timeout_ms, struct error *err)
+{
+        uint64_t deadline = clock_monotonic_ns() + (uint64_t)timeout_ms * NSEC_PER_MSEC;
+        unsigned round = 0;
+        int result = 0;
+
+        for (size_t i = 0; i < cg->n_dirs; i++) {
+                const struct cgroup_dir *dir = &cg->dirs[i];
+                int r = remove_waiting(dir, dir_rmdir, deadline, &round);
+
+                if (r < 0 && result == 0)
+                        result = failed(dir, r, err);
         }
         return result;
 }

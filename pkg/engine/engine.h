@@ -253,7 +253,7 @@ int engine_process_restore(struct engine_process **ret, struct engine_container 
  * kernel says, also of a Start that was under way. */
 bool engine_container_has_started(const struct engine_container *c);
 
-/* ---- The rootfs alone: for a container that another runtime makes ---- */
+/* ---- For a container that another runtime makes ---- */
 
 /* Mounts as for a Create, in a stage. After a failure none of them is left. */
 int engine_rootfs_mount(struct engine *engine, const char *bundle,
@@ -263,6 +263,10 @@ int engine_rootfs_mount(struct engine *engine, const char *bundle,
 /* Takes away every mount at or below <bundle>/rootfs, in a stage. */
 int engine_rootfs_unmount(struct engine *engine, const char *bundle, engine_done_fn fn,
                           void *userdata, struct error *err);
+
+/* As engine_foreign_cleanup(), in a stage. */
+int engine_foreign_undo(struct engine *engine, const char *bundle, engine_done_fn fn,
+                        void *userdata, struct error *err);
 
 /* ---- Without a loop ---- */
 
@@ -284,6 +288,13 @@ struct engine_cleanup_limits {
 int engine_cleanup(const char *state_dir, const char *id,
                    const struct engine_cleanup_limits *limits, pid_t *ret_pid, bool *ret_killed,
                    struct error *err);
+
+/*
+ * What a runtime that was killed has made and taken no note of, so that its own delete leaves it:
+ * the cgroup that <bundle>/config.json names by an absolute path is removed, if it is empty within
+ * timeout_ms. Nothing else is; a bundle that names none is fine.
+ */
+int engine_foreign_cleanup(const char *bundle, int timeout_ms, struct error *err);
 
 /* The OCI features document of the runtime-spec (features.md), as JSON on the heap. */
 int engine_features(char **ret_json, struct error *err);

@@ -227,3 +227,16 @@ int oci_annotations_parse(const char *json, size_t len, struct arena *arena,
                 return -1;
         return json_get_string_map(&doc.root, "annotations", ret, ret_n);
 }
+
+int oci_cgroups_path_parse(const char *json, size_t len, struct arena *arena, char **ret,
+                           struct error *err)
+{
+        _cleanup_(json_doc_close) struct json_doc doc = {0};
+        struct json_at at;
+
+        *ret = NULL;
+        if (json_doc_open(&doc, json, len, "config.json", "", arena, err) < 0 ||
+            json_get_object(&doc.root, "linux", &at) < 0)
+                return -1;
+        return json_get_text(&at, "cgroupsPath", ret);
+}

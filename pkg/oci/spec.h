@@ -419,3 +419,7 @@ int oci_resources_parse(const char *json, size_t len, struct arena *arena,
 /* Only the annotations of a document; a document without any gives n = 0. */
 int oci_annotations_parse(const char *json, size_t len, struct arena *arena,
                           struct oci_key_value **ret, size_t *ret_n, struct error *err);
+
+/* Only linux.cgroupsPath, whatever else there is; NULL without one. */
+int oci_cgroups_path_parse(const char *json, size_t len, struct arena *arena, char **ret,
+                           struct error *err);

@@ -157,7 +157,7 @@ int runc_cleanup(const char *state_dir, const char *runtime_namespace, const cha
         args_delete(&args, r, true);
         if (spawn_wait(&args, deadline_ns, CLEANUP_OUTPUT_MAX, &output, &why) == 0 ||
             strcasestr(why.msg, "does not exist"))
-                return 0;
+                return 1;
         if (err)
                 *err = why;
         if (why.code == STATUS_DEADLINE_EXCEEDED)

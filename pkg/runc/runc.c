@@ -257,9 +257,12 @@ int runc_kill_all(struct runc *r, int signo, runc_done_fn fn, void *userdata, st
         return run(r, &args, NULL, judge_kill, fn, userdata, NULL, err);
 }
 
+/* By runc's words, and by crun's. */
 static int judge_delete(const struct error *why, struct error *err)
 {
-        if (strcasestr(why->msg, "does not exist"))
+        if (strcasestr(why->msg, "does not exist") ||
+            (strcasestr(why->msg, "cannot open directory") &&
+             strcasestr(why->msg, "no such file or directory")))
                 return 0;
         *err = *why;
         return -1;

@@ -164,9 +164,9 @@ bool runc_is_created(const struct runc *runc);
 
 /*
  * For the `delete` action: runs `BINARY delete --force ID` for the runtime that the directory's
- * files name. A directory that names none is a success. Blocks until deadline_ns (CLOCK_MONOTONIC)
- * at most; a runtime that has not ended is killed then, and its state stays, since nothing else
- * says what it has left (STATUS_DEADLINE_EXCEEDED).
+ * files name. 0: they name none; 1: done, and that the runtime knows no such container is fine.
+ * Blocks until deadline_ns (CLOCK_MONOTONIC) at most; a runtime that has not ended is killed then,
+ * and its state stays, since nothing else says what it has left (STATUS_DEADLINE_EXCEEDED).
  */
 int runc_cleanup(const char *state_dir, const char *runtime_namespace, const char *id,
                  uint64_t deadline_ns, struct error *err);

@@ -34,8 +34,6 @@ EXTRA = {
         'delete cleans up after a shim that is gone, without a loop or a service',
     ('cmd/containerd-shim-belay-v2/info.c', 'pkg/engine/engine.h'):
         '-info prints the features document of the engine',
-    ('cmd/containerd-shim-belay-v2/delete.c', 'pkg/runc/runc.h'):
-        'and so for a container that a runtime binary has made',
     ('cmd/containerd-shim-belay-v2/info.c', 'pkg/runc/runc.h'):
         '-info prints that of a runtime binary when the options name one',
     ('cmd/containerd-shim-belay-v2/daemon.h', 'pkg/engine/engine.h'):

@@ -62,6 +62,35 @@ static void a_parent_in_use_stays(void **state)
         assert_ok(cgroup_remove(&other, 0, &err), err);
 }
 
+static void what_is_empty_is_removed_whoever_has_made_it(void **state)
+{
+        struct harness *h = *state;
+        struct cgroup theirs = h->cg;
+        struct cgroup below;
+        char path[80];
+        struct error err;
+        pid_t pid;
+
+        for (size_t i = 0; i < theirs.n_dirs; i++)
+                theirs.dirs[i].created = false;
+        (void)snprintf(path, sizeof(path), "%s/below", h->path);
+        below = harness_plan(h, path);
+        harness_create(&below);
+        assert_error(cgroup_remove_empty(&theirs, 0, &err), err, "remove cgroup");
+        for (size_t i = 0; i < below.n_dirs; i++)
+                assert_true(harness_exists(below.dirs[i].path));
+        assert_ok(cgroup_remove_empty(&below, 0, &err), err);
+        pid = harness_child(h, &theirs, NULL, NULL);
+        assert_error(cgroup_remove_empty(&theirs, 0, &err), err, "remove cgroup");
+        assert_true(harness_is_alive(pid));
+        assert_int_equal(kill(pid, SIGKILL), 0);
+        (void)harness_wait(h, pid);
+        assert_ok(cgroup_remove_empty(&theirs, HARNESS_TIMEOUT_MS, &err), err);
+        for (size_t i = 0; i < theirs.n_dirs; i++)
+                assert_false(harness_exists(theirs.dirs[i].path));
+        assert_ok(cgroup_remove_empty(&theirs, 0, &err), err);
+}
+
 static void new_cpusets_have_the_cpus_of_their_parents(void **state)
 {
         struct harness *h = *state;
@@ -282,6 +311,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 CASE(directories_are_made_everywhere_and_removed_with_their_parents),
                 CASE(a_parent_in_use_stays),
+                CASE(what_is_empty_is_removed_whoever_has_made_it),
                 CASE(new_cpusets_have_the_cpus_of_their_parents),
                 CASE(a_failed_creation_leaves_nothing),
                 CASE(a_cpuset_below_an_empty_one_is_filled_with_it),

@@ -425,6 +425,47 @@ static void cleanup_of_nothing_is_fine(void **state)
         assert_int_equal(engine_cleanup("/no/such/bundle", "c", NULL, &pid, &killed, &err), 0);
 }
 
+/* By a runtime that was killed. */
+static struct cgroup make_cgroup(const struct world *w, struct arena *arena)
+{
+        struct cgroup_layout layout;
+        struct error err = ERROR_INIT;
+        struct cgroup cg;
+
+        assert_int_equal(cgroup_layout_read(arena, &layout, &err), 0);
+        assert_int_equal(cgroup_plan(&layout, w->cgroup, "c", arena, &cg, &err), 0);
+        assert_int_equal(cgroup_create(&cg, &err), 0);
+        assert_true(world_has_cgroup(w));
+        return cg;
+}
+
+static void an_empty_cgroup_of_another_runtime_is_found_by_the_configuration(void **state)
+{
+        struct world *w = *state;
+        struct arena *arena = arena_new(1 << 20);
+        struct error err = ERROR_INIT;
+        struct cgroup cg;
+
+        (void)world_try_create(w, &(struct box_config){.args = "[\"nope\"]"});
+        (void)make_cgroup(w, arena);
+        assert_int_equal(engine_foreign_cleanup(w->box.dir, 0, &err), 0);
+        assert_false(world_has_cgroup(w));
+        assert_int_equal(engine_foreign_cleanup(w->box.dir, 0, &err), 0);
+        /* A configuration that the engine refuses may be the other's all the same. */
+        box_host(&w->box, "sed -i 's/\"ociVersion\" *: *\"[^\"]*\"/\"ociVersion\":\"9.9.9\"/' "
+                          "config.json; grep -q 9.9.9 config.json");
+        (void)make_cgroup(w, arena);
+        assert_int_equal(engine_foreign_cleanup(w->box.dir, 0, &err), 0);
+        assert_false(world_has_cgroup(w));
+        /* Without a configuration nobody knows of it. */
+        cg = make_cgroup(w, arena);
+        box_host(&w->box, "rm config.json");
+        assert_int_equal(engine_foreign_cleanup(w->box.dir, 0, &err), 0);
+        assert_true(world_has_cgroup(w));
+        assert_int_equal(cgroup_remove(&cg, 0, &err), 0);
+        arena_free(arena);
+}
+
 int main(void)
 {
 #define CASE(fn) cmocka_unit_test_setup_teardown(fn, world_set_up, world_tear_down)
@@ -447,6 +488,7 @@ int main(void)
                 CASE(an_init_at_the_gate_ends_with_its_shim),
                 CASE(cleanup_removes_what_a_lost_create_has_left),
                 CASE(cleanup_of_nothing_is_fine),
+                CASE(an_empty_cgroup_of_another_runtime_is_found_by_the_configuration),
         };
 
         if (!world_possible())

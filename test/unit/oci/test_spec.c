@@ -339,6 +339,20 @@ static void annotations_are_read_without_the_rest(void **state)
         assert_int_equal(n, 0);
 }
 
+static void a_cgroups_path_is_read_without_the_rest(void **state)
+{
+        static const char some[] =
+                "{\"linux\":{\"cgroupsPath\":\"/a/b\",\"resources\":1},\"root\":7}";
+        struct error err = ERROR_INIT;
+        char *path = NULL;
+
+        assert_int_equal(oci_cgroups_path_parse(some, sizeof(some) - 1, arena, &path, &err), 0);
+        assert_string_equal(path, "/a/b");
+        assert_int_equal(oci_cgroups_path_parse("{}", 2, arena, &path, &err), 0);
+        assert_null(path);
+        assert_int_equal(oci_cgroups_path_parse("[]", 2, arena, &path, &err), -1);
+}
+
 static void an_arena_that_is_too_small_is_an_error_at_every_step(void **state)
 {
         _cleanup_free_ char *text = NULL;
@@ -400,6 +414,7 @@ int main(void)
                 TEST(a_swappiness_of_minus_one_is_none),
                 TEST(limits_of_block_devices_networks_and_rdma_are_read),
                 TEST(annotations_are_read_without_the_rest),
+                TEST(a_cgroups_path_is_read_without_the_rest),
                 TEST(an_arena_that_is_too_small_is_an_error_at_every_step),
                 TEST(a_document_that_is_cut_short_is_an_error),
         };
