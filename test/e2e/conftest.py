@@ -38,6 +38,8 @@ def pytest_configure(config):
     except FileNotFoundError as error:
         pytest.exit(str(error), 1)
     host.adopt_orphans()
+    config.addinivalue_line("markers", "runs_with(RUNTIME..., why=TEXT): what of \"belay\", \"runc\" and \"crun\" can pass "
+                            "it (Lab.runtime), and why the others cannot")
     config.base = pathlib.Path(tempfile.mkdtemp(prefix="belay-e2e-"))
     host.isolate(config.base)
     config.template = bundle.make_rootfs(config.base / "template")
@@ -81,6 +83,9 @@ def lab(request):
     if binary and "/" not in binary:
         binary = harness.runtime_binary(binary, request.config.base)
     with harness.lab_of(request, binary) as the_lab:
+        marker = request.node.get_closest_marker("runs_with")
+        if marker and the_lab.runtime not in marker.args:
+            pytest.skip(f"{the_lab.runtime}: {marker.kwargs['why']}")
         yield the_lab
 
 

@@ -46,6 +46,13 @@ class Lab:
         """Whether the shim was built with ASan: then what it has freed stays in memory for long, and memory says nothing."""
         return b"__asan_init" in self.shim.read_bytes()
 
+    @property
+    def runtime(self):
+        """What runs the containers: "belay" (the engine), "runc" or "crun"."""
+        if self.runc_binary:
+            return pathlib.Path(self.runc_binary).name
+        return "runc" if self.stock else "belay"
+
     def new_path(self, name):
         """A path that nothing else has used."""
         return self.dir / f"{next(self.paths)}-{name}"

@@ -30,12 +30,16 @@ from test_exits import (test_a_process_that_ends_at_once_still_starts_first, tes
                         test_delete_of_a_running_container_kills_it_and_says_137,
                         test_delete_unmounts_what_the_shim_had_mounted, test_the_exits_of_execs_precede_inits,
                         test_the_record_of_an_exit_survives_the_shim)
-from test_failures import (test_a_failure_after_the_rootfs_is_mounted_unmounts_it,
+from test_failures import (test_a_failed_create_leaves_nothing,
+                           test_a_failure_after_the_rootfs_is_mounted_unmounts_it,
                            test_after_a_failed_create_the_id_is_free_again)
 from test_kill import (test_a_joined_pid_namespace_counts_as_shared, test_a_signal_that_is_handled_arrives,
                        test_kill_after_the_exit_is_not_found, test_kill_all_after_the_exit_is_not_an_unknown_error,
                        test_kill_all_reaches_every_process, test_kill_in_the_created_state_ends_the_container,
                        test_without_a_pid_namespace_the_end_of_init_ends_all)
+from test_killed import test_after_a_crash_at_any_time_the_create_can_be_made_again
+from test_reexec import (again, test_a_created_container_can_be_started_afterwards,
+                         test_everything_that_waits_goes_on)
 from test_stdio import (test_a_reader_may_go_and_come_back, test_close_io_of_an_exec_before_and_after_its_start,
                         test_large_output_arrives_complete,
                         test_no_descriptor_beyond_2_reaches_a_container_or_an_exec,

@@ -25,6 +25,7 @@ def fill(c, options=()):
     return data
 
 
+@pytest.mark.runs_with("belay", why="its copies have no extended attributes")
 def test_the_content_of_the_image_is_there_and_stays_as_it_is(lab):
     c = lab.container("sleep", "100")
     data = fill(c)
@@ -55,6 +56,7 @@ def test_nothing_of_the_host_is_reached_through_links(lab):
     assert r.out == f"{secret}\nnothing\n", r
 
 
+@pytest.mark.runs_with("belay", why="words of its own")
 def test_without_room_create_fails_and_says_why(lab):
     c = lab.container("true")
     data = fill(c, ["size=16k"])

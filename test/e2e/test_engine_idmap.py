@@ -32,6 +32,7 @@ def user_namespace(c):
         path.chmod(0o711)
 
 
+@pytest.mark.runs_with("belay", "crun", why="since 1.2")
 @OLD_TMPFS
 def test_a_mount_with_mappings_of_its_own(lab):
     def edit(c):
@@ -42,6 +43,7 @@ def test_a_mount_with_mappings_of_its_own(lab):
     assert lab.sh("stat -c %u:%g /a /a/file", edit).out == "1000:1000\n1003:1003\n"
 
 
+@pytest.mark.runs_with("belay", "crun", why="since 1.2")
 @OLD_TMPFS
 def test_volumes_of_a_pod_with_a_user_namespace(lab):
     """What CRI asks for: each volume carries the pod's mappings."""
@@ -61,6 +63,7 @@ def test_volumes_of_a_pod_with_a_user_namespace(lab):
     assert os.stat(source / "new").st_uid == 7
 
 
+@pytest.mark.runs_with("belay", why="it is none, or in other words")
 def test_a_map_without_a_namespace_is_an_error(lab):
     c = lab.container("true")
     c.bundle.mount("/a", "bind", source_of(lab, 1), "bind", "idmap")

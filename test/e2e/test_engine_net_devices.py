@@ -16,6 +16,9 @@ def ip(*args):
     return subprocess.run(["ip", *args], check=True, capture_output=True, text=True).stdout
 
 
+pytestmark = pytest.mark.runs_with("belay", why="linux.netDevices is of runc 1.4")
+
+
 @pytest.fixture
 def network(stock):
     """A network with a veth pair, the ends of which are called out0 and peer0."""

@@ -106,6 +106,7 @@ def test_no_capabilities_at_all(lab):
         assert {fields[f"Cap{k}"].strip() for k in ("Bnd", "Eff", "Prm", "Inh", "Amb")} == {mask()}
 
 
+@pytest.mark.runs_with("belay", why="it is one")
 def test_a_capability_that_cannot_be_granted_is_no_error(lab, stock):
     """This root has no CAP_SYS_RESOURCE on some machines; the specification wants a warning."""
     if stock:

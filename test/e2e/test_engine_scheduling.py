@@ -11,10 +11,7 @@ from checks import fails
 SCHED_BATCH = 3
 
 
-@pytest.fixture(autouse=True)
-def own_engine_only(stock):
-    if stock:
-        pytest.skip("runc 1.1 knows none of these")
+pytestmark = pytest.mark.runs_with("belay", why="1.1 and crun 1.8 know few of these")
 
 
 def process(**changes):

@@ -136,7 +136,10 @@ def test_another_signal_waits_for_the_resume(lab):
     c.task.Pause()
     c.kill(signal.SIGTERM)
     assert c.status() == "PAUSED"
-    c.task.Resume()
+    try:
+        c.task.Resume()
+    except ttrpc.Error as error:  # a runtime binary may still be at it when the end comes
+        assert lab.runc_binary and error.code == ttrpc.FAILED_PRECONDITION, error
     assert c.wait().status == 5
 
 
@@ -161,7 +164,7 @@ def test_the_delete_action_ends_a_paused_container_whose_shim_is_gone(lab, pause
 def test_what_was_frozen_by_hand_can_be_paused_and_resumed(lab):
     c = lab.container("sleep", "100").run()
     set_frozen(c.pid(), True)
-    if lab.stock or lab.runc_binary:  # runc pauses only what runs
+    if lab.runtime == "runc":  # it pauses only what runs
         with fails(ttrpc.UNKNOWN, "container not running"):
             c.task.Pause()
         set_frozen(c.pid(), False)
@@ -194,6 +197,7 @@ def test_what_was_paused_and_thawed_by_hand_can_be_resumed(lab, paused):
     assert paused.status() == "RUNNING"
 
 
+@pytest.mark.runs_with("belay", "runc", why="its pause does not wait for v1's freezer")
 def test_a_container_that_forks_as_fast_as_it_can_is_paused(lab):
     c = lab.container("sh", "-c", "while :; do true & true & wait; done").run()
     for _ in range(5):

@@ -52,6 +52,7 @@ def attempt(lab, c):
     return out
 
 
+@pytest.mark.runs_with("belay", "crun", why="CVE-2021-30465 and others")
 def test_mounts_below_a_name_that_flips_to_a_symlink(lab):
     """CVE-2021-30465, CVE-2024-45310: nothing is mounted or made outside of the rootfs."""
     victim, volume = lab.new_path("victim"), lab.new_path("volume")
@@ -70,6 +71,7 @@ def test_mounts_below_a_name_that_flips_to_a_symlink(lab):
             assert not [m for m in host.mounts_below(lab.dir) if "victim" in m]
 
 
+@pytest.mark.runs_with("belay", why="it masks what it finds")
 def test_masks_stay_on_a_proc_whose_place_flips(lab, stock):
     """CVE-2019-19921, CVE-2023-27561: never a procfs without its masks."""
     if stock:
