@@ -65,6 +65,7 @@ def test_the_cgroup_is_gone_after_delete(lab):
     assert not lab.cgroups()
 
 
+@pytest.mark.runs_with("belay", "runc", why="its delete does not wait for the processes of cgroups below")
 def test_a_cgroup_that_a_container_has_filled_goes_with_it(lab):
     """The container makes cgroups of its own and leaves processes in them."""
     def edit(c):

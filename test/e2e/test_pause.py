@@ -37,6 +37,7 @@ def paused(lab):
     return c
 
 
+@pytest.mark.runs_with("belay", "runc", why="its pause does not wait for v1's freezer")
 def test_a_paused_container_stands_still_and_goes_on_when_resumed(lab):
     c = lab.container("sh", "-c", "while :; do echo $((n = n + 1)) > /tick; done").run()
     tick = c.bundle.rootfs / "tick"
