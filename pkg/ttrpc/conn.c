@@ -121,11 +121,20 @@ void ttrpc_conn_stream_ended(struct ttrpc_conn *conn)
 
 /* ---- Out ---- */
 
+/* So that it is given back when nothing is in it any more. */
+static void conn_uses_annex(const struct ttrpc_conn *conn)
+{
+        if (conn->kept->annex)
+                ttrpc_pool_use(conn->pool);
+}
+
 static void conn_sent(struct ttrpc_conn *conn, size_t n)
 {
         conn->n_queued -= n;
-        if (conn->kept)
+        if (conn->kept) {
                 ttrpc_kept_out_sent(conn->kept, n, conn->n_queued == 0);
+                conn_uses_annex(conn);
+        }
         while (n > 0) {
                 struct ttrpc_out *out = list_first(&conn->queue, struct ttrpc_out, node);
                 size_t rest = out->len - out->sent;
@@ -382,6 +391,13 @@ static enum place conn_place(struct ttrpc_conn *conn, uint8_t **ret, size_t *ret
         return PLACE_POOL;
 }
 
+/* Of a frame that is in no area. */
+static void conn_frame_came(struct ttrpc_conn *conn, size_t n)
+{
+        ttrpc_kept_frame_add(conn->kept, n);
+        conn_uses_annex(conn);
+}
+
 static void conn_read(struct ttrpc_conn *conn)
 {
         uint8_t *buffer;
@@ -397,7 +413,7 @@ static void conn_read(struct ttrpc_conn *conn)
         if (n > 0 && place == PLACE_KEPT)
                 ttrpc_kept_in_add(conn->kept, (size_t)n);
         else if (n > 0 && conn->kept)
-                ttrpc_kept_frame_add(conn->kept, (size_t)n);
+                conn_frame_came(conn, (size_t)n);
         conn->reading = true;
         if (n == 0)
                 ttrpc_conn_half_close(conn);

@@ -19,7 +19,7 @@
 
 static const uint64_t keep_magic = UINT64_C(0x7065656b63707274); /* "trpckeep" */
 
-enum { KEEP_LAYOUT = 1, KEEP_HEAD_BYTES = 4096 };
+enum { KEEP_HEAD_BYTES = 4096 };
 
 _Static_assert(sizeof(struct keep_area) == TTRPC_KEEP_BYTES(1) - TTRPC_KEEP_BYTES(0),
                "TTRPC_KEEP_BYTES tells the size");
@@ -37,6 +37,7 @@ int ttrpc_keep_new(struct ttrpc_keep **ret, void *memory, size_t size, struct er
         struct keep_head *head = memory;
         struct ttrpc_keep *keep;
         size_t n_areas;
+        uint32_t layout;
 
         if (size < TTRPC_KEEP_BYTES(1))
                 return error_set(err, STATUS_INVALID_ARGUMENT,
@@ -53,10 +54,11 @@ int ttrpc_keep_new(struct ttrpc_keep **ret, void *memory, size_t size, struct er
         if (head->magic != keep_magic)
                 return error_set(err, STATUS_INVALID_ARGUMENT,
                                  "ttrpc server: kept connections: not such memory");
-        if (head->layout != KEEP_LAYOUT)
+        layout = LOOK(&head->layout);
+        if (layout != KEEP_LAYOUT && layout != KEEP_LAYOUT_ANNEXES)
                 return error_set(err, STATUS_UNIMPLEMENTED,
                                  "ttrpc server: kept connections: layout %u, this program knows %d",
-                                 head->layout, KEEP_LAYOUT);
+                                 layout, KEEP_LAYOUT_ANNEXES);
         if (head->n_areas != n_areas)
                 return error_set(err, STATUS_INVALID_ARGUMENT,
                                  "ttrpc server: kept connections: room for %u, must be %zu",
@@ -224,10 +226,10 @@ struct ttrpc_kept *ttrpc_kept_free(struct ttrpc_kept *kept)
         if (!kept)
                 return NULL;
         ttrpc_kept_close(kept);
+        ttrpc_kept_annex_free(kept);
         /* Another client may have begun in it already. */
         if (LOOK(&kept->keep->head->conns[kept->slot]) == 0)
                 give_back(kept->area, sizeof(*kept->area));
-        ttrpc_kept_annex_free(kept);
         return ttrpc_kept_leave(kept);
 }
 

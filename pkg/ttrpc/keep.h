@@ -40,7 +40,10 @@ enum {
         KEEP_ANNEX_IN = (4 << 20) + 4096, /* the largest frame, with its header */
         KEEP_ANNEX_OUT = 8 << 20,         /* a power of two: all that may be queued */
         KEEP_ANNEX_LAYOUT = 1,
-        KEEP_ANNEXES_AT = 3072, /* in the head's page */
+        KEEP_LAYOUT = 1,
+        KEEP_LAYOUT_ANNEXES = 2, /* the same, but there may be something in an annex: who knows
+                                  * nothing of them cannot take over */
+        KEEP_ANNEXES_AT = 3072,  /* in the head's page */
 };
 
 /* Where a frame that is half read lies, or what is queued. The numbers are a part of the layout. */
@@ -129,7 +132,7 @@ struct keep_annexes {
 
 struct keep_head {
         uint64_t magic;
-        uint32_t layout;
+        _Atomic uint32_t layout;
         uint32_t n_areas;
         uint64_t seq;
         _Atomic int32_t listeners[KEEP_LISTENERS]; /* descriptor + 1 */
@@ -145,6 +148,7 @@ struct ttrpc_keep {
         bool wants_annexes;                        /* set by the owner, before anything is kept */
         bool owns_annexes;
         int annexes_fd;
+        unsigned n_in_annexes; /* frames and rings that are in one */
 };
 
 /* One for each connection that is kept. */
@@ -291,6 +295,9 @@ void ttrpc_keep_annexes_close(struct ttrpc_keep *keep);
 
 /* The connection's; NULL when it cannot be had. */
 struct keep_annex *ttrpc_kept_annex(struct ttrpc_kept *kept);
+
+/* Of the area's in_large or out_large: from now on it is so. */
+void ttrpc_kept_place(struct ttrpc_kept *kept, _Atomic uint32_t *which, enum keep_place place);
 
 /* Of the image before, when something is in it and ttrpc_keep_is_whole(). */
 int ttrpc_kept_annex_found(struct ttrpc_kept *kept, struct error *err);

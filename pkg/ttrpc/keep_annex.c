@@ -26,9 +26,17 @@ static off_t annex_at(unsigned slot)
 
 /* ---- The file ---- */
 
-static bool has_annex(const struct keep_area *area)
+/* What is in the area's annex: a frame, a ring, or both. */
+static unsigned has_annex(const struct keep_area *area)
 {
-        return LOOK(&area->in_large) == KEEP_IN_ANNEX || LOOK(&area->out_large) == KEEP_IN_ANNEX;
+        return (LOOK(&area->in_large) == KEEP_IN_ANNEX) + (LOOK(&area->out_large) == KEEP_IN_ANNEX);
+}
+
+/* Tells a version that knows no annexes whether it could do without. */
+static void count_in_annexes(struct ttrpc_keep *keep, unsigned before, unsigned now)
+{
+        keep->n_in_annexes += now - before;
+        PUBLISH(&keep->head->layout, keep->n_in_annexes > 0 ? KEEP_LAYOUT_ANNEXES : KEEP_LAYOUT);
 }
 
 static bool file_reaches(int fd, off_t end)
@@ -70,6 +78,7 @@ void ttrpc_keep_annexes_found(struct ttrpc_keep *keep)
 void ttrpc_keep_annexes_own(struct ttrpc_keep *keep)
 {
         keep->owns_annexes = keep->annexes_fd >= 0;
+        count_in_annexes(keep, 0, 0);
         if (!keep->owns_annexes) {
                 PUBLISH(&head_annexes(keep->head)->fd, 0);
                 return;
@@ -77,7 +86,9 @@ void ttrpc_keep_annexes_own(struct ttrpc_keep *keep)
         (void)fcntl(keep->annexes_fd, F_SETFD, FD_CLOEXEC);
         for (unsigned i = 0;
              i < keep->head->n_areas && file_reaches(keep->annexes_fd, annex_at(i + 1)); i++) {
-                if (!ttrpc_keep_is_taken(keep, i) || !has_annex(&keep->areas[i]))
+                if (ttrpc_keep_is_taken(keep, i) && has_annex(&keep->areas[i]))
+                        count_in_annexes(keep, 0, has_annex(&keep->areas[i]));
+                else
                         (void)fallocate(keep->annexes_fd,
                                         FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, annex_at(i),
                                         (off_t)sizeof(struct keep_annex));
@@ -174,10 +185,21 @@ void ttrpc_kept_annex_unmap(struct ttrpc_kept *kept)
         kept->annex = NULL;
 }
 
+void ttrpc_kept_place(struct ttrpc_kept *kept, _Atomic uint32_t *which, enum keep_place place)
+{
+        unsigned before = has_annex(kept->area);
+
+        PUBLISH(which, place);
+        if (kept->keep->wants_annexes)
+                count_in_annexes(kept->keep, before, has_annex(kept->area));
+}
+
 void ttrpc_kept_annex_free(struct ttrpc_kept *kept)
 {
-        if (kept->annex)
-                (void)madvise(kept->annex, sizeof(*kept->annex), MADV_REMOVE);
+        if (!kept->annex)
+                return;
+        count_in_annexes(kept->keep, has_annex(kept->area), 0);
+        (void)madvise(kept->annex, sizeof(*kept->annex), MADV_REMOVE);
         ttrpc_kept_annex_unmap(kept);
 }
 

@@ -74,7 +74,7 @@ uint8_t *ttrpc_kept_frame_begin(struct ttrpc_kept *kept, const uint8_t *data, si
                 PUBLISH(&annex->in_len, len);
                 CHAOS_POINT("frames");
         }
-        PUBLISH(&kept->area->in_large, annex ? KEEP_IN_ANNEX : KEEP_NOWHERE);
+        ttrpc_kept_place(kept, &kept->area->in_large, annex ? KEEP_IN_ANNEX : KEEP_NOWHERE);
         ttrpc_kept_in_take(kept, len);
         return annex ? annex->in : NULL;
 }
@@ -89,7 +89,7 @@ void ttrpc_kept_frame_add(struct ttrpc_kept *kept, size_t n)
 
 void ttrpc_kept_frame_end(struct ttrpc_kept *kept)
 {
-        PUBLISH(&kept->area->in_large, KEEP_IN_AREA);
+        ttrpc_kept_place(kept, &kept->area->in_large, KEEP_IN_AREA);
         CHAOS_POINT("frames");
 }
 
@@ -141,7 +141,7 @@ static void out_move(struct ttrpc_kept *kept)
                 ring_put(ring, pair_first(out) + (uint32_t)n, kept->area->out_bytes, len - n);
                 CHAOS_POINT("frames");
         }
-        PUBLISH(&kept->area->out_large, annex ? KEEP_IN_ANNEX : KEEP_NOWHERE);
+        ttrpc_kept_place(kept, &kept->area->out_large, annex ? KEEP_IN_ANNEX : KEEP_NOWHERE);
         CHAOS_POINT("frames");
 }
 
@@ -215,7 +215,7 @@ void ttrpc_kept_out_sent(struct ttrpc_kept *kept, size_t n, bool empty)
 
         if (empty) {
                 PUBLISH(&area->out, 0);
-                PUBLISH(&area->out_large, KEEP_IN_AREA);
+                ttrpc_kept_place(kept, &area->out_large, KEEP_IN_AREA);
         } else if (LOOK(&area->out_large) != KEEP_NOWHERE) {
                 PUBLISH(&area->out, pair(pair_first(out) + (uint32_t)n, pair_end(out)));
         }

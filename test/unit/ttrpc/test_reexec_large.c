@@ -6,6 +6,7 @@
  */
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "pkg/ttrpc/keep.h"
 #include "pkg/ttrpc/limits.h"
@@ -248,6 +249,40 @@ static void what_is_thrown_away_is_so_in_whatever_image_it_comes(void **state)
         world_stop(&w);
 }
 
+static void wait_for_layout(const struct world *w, const struct keep_head *head, uint32_t layout)
+{
+        while (atomic_load(&head->layout) != layout) {
+                world_assert_alive(w);
+                loop_settle(w->loop);
+        }
+}
+
+/* It knows another number, and is left with the reason; the connections go on. */
+static void a_version_without_annexes_does_not_take_over_while_something_is_in_one(void **state)
+{
+        struct keep_head *head;
+        struct world w;
+        size_t len = 0;
+        uint8_t *frame = echo_frame(1, "Echo", "large", 1, MEDIUM, &len);
+
+        (void)state;
+        begin(&w);
+        head = mmap(NULL, TTRPC_KEEP_BYTES(IMAGE_CONNS), PROT_READ, MAP_SHARED, w.memory_fd, 0);
+        assert_ptr_not_equal(head, MAP_FAILED);
+        assert_int_equal(atomic_load(&head->layout), KEEP_LAYOUT);
+        peer_write(&w.peer, frame, len - 1);
+        world_wait_taken(&w, &w.peer);
+        wait_for_layout(&w, head, KEEP_LAYOUT_ANNEXES);
+        world_reexec(&w);
+        assert_int_equal(atomic_load(&head->layout), KEEP_LAYOUT_ANNEXES);
+        peer_write(&w.peer, frame + len - 1, 1);
+        expect_data(&w.peer, 1, MEDIUM, false);
+        wait_for_layout(&w, head, KEEP_LAYOUT);
+        (void)munmap(head, TTRPC_KEEP_BYTES(IMAGE_CONNS));
+        free(frame);
+        world_stop(&w);
+}
+
 /* ---- A crash at every step ---- */
 
 /* One answer to each, whatever it says; the connection is there as long. */
@@ -320,6 +355,8 @@ int main(int argc, char **argv)
                         a_large_request_that_has_no_answer_yet_is_refused_and_the_rest_go_on),
                 cmocka_unit_test(requests_that_have_no_room_any_more_lose_their_payload_only),
                 cmocka_unit_test(what_is_thrown_away_is_so_in_whatever_image_it_comes),
+                cmocka_unit_test(
+                        a_version_without_annexes_does_not_take_over_while_something_is_in_one),
                 cmocka_unit_test(what_is_large_survives_a_crash_at_any_step),
         };
 

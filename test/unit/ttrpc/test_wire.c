@@ -174,6 +174,21 @@ static void assert_out(struct ttrpc_out *out, const uint8_t *bytes, size_t len)
         (void)ttrpc_out_free(out);
 }
 
+static void a_request_is_copied_without_its_payload(void **state)
+{
+        const uint8_t in[] = "\x0a\x01s\x1a\x03xyz\x12\x01m\x20\x05";
+        const uint8_t stripped[] = "\x0a\x01s\x12\x01m\x20\x05";
+        uint8_t out[sizeof(in)];
+        const size_t n = sizeof(stripped) - 1;
+
+        (void)state;
+        assert_int_equal(ttrpc_wire_request_strip(in, sizeof(in) - 1, out, sizeof(out)), n);
+        assert_memory_equal(out, stripped, n);
+        assert_int_equal(ttrpc_wire_request_strip(in, sizeof(in) - 1, out, n), n);
+        assert_int_equal(ttrpc_wire_request_strip(in, sizeof(in) - 1, out, n - 1), 0);
+        assert_int_equal(ttrpc_wire_request_strip(in, 5, out, sizeof(out)), 0);
+}
+
 static void a_request_is_written(void **state)
 {
         static const struct ttrpc_metadata metadata[] = {{.key = "k", .value = "v"},
@@ -265,6 +280,7 @@ int main(void)
                 cmocka_unit_test(malformed_envelopes_are_refused),
                 cmocka_unit_test(no_prefix_of_a_request_reads_beyond_its_end),
                 cmocka_unit_test(surplus_metadata_is_dropped),
+                cmocka_unit_test(a_request_is_copied_without_its_payload),
                 cmocka_unit_test(a_request_is_written),
                 cmocka_unit_test(a_response_is_written),
                 cmocka_unit_test(a_status_is_written),
