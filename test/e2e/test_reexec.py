@@ -2,7 +2,11 @@
 """A shim that goes on as another image of its process: upgraded, or after a fatal signal. Its pid, its connections, its
 container and everything that waits go on."""
 import contextlib
+import ctypes
+import json
 import os
+import platform
+import re
 import resource
 import shutil
 import signal
@@ -13,6 +17,7 @@ import pytest
 import host
 import protos
 import ttrpc
+from test_oom import FILL, limited, record
 
 FATAL = [signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT]
 
@@ -263,9 +268,45 @@ def test_events_that_wait_for_containerd_go_on(lab, again):
     e.start()
     e.wait()
     again(c)
+    assert json.loads(belay(c).Inspect().json)["under_way"]["events_queued"] == 4
     lab.containerd.start()
     lab.containerd.wait(c.id, "/tasks/exit")
     assert lab.containerd.order(c.id) == ["create", "start", "exec-added/e0", "exec-started/e0", "exit/e0"]
+    c.finish()
+
+
+def test_an_oom_kill_is_told_afterwards(lab, again):
+    c = limited(lab.container("sh", "-c", f"read line; exec {FILL}")).pipes("stdin").run()
+    again(c)
+    c.stdin.write(b"\n")
+    assert c.wait().status == 137
+    lab.containerd.wait(c.id, "/tasks/exit")
+    assert sorted(lab.containerd.order(c.id)) == ["create", "exit", "oom", "start"]
+    assert lab.containerd.order(c.id)[-1] == "exit" and record(c)["reason"] == "oom_killed"
+    c.delete()
+    c.finish()
+
+
+def test_a_call_that_was_changing_something_at_a_crash_may_be_made_again(lab):
+    """What it had made is gone by then."""
+    if lab.runc_binary:
+        pytest.skip("runc has not recorded yet what it would have to remove")
+    c = lab.container("sh", "-c", "exit 8")
+    c.config["hooks"] = {"createRuntime": [{"path": "/bin/sleep", "args": ["sleep", "999"], "env": [lab.token_variable]}]}
+    c.launch()
+    request = {"bundle": str(c.bundle.path), **lab.binary_options()}
+    create = c.task.start.Create(**request)
+    host.wait_for(lambda: lab.running("sleep 999"), "the hook runs")
+    crash(c)
+    with pytest.raises(ttrpc.Error) as error:
+        create.result(10 * host.SLOWNESS)
+    assert error.value.code == ttrpc.UNAVAILABLE
+    assert not lab.running("sleep 999") and not lab.cgroups()
+    del c.config["hooks"]
+    c.bundle.write()
+    c.run()
+    assert c.wait().status == 8
+    c.delete()
     c.finish()
 
 
@@ -289,6 +330,67 @@ def test_no_fatal_signal_ends_it(lab, signo):
     assert wait.result().exit_status == 137
     c.delete()
     c.finish()
+
+
+def test_it_takes_milliseconds(lab):
+    c = lab.container("sleep", "1000").run()
+    took = []
+    for _ in range(4):
+        begin = time.monotonic()
+        crash(c)
+        c.status()
+        took.append(time.monotonic() - begin)
+    assert min(took) < 0.1 * host.SLOWNESS, took
+    c.finish()
+
+
+def jump(pid, address):
+    """As a debugger does it."""
+    ptrace = ctypes.CDLL(None, use_errno=True).ptrace
+    ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+    PTRACE_POKEUSER, PTRACE_ATTACH, PTRACE_DETACH, ORIG_RAX, RIP = 6, 16, 17, 15 * 8, 16 * 8
+    assert ptrace(PTRACE_ATTACH, pid, None, None) == 0, os.strerror(ctypes.get_errno())
+    os.waitpid(pid, 0)
+    ptrace(PTRACE_POKEUSER, pid, ORIG_RAX, -1)  # no call is to be made again
+    ptrace(PTRACE_POKEUSER, pid, RIP, address)
+    ptrace(PTRACE_DETACH, pid, None, None)
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="its registers are not known here")
+def test_a_fault_is_told_with_the_way_there(lab):
+    """The shim jumps to where nothing is, at a time when it waits in its loop."""
+    c = lab.container("sh", "-c", "read line; exit 7").pipes("stdin").run()
+    end = c.wait_later()
+    c.shim.read_log()
+    jump(c.shim.pid, 0x10)
+    log = ""
+
+    def goes_on():
+        nonlocal log
+        log += c.shim.read_log()
+        return "this is image" in log
+
+    host.wait_for(goes_on, "the next image")
+    assert re.search(r"the shim crashed: SIGSEGV at address 0x10, from( \+[0-9a-f]+){2}", log), log
+    c.stdin.write(b"\n")
+    assert end.result().exit_status == 7
+    c.delete()
+    c.finish()
+
+
+def test_one_that_gives_up_leaves_what_it_knew_on_disk(lab):
+    c = lab.container("sh", "-c", "read line; exit 42").pipes("stdin").run()
+    lab.containerd.wait(c.id, "/tasks/start")
+    lab.containerd.stop()
+    for _ in range(5):
+        crash(c)
+    c.stdin.write(b"\n")
+    c.wait()
+    os.kill(c.shim.pid, signal.SIGSEGV)
+    host.wait_gone(c.shim.pid)
+    c.shim.disconnect()
+    assert c.shim.run_delete().exit_status == 42
+    c.task = None
 
 
 def test_a_shim_that_crashes_over_and_over_gives_up(lab):

@@ -5,7 +5,7 @@
  *   fail N, crash N   on trial, the N-th allocation gives nothing, or is a fault
  *   silent            check-state ends with success and says nothing
  *   abort             check-state does not end well
- *   refuse, hang      on trial, after all of the state was restored
+ *   refuse, hang      on trial, after all of the state was restored; a trial's time is a tenth then
  *
  * When a trial has gone well, or hangs, the number of its allocations is in test-fault-count.
  */
@@ -31,6 +31,8 @@ void *__wrap_calloc(size_t n, size_t size);
 void *__wrap_realloc(void *p, size_t n);
 char *__wrap_strdup(const char *s);
 void __wrap_reexec_passed(struct reexec *r);
+unsigned __real_alarm(unsigned seconds);
+unsigned __wrap_alarm(unsigned seconds);
 int __wrap_shim_server_restore(struct shim_server *server, struct error *err);
 
 static struct {
@@ -106,6 +108,11 @@ void *__wrap_realloc(void *p, size_t n)
 char *__wrap_strdup(const char *s)
 {
         return fails() ? NULL : __real_strdup(s);
+}
+
+unsigned __wrap_alarm(unsigned seconds)
+{
+        return __real_alarm(strcmp(fault.how, "hang") == 0 ? seconds / 10 : seconds);
 }
 
 static void tell_count(void)

@@ -219,7 +219,9 @@ static void beyond_the_limit_the_oldest_are_given_up_and_counted(void **state)
 {
         struct bed *b = *state;
 
-        for (int i = 0; i < LIMIT_EVENTS_QUEUED; i++)
+        for (int i = 0; i < 3; i++)
+                publisher_publish_take(b->publisher, task_event_exec_added("c1", "e1"));
+        for (int i = 3; i < LIMIT_EVENTS_QUEUED; i++)
                 publisher_publish_take(b->publisher, task_event_oom("c1"));
         assert_int_equal(publisher_n_lost(b->publisher), 0);
         for (int i = 0; i < 3; i++)
@@ -228,6 +230,9 @@ static void beyond_the_limit_the_oldest_are_given_up_and_counted(void **state)
         assert_int_equal(publisher_n_lost(b->publisher), 3);
         publisher_publish_take(b->publisher, NULL); /* there was no memory for it */
         assert_int_equal(publisher_n_lost(b->publisher), 4);
+        events_server_come(&b->h.events);
+        harness_await_events(&b->h, 1);
+        assert_string_equal(events_topics(&b->h.events), "oom");
 }
 
 static void without_an_address_events_are_dropped(void **state)

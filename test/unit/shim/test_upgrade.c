@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * When an upgrade executes the next binary: not before it was tried out, nor within anything that
+ * an execve(2) would break. What the binary does and how it is executed is the owner's; here it
+ * always fails in the end.
+ */
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "pkg/base/cleanup.h"
+#include "pkg/base/clock.h"
+
+#include "belay/v1/belay.pb-c.h"
+#include "shim/server_impl.h"
+#include "shim/state.h"
+#include "test/unit/shim/harness.h"
+
+/* The owner of the process, whose userdata is the harness. */
+static struct {
+        void (*checked)(const struct error *err, void *userdata);
+        void *userdata;
+        unsigned n_executed;
+} owner;
+
+static int begin_check(const char *path, void (*fn)(const struct error *err, void *userdata),
+                       void *userdata, void *harness, struct error *err)
+{
+        (void)harness;
+        if (path)
+                return error_set(err, STATUS_NOT_FOUND, "no '%s'", path);
+        owner.checked = fn;
+        owner.userdata = userdata;
+        return 0;
+}
+
+static void execute(const char *path, void *harness, struct error *err)
+{
+        const struct harness *h = harness;
+
+        (void)path;
+        owner.n_executed++;
+        loop_quit(h->loop);
+        (void)error_set(err, STATUS_UNKNOWN, "the kernel does not like it");
+}
+
+static const struct shim_upgrade_ops ops = {.check = begin_check, .execute = execute};
+
+static int setup(void **state)
+{
+        const struct shim_times times = {
+                .backoff_min_ns = NSEC_PER_MSEC,
+                .backoff_max_ns = 4 * NSEC_PER_MSEC,
+                .upgrade_ns = 50 * NSEC_PER_MSEC,
+        };
+        struct harness *h = harness_new(&times);
+
+        h->server->upgrade_ops = &ops;
+        owner.checked = NULL;
+        owner.n_executed = 0;
+        *state = h;
+        return 0;
+}
+
+static struct reply *upgrade_begin_call(struct harness *h, char *path)
+{
+        Belay__V1__UpgradeRequest m = BELAY__V1__UPGRADE_REQUEST__INIT;
+        struct reply *reply;
+
+        m.path = path;
+        reply = call_begin(h, h->client, &belay__v1__belay__descriptor, "Upgrade", &m.base, 0);
+        harness_settle(h);
+        return reply;
+}
+
+static struct reply *begin_held(struct harness *h, const char *method, const char *exec_id,
+                                enum fake_job job)
+{
+        struct reply *r;
+
+        h->fake.hold[job] = true;
+        r = rpc_begin(h, method, exec_id);
+        harness_settle(h);
+        return r;
+}
+
+static void on_over(struct loop_timer *timer, void *userdata)
+{
+        (void)timer;
+        loop_quit(userdata);
+}
+
+/* Several times as long as an upgrade rests between two looks. */
+static void let_it_look(struct harness *h)
+{
+        struct loop_timer *timer = loop_timer_new(h->loop, on_over, h->loop);
+
+        (void)loop_timer_set(timer, 10 * NSEC_PER_MSEC);
+        while (loop_timer_is_set(timer))
+                assert_int_equal(loop_run(h->loop, NULL), 0);
+        loop_timer_free(timer);
+}
+
+static void assert_failed(struct harness *h, struct reply *upgrade, int code, const char *text)
+{
+        harness_run_until(h, &upgrade->done);
+        assert_int_equal(upgrade->err.code, code);
+        if (!strstr(upgrade->err.msg, text))
+                fail_msg("'%s' is not in '%s'", text, upgrade->err.msg);
+        reply_free(upgrade);
+}
+
+/* It is not executed while the job is held, and is when the job has ended. */
+static void assert_waits(struct harness *h, const char *method, const char *exec_id,
+                         enum fake_job job)
+{
+        struct reply *call = begin_held(h, method, exec_id, job);
+        struct reply *upgrade = upgrade_begin_call(h, NULL);
+        unsigned before = owner.n_executed;
+
+        owner.checked(NULL, owner.userdata);
+        let_it_look(h);
+        if (call->done)
+                fail_msg("%s is over: %s", method, call->err.msg);
+        if (owner.n_executed > before)
+                fail_msg("executed within %s", method);
+        h->fake.hold[job] = false;
+        fake_release(&h->fake, job);
+        assert_int_equal(rpc_end(h, call).code, 0);
+        assert_failed(h, upgrade, STATUS_UNKNOWN, "the kernel does not like it");
+        assert_int_equal(owner.n_executed, before + 1);
+}
+
+static void it_waits_for_each_kind_of_job(void **state)
+{
+        struct harness *h = *state;
+
+        assert_waits(h, "Create", NULL, FAKE_CREATE);
+        assert_waits(h, "Start", NULL, FAKE_START);
+        assert_int_equal(rpc_exec_do(h, "e1").code, 0);
+        assert_waits(h, "Start", "e1", FAKE_EXEC);
+        assert_waits(h, "Pause", NULL, FAKE_PAUSE);
+        assert_waits(h, "Resume", NULL, FAKE_RESUME);
+        fake_exit(h->fake.exec, CLD_EXITED, 0);
+        fake_exit(h->fake.init, CLD_EXITED, 7);
+        harness_settle(h);
+        assert_waits(h, "Delete", NULL, FAKE_REMOVE);
+}
+
+static void one_that_waits_too_long_says_for_what(void **state)
+{
+        struct harness *h = *state;
+        struct reply *create = begin_held(h, "Create", NULL, FAKE_CREATE);
+        struct reply *upgrade = upgrade_begin_call(h, NULL);
+
+        owner.checked(NULL, owner.userdata);
+        assert_failed(h, upgrade, STATUS_UNAVAILABLE,
+                      "no quiet moment for an upgrade: a Create is under way");
+        assert_int_equal(owner.n_executed, 0);
+        fake_release(&h->fake, FAKE_CREATE);
+        assert_int_equal(rpc_end(h, create).code, 0);
+        harness_await_events(h, 1); /* which were held back */
+}
+
+static void one_at_a_time(void **state)
+{
+        struct harness *h = *state;
+        struct reply *first = upgrade_begin_call(h, NULL);
+
+        assert_failed(h, upgrade_begin_call(h, NULL), STATUS_FAILED_PRECONDITION,
+                      "an upgrade is under way");
+        shim_server_upgrade(h->server); /* SIGHUP: it is in the log */
+        assert_false(first->done);
+        owner.checked(NULL, owner.userdata);
+        assert_failed(h, first, STATUS_UNKNOWN, "the kernel does not like it");
+        assert_int_equal(owner.n_executed, 1);
+        shim_server_upgrade(h->server);
+        owner.checked(NULL, owner.userdata);
+        harness_settle(h);
+        assert_int_equal(owner.n_executed, 2);
+}
+
+static void what_the_trial_says_is_the_answer(void **state)
+{
+        struct harness *h = *state;
+        struct reply *upgrade = upgrade_begin_call(h, NULL);
+        struct error why = ERROR_INIT;
+
+        (void)error_set(&why, STATUS_FAILED_PRECONDITION, "it is no shim");
+        owner.checked(&why, owner.userdata);
+        assert_failed(h, upgrade, STATUS_FAILED_PRECONDITION, "it is no shim");
+        assert_failed(h, upgrade_begin_call(h, (char *)"/nowhere"), STATUS_NOT_FOUND,
+                      "no '/nowhere'");
+        assert_failed(h, upgrade_begin_call(h, (char *)"here"), STATUS_INVALID_ARGUMENT,
+                      "'here' is not absolute");
+        assert_int_equal(owner.n_executed, 0);
+        harness_run(h);
+        harness_await_events(h, 2);
+}
+
+static void a_shim_that_ends_is_not_upgraded(void **state)
+{
+        struct harness *h = *state;
+        struct reply *upgrade = upgrade_begin_call(h, NULL);
+
+        shim_server_stop(h->server, "SIGTERM");
+        owner.checked(NULL, owner.userdata);
+        assert_failed(h, upgrade, STATUS_UNAVAILABLE, "the shim is ending");
+        assert_int_equal(owner.n_executed, 0);
+        harness_run_until(h, &h->finished);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, harness_teardown)
+        const struct CMUnitTest tests[] = {
+                TEST(it_waits_for_each_kind_of_job),
+                TEST(one_that_waits_too_long_says_for_what),
+                TEST(one_at_a_time),
+                TEST(what_the_trial_says_is_the_answer),
+                TEST(a_shim_that_ends_is_not_upgraded),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
