@@ -149,6 +149,7 @@ struct ttrpc_keep {
         bool owns_annexes;
         int annexes_fd;
         unsigned n_in_annexes; /* frames and rings that are in one */
+        unsigned n_mapped;     /* annexes; the file is there while there is any */
 };
 
 /* One for each connection that is kept. */
@@ -303,6 +304,6 @@ void ttrpc_kept_place(struct ttrpc_kept *kept, _Atomic uint32_t *which, enum kee
 int ttrpc_kept_annex_found(struct ttrpc_kept *kept, struct error *err);
 void ttrpc_kept_annex_unmap(struct ttrpc_kept *kept);
 
-/* Gives it back; when nothing is in it. */
+/* Gives it back, with the file when it was the last; trim: when nothing is in it. */
 void ttrpc_kept_annex_free(struct ttrpc_kept *kept);
 void ttrpc_kept_annex_trim(struct ttrpc_kept *kept);

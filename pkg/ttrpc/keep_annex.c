@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The annexes of the areas (keep.h): room for what is large, and seldom. They are in a file of
- * their own, since the memory that the owner gives has no room to grow: a memfd that is made when
- * the first connection needs it, whose descriptor is in the head. A version that knows nothing of
- * it closes it; so it is known by its inode, too, and one that is found has been this package's all
- * the time. An annex is mapped while something is in it and costs nothing else.
+ * their own, since the memory that the owner gives has no room to grow: a memfd that is there while
+ * any connection has its annex mapped, whose descriptor is in the head. A version that knows
+ * nothing of it closes it; so it is known by its inode, too, and one that is found has been this
+ * package's all the time. An annex is mapped while something is in it, and until the loop has time
+ * to trim.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -78,6 +79,7 @@ void ttrpc_keep_annexes_found(struct ttrpc_keep *keep)
 void ttrpc_keep_annexes_own(struct ttrpc_keep *keep)
 {
         keep->owns_annexes = keep->annexes_fd >= 0;
+        keep->n_in_annexes = 0;
         count_in_annexes(keep, 0, 0);
         if (!keep->owns_annexes) {
                 PUBLISH(&head_annexes(keep->head)->fd, 0);
@@ -93,6 +95,8 @@ void ttrpc_keep_annexes_own(struct ttrpc_keep *keep)
                                         FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, annex_at(i),
                                         (off_t)sizeof(struct keep_annex));
         }
+        if (keep->n_mapped == 0)
+                ttrpc_keep_annexes_close(keep);
 }
 
 void ttrpc_keep_annexes_close(struct ttrpc_keep *keep)
@@ -125,6 +129,7 @@ static int annex_map(struct ttrpc_kept *kept)
         (void)madvise(annex, sizeof(*kept->annex), MADV_NOHUGEPAGE);
         (void)madvise(annex, sizeof(*kept->annex), MADV_DONTDUMP);
         kept->annex = annex;
+        kept->keep->n_mapped++;
         return 0;
 }
 
@@ -180,9 +185,11 @@ int ttrpc_kept_annex_found(struct ttrpc_kept *kept, struct error *err)
 
 void ttrpc_kept_annex_unmap(struct ttrpc_kept *kept)
 {
-        if (kept->annex)
-                (void)munmap(kept->annex, sizeof(*kept->annex));
+        if (!kept->annex)
+                return;
+        (void)munmap(kept->annex, sizeof(*kept->annex));
         kept->annex = NULL;
+        kept->keep->n_mapped--;
 }
 
 void ttrpc_kept_place(struct ttrpc_kept *kept, _Atomic uint32_t *which, enum keep_place place)
@@ -201,6 +208,8 @@ void ttrpc_kept_annex_free(struct ttrpc_kept *kept)
         count_in_annexes(kept->keep, has_annex(kept->area), 0);
         (void)madvise(kept->annex, sizeof(*kept->annex), MADV_REMOVE);
         ttrpc_kept_annex_unmap(kept);
+        if (kept->keep->n_mapped == 0)
+                ttrpc_keep_annexes_close(kept->keep);
 }
 
 void ttrpc_kept_annex_trim(struct ttrpc_kept *kept)
