@@ -344,6 +344,9 @@ def test_it_takes_milliseconds(lab):
     c.finish()
 
 
+EPOLL_WAITS = (b"232", b"281")  # epoll_wait, epoll_pwait
+
+
 def jump(pid, address):
     """As a debugger does it."""
     ptrace = ctypes.CDLL(None, use_errno=True).ptrace
@@ -361,7 +364,10 @@ def test_a_fault_is_told_with_the_way_there(lab):
     """The shim jumps to where nothing is, at a time when it waits in its loop."""
     c = lab.container("sh", "-c", "read line; exit 7").pipes("stdin").run()
     end = c.wait_later()
+    assert c.status() == "RUNNING"  # the Wait has been read, too
     c.shim.read_log()
+    # Just after it had sent an answer, before it has noted that, it would send it once more.
+    host.wait_for(lambda: host.read(f"/proc/{c.shim.pid}/syscall").split()[0] in EPOLL_WAITS, "a shim that waits")
     jump(c.shim.pid, 0x10)
     log = ""
 
