@@ -297,6 +297,10 @@ void ttrpc_keep_annexes_close(struct ttrpc_keep *keep);
 /* The connection's; NULL when it cannot be had. */
 struct keep_annex *ttrpc_kept_annex(struct ttrpc_kept *kept);
 
+/* Has memory for len bytes at a place in it: to write to a page for which there is none is SIGBUS.
+ */
+bool ttrpc_kept_annex_reserve(const struct ttrpc_kept *kept, const void *at, size_t len);
+
 /* Of the area's in_large or out_large: from now on it is so. */
 void ttrpc_kept_place(struct ttrpc_kept *kept, _Atomic uint32_t *which, enum keep_place place);
 

@@ -66,11 +66,11 @@ void ttrpc_keep_annexes_found(struct ttrpc_keep *keep)
 {
         const struct keep_annexes *annexes = head_annexes(keep->head);
         int fd = LOOK(&annexes->fd) - 1;
+        int seals = fd < 0 ? -1 : fcntl(fd, F_GET_SEALS);
         struct stat st;
 
-        if (fd < 0 || annexes->layout != KEEP_ANNEX_LAYOUT || fstat(fd, &st) < 0 ||
-            !S_ISREG(st.st_mode) || st.st_ino != LOOK(&annexes->inode) ||
-            (fcntl(fd, F_GET_SEALS) & F_SEAL_SHRINK) == 0)
+        if (seals < 0 || (seals & F_SEAL_SHRINK) == 0 || annexes->layout != KEEP_ANNEX_LAYOUT ||
+            fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_ino != LOOK(&annexes->inode))
                 return;
         keep->annexes_fd = fd;
 }
@@ -78,23 +78,25 @@ void ttrpc_keep_annexes_found(struct ttrpc_keep *keep)
 /* What the image before has left in annexes that are no connection's is given back. */
 void ttrpc_keep_annexes_own(struct ttrpc_keep *keep)
 {
+        unsigned n = 0;
+
         keep->owns_annexes = keep->annexes_fd >= 0;
-        keep->n_in_annexes = 0;
-        count_in_annexes(keep, 0, 0);
-        if (!keep->owns_annexes) {
+        if (!keep->owns_annexes)
                 PUBLISH(&head_annexes(keep->head)->fd, 0);
-                return;
-        }
-        (void)fcntl(keep->annexes_fd, F_SETFD, FD_CLOEXEC);
-        for (unsigned i = 0;
-             i < keep->head->n_areas && file_reaches(keep->annexes_fd, annex_at(i + 1)); i++) {
+        else
+                (void)fcntl(keep->annexes_fd, F_SETFD, FD_CLOEXEC);
+        for (unsigned i = 0; keep->owns_annexes && i < keep->head->n_areas &&
+                             file_reaches(keep->annexes_fd, annex_at(i + 1));
+             i++) {
                 if (ttrpc_keep_is_taken(keep, i) && has_annex(&keep->areas[i]))
-                        count_in_annexes(keep, 0, has_annex(&keep->areas[i]));
+                        n += has_annex(&keep->areas[i]);
                 else
                         (void)fallocate(keep->annexes_fd,
                                         FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, annex_at(i),
                                         (off_t)sizeof(struct keep_annex));
         }
+        keep->n_in_annexes = 0;
+        count_in_annexes(keep, 0, n);
         if (keep->n_mapped == 0)
                 ttrpc_keep_annexes_close(keep);
 }
@@ -149,6 +151,20 @@ struct keep_annex *ttrpc_kept_annex(struct ttrpc_kept *kept)
         return kept->annex;
 }
 
+bool ttrpc_kept_annex_reserve(const struct ttrpc_kept *kept, const void *at, size_t len)
+{
+        ptrdiff_t offset = (const uint8_t *)at - (const uint8_t *)kept->annex;
+        int r;
+
+        if (len == 0)
+                return true;
+        do {
+                r = fallocate(kept->keep->annexes_fd, FALLOC_FL_KEEP_SIZE,
+                              annex_at(kept->slot) + (off_t)offset, (off_t)len);
+        } while (r < 0 && errno == EINTR);
+        return r == 0;
+}
+
 /* All that was read belongs to one frame, of which no more was read. */
 static bool in_is_sound(const struct ttrpc_keep *keep, unsigned slot)
 {
@@ -194,11 +210,15 @@ void ttrpc_kept_annex_unmap(struct ttrpc_kept *kept)
 
 void ttrpc_kept_place(struct ttrpc_kept *kept, _Atomic uint32_t *which, enum keep_place place)
 {
+        struct ttrpc_keep *keep = kept->keep;
         unsigned before = has_annex(kept->area);
 
+        /* Whoever finds something in an annex is to know that there are any. */
+        if (place == KEEP_IN_ANNEX)
+                PUBLISH(&keep->head->layout, KEEP_LAYOUT_ANNEXES);
         PUBLISH(which, place);
-        if (kept->keep->wants_annexes)
-                count_in_annexes(kept->keep, before, has_annex(kept->area));
+        if (keep->wants_annexes)
+                count_in_annexes(keep, before, has_annex(kept->area));
 }
 
 void ttrpc_kept_annex_free(struct ttrpc_kept *kept)

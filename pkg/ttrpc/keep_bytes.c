@@ -6,6 +6,7 @@
  * sends, and tells here what has come and gone. The ring's places only grow, so the end of an
  * answer or of a request says by itself whether all of it was queued.
  */
+#include <stddef.h>
 #include <string.h>
 
 #include "pkg/base/chaos.h"
@@ -63,10 +64,22 @@ void ttrpc_kept_in_take(struct ttrpc_kept *kept, size_t n)
         CHAOS_POINT("frames");
 }
 
+/* An annex with memory for the frame, or for as much of it as is not thrown away. */
+static struct keep_annex *frame_annex(struct ttrpc_kept *kept, const uint8_t *data, size_t len)
+{
+        size_t whole = TTRPC_HEADER_SIZE + (size_t)ttrpc_frame_decode(data).length;
+        size_t n = whole <= TTRPC_HEADER_SIZE + TTRPC_MESSAGE_MAX ? whole : len;
+        struct keep_annex *annex = ttrpc_kept_annex(kept);
+
+        return annex && ttrpc_kept_annex_reserve(kept, annex, offsetof(struct keep_annex, in) + n)
+                       ? annex
+                       : NULL;
+}
+
 /* It is in the annex before it is there no more. */
 uint8_t *ttrpc_kept_frame_begin(struct ttrpc_kept *kept, const uint8_t *data, size_t len)
 {
-        struct keep_annex *annex = ttrpc_kept_annex(kept);
+        struct keep_annex *annex = frame_annex(kept, data, len);
 
         kept->touched = true;
         if (annex) {
@@ -125,14 +138,27 @@ static void ring_put(struct ring ring, uint32_t place, const uint8_t *data, size
         memcpy(ring.bytes, data + n, len - n);
 }
 
-/* All that is queued goes to the annex, under its places. */
-static void out_move(struct ttrpc_kept *kept)
+/* The annex, with memory for len bytes of the ring from a place on. */
+static struct keep_annex *out_annex(struct ttrpc_kept *kept, uint32_t place, size_t len)
 {
         struct keep_annex *annex = ttrpc_kept_annex(kept);
+        size_t at = place % KEEP_ANNEX_OUT;
+        size_t n = len < KEEP_ANNEX_OUT - at ? len : KEEP_ANNEX_OUT - at;
+
+        return annex && ttrpc_kept_annex_reserve(kept, annex->out + at, n) &&
+                               ttrpc_kept_annex_reserve(kept, annex->out, len - n)
+                       ? annex
+                       : NULL;
+}
+
+/* All that is queued goes to the annex, under its places, where there is room for more, too. */
+static void out_move(struct ttrpc_kept *kept, size_t more)
+{
         uint64_t out = LOOK(&kept->area->out);
         size_t len = pair_end(out) - pair_first(out);
         size_t at = pair_first(out) % KEEP_OUT;
         size_t n = len < KEEP_OUT - at ? len : KEEP_OUT - at;
+        struct keep_annex *annex = out_annex(kept, pair_first(out), len + more);
 
         if (annex) {
                 struct ring ring = {annex->out, KEEP_ANNEX_OUT};
@@ -155,7 +181,9 @@ void ttrpc_kept_out_add(struct ttrpc_kept *kept, const uint8_t *data, size_t len
         kept->touched = true;
         if (LOOK(&area->out_large) == KEEP_IN_AREA &&
             len > KEEP_OUT - (pair_end(out) - pair_first(out)))
-                out_move(kept);
+                out_move(kept, len);
+        else if (LOOK(&area->out_large) == KEEP_IN_ANNEX && !out_annex(kept, pair_end(out), len))
+                ttrpc_kept_place(kept, &area->out_large, KEEP_NOWHERE);
         if (LOOK(&area->out_large) != KEEP_NOWHERE) {
                 ring_put(out_ring(kept), pair_end(out), data, len);
                 if (ends >= 0)
