@@ -419,6 +419,18 @@ struct reply *rpc_begin(struct harness *h, const char *method, const char *exec_
         return task_call(h, method, &request.base);
 }
 
+struct reply *rpc_begin_held(struct harness *h, const char *method, const char *exec_id,
+                             enum fake_job job)
+{
+        struct reply *r;
+
+        h->fake.hold[job] = true;
+        r = rpc_begin(h, method, exec_id);
+        harness_settle(h);
+        assert_false(r->done);
+        return r;
+}
+
 struct answer rpc_end(struct harness *h, struct reply *reply)
 {
         struct answer a = {.code = 0};

@@ -131,6 +131,9 @@ struct answer {
 
 struct answer rpc_do(struct harness *h, const char *method, const char *exec_id);
 struct reply *rpc_begin(struct harness *h, const char *method, const char *exec_id);
+/* It has no answer yet, since the executor's job of it is held. */
+struct reply *rpc_begin_held(struct harness *h, const char *method, const char *exec_id,
+                             enum fake_job job);
 struct answer rpc_end(struct harness *h, struct reply *reply);
 struct answer rpc_kill_do(struct harness *h, const char *exec_id, uint32_t signo, bool all);
 struct answer rpc_resize_do(struct harness *h, const char *exec_id, uint32_t width,

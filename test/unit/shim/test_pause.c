@@ -30,17 +30,6 @@ static bool record_says_paused(const struct harness *h)
         return record.paused;
 }
 
-static struct reply *begin_held(struct harness *h, const char *method, enum fake_job job)
-{
-        struct reply *r;
-
-        h->fake.hold[job] = true;
-        r = rpc_begin(h, method, NULL);
-        harness_settle(h);
-        assert_false(r->done);
-        return r;
-}
-
 static void run_paused(struct harness *h)
 {
         fake_cgroup(&h->fake, h->dir);
@@ -73,7 +62,7 @@ static void state_says_pausing_while_a_pause_is_under_way(void **state)
 
         harness_run(h);
         harness_exec(h, "e1");
-        pause = begin_held(h, "Pause", FAKE_PAUSE); /* R17 */
+        pause = rpc_begin_held(h, "Pause", NULL, FAKE_PAUSE); /* R17 */
         assert_int_equal(status_of(h, NULL), PAUSING);
         assert_int_equal(status_of(h, "e1"), PAUSING);
         assert_false(record_says_paused(h));
@@ -180,7 +169,7 @@ static void a_pause_during_start_comes_after_it(void **state)
         struct reply *pause;
 
         harness_create(h);
-        start = begin_held(h, "Start", FAKE_START);
+        start = rpc_begin_held(h, "Start", NULL, FAKE_START);
         pause = rpc_begin(h, "Pause", NULL);
         harness_settle(h);
         assert_false(pause->done);
@@ -200,7 +189,7 @@ static void verbs_that_come_during_a_pause_are_answered_after_it(void **state)
         struct reply *delete_;
 
         harness_run(h);
-        first = begin_held(h, "Pause", FAKE_PAUSE);
+        first = rpc_begin_held(h, "Pause", NULL, FAKE_PAUSE);
         second = rpc_begin(h, "Pause", NULL);
         delete_ = rpc_begin(h, "Delete", NULL);
         resume = rpc_begin(h, "Resume", NULL);
@@ -242,7 +231,7 @@ static void sigkill_ends_a_pause_that_is_under_way(void **state)
         struct answer a;
 
         harness_run(h);
-        pause = begin_held(h, "Pause", FAKE_PAUSE);
+        pause = rpc_begin_held(h, "Pause", NULL, FAKE_PAUSE);
         assert_int_equal(rpc_kill_do(h, "", SIGKILL, false).code, 0);
         a = rpc_end(h, pause);
         assert_int_equal(a.code, STATUS_FAILED_PRECONDITION);
@@ -259,7 +248,7 @@ static void a_pause_that_succeeds_in_spite_of_sigkill_is_undone(void **state)
         fake_cgroup(&h->fake, h->dir);
         harness_run(h);
         h->fake.abort_is_late = true;
-        pause = begin_held(h, "Pause", FAKE_PAUSE);
+        pause = rpc_begin_held(h, "Pause", NULL, FAKE_PAUSE);
         assert_int_equal(rpc_kill_do(h, "", SIGKILL, false).code, 0);
         assert_int_equal(rpc_end(h, pause).code, 0);
         harness_settle(h);
@@ -299,7 +288,7 @@ static void an_init_that_ends_while_it_is_being_paused(void **state)
         struct reply *pause;
 
         harness_run(h);
-        pause = begin_held(h, "Pause", FAKE_PAUSE);
+        pause = rpc_begin_held(h, "Pause", NULL, FAKE_PAUSE);
         fake_exit(h->fake.init, CLD_EXITED, 3);
         assert_int_equal(rpc_end(h, pause).code, STATUS_FAILED_PRECONDITION);
         assert_int_equal(rpc_do(h, "Wait", NULL).exit_status, 3);
@@ -314,7 +303,7 @@ static void an_init_that_ends_while_it_is_being_resumed(void **state)
         struct reply *resume;
 
         run_paused(h);
-        resume = begin_held(h, "Resume", FAKE_RESUME);
+        resume = rpc_begin_held(h, "Resume", NULL, FAKE_RESUME);
         assert_int_equal(status_of(h, NULL), PAUSED);
         fake_exit(h->fake.init, CLD_EXITED, 3);
         assert_int_equal(rpc_end(h, resume).code, STATUS_FAILED_PRECONDITION);
@@ -329,7 +318,7 @@ static void a_stop_of_the_shim_ends_a_pause(void **state)
         struct reply *pause;
 
         harness_run(h);
-        pause = begin_held(h, "Pause", FAKE_PAUSE);
+        pause = rpc_begin_held(h, "Pause", NULL, FAKE_PAUSE);
         shim_server_stop(h->server, "test");
         assert_string_equal(rpc_end(h, pause).text, "OCI runtime pause failed: the shim is ending");
         harness_run_until(h, &h->finished);
@@ -416,7 +405,7 @@ static void an_update_is_never_beside_a_pause_or_a_resume(void **state)
         assert_int_equal(rpc_end(h, update).code, 0);
         assert_int_equal(rpc_end(h, resume).code, 0);
         h->fake.hold[FAKE_UPDATE] = false;
-        pause = begin_held(h, "Pause", FAKE_PAUSE);
+        pause = rpc_begin_held(h, "Pause", NULL, FAKE_PAUSE);
         update = update_begin(h, "{}");
         harness_settle(h);
         assert_int_equal(h->fake.n_calls[FAKE_UPDATE], 2);

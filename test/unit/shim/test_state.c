@@ -45,17 +45,6 @@ static void restart_within(struct harness *h, enum fake_job job, struct reply *c
                 fail_msg("%s", err.msg);
 }
 
-static struct reply *begin_held(struct harness *h, const char *method, const char *exec_id,
-                                enum fake_job job)
-{
-        struct reply *r;
-
-        h->fake.hold[job] = true;
-        r = rpc_begin(h, method, exec_id);
-        harness_settle(h);
-        return r;
-}
-
 static void assert_status(struct harness *h, const char *exec_id, int status)
 {
         struct answer a = rpc_do(h, "State", exec_id);
@@ -142,10 +131,10 @@ static void a_start_under_way_has_happened_or_not_as_the_executor_sees_it(void *
 
         harness_create(h);
         h->fake.is_created = true;
-        restart_within(h, FAKE_START, begin_held(h, "Start", NULL, FAKE_START));
+        restart_within(h, FAKE_START, rpc_begin_held(h, "Start", NULL, FAKE_START));
         assert_status(h, NULL, CREATED);
         h->fake.is_created = false;
-        restart_within(h, FAKE_START, begin_held(h, "Start", NULL, FAKE_START));
+        restart_within(h, FAKE_START, rpc_begin_held(h, "Start", NULL, FAKE_START));
         assert_status(h, NULL, RUNNING);
 }
 
@@ -156,11 +145,11 @@ static void a_pause_under_way_is_taken_back_and_a_resume_has_not_happened(void *
         fake_cgroup(&h->fake, h->dir);
         harness_run(h);
         assert_false(fake_is_thawed(&h->fake));
-        restart_within(h, FAKE_PAUSE, begin_held(h, "Pause", NULL, FAKE_PAUSE));
+        restart_within(h, FAKE_PAUSE, rpc_begin_held(h, "Pause", NULL, FAKE_PAUSE));
         assert_true(fake_is_thawed(&h->fake));
         assert_status(h, NULL, RUNNING);
         assert_int_equal(rpc_do(h, "Pause", NULL).code, 0);
-        restart_within(h, FAKE_RESUME, begin_held(h, "Resume", NULL, FAKE_RESUME));
+        restart_within(h, FAKE_RESUME, rpc_begin_held(h, "Resume", NULL, FAKE_RESUME));
         assert_status(h, NULL, PAUSED);
 }
 
@@ -171,7 +160,7 @@ static void a_delete_under_way_can_be_asked_for_again(void **state)
         harness_run(h);
         fake_exit(h->fake.init, CLD_EXITED, 9);
         assert_int_equal(rpc_do(h, "Wait", NULL).exit_status, 9);
-        restart_within(h, FAKE_REMOVE, begin_held(h, "Delete", NULL, FAKE_REMOVE));
+        restart_within(h, FAKE_REMOVE, rpc_begin_held(h, "Delete", NULL, FAKE_REMOVE));
         assert_status(h, NULL, STOPPED);
         assert_int_equal(rpc_do(h, "Delete", NULL).exit_status, 9);
 }
@@ -260,7 +249,7 @@ static void a_start_of_an_exec_that_was_under_way_has_failed(void **state)
 
         harness_run(h);
         assert_int_equal(rpc_exec_do(h, "e1").code, 0);
-        restart_within(h, FAKE_EXEC, begin_held(h, "Start", "e1", FAKE_EXEC));
+        restart_within(h, FAKE_EXEC, rpc_begin_held(h, "Start", "e1", FAKE_EXEC));
         assert_status(h, "e1", STOPPED);
         assert_int_equal(rpc_do(h, "Wait", "e1").exit_status, 255);
         assert_int_equal(rpc_do(h, "Delete", "e1").code, 0);

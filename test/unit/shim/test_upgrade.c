@@ -73,17 +73,6 @@ static struct reply *upgrade_begin_call(struct harness *h, char *path)
         return reply;
 }
 
-static struct reply *begin_held(struct harness *h, const char *method, const char *exec_id,
-                                enum fake_job job)
-{
-        struct reply *r;
-
-        h->fake.hold[job] = true;
-        r = rpc_begin(h, method, exec_id);
-        harness_settle(h);
-        return r;
-}
-
 static void on_over(struct loop_timer *timer, void *userdata)
 {
         (void)timer;
@@ -114,7 +103,7 @@ static void assert_failed(struct harness *h, struct reply *upgrade, int code, co
 static void assert_waits(struct harness *h, const char *method, const char *exec_id,
                          enum fake_job job)
 {
-        struct reply *call = begin_held(h, method, exec_id, job);
+        struct reply *call = rpc_begin_held(h, method, exec_id, job);
         struct reply *upgrade = upgrade_begin_call(h, NULL);
         unsigned before = owner.n_executed;
 
@@ -150,7 +139,7 @@ static void it_waits_for_each_kind_of_job(void **state)
 static void one_that_waits_too_long_says_for_what(void **state)
 {
         struct harness *h = *state;
-        struct reply *create = begin_held(h, "Create", NULL, FAKE_CREATE);
+        struct reply *create = rpc_begin_held(h, "Create", NULL, FAKE_CREATE);
         struct reply *upgrade = upgrade_begin_call(h, NULL);
 
         owner.checked(NULL, owner.userdata);
