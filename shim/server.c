@@ -381,6 +381,11 @@ bool shim_server_has_container(const struct shim_server *server)
         return server->container != NULL;
 }
 
+bool shim_server_had_container(const struct shim_server *server)
+{
+        return server->had_container;
+}
+
 bool shim_server_owns_children(const struct shim_server *server)
 {
         const struct container *c = server->container;

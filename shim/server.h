@@ -149,6 +149,9 @@ void shim_server_hear(struct shim_server *server);
 bool shim_server_was_upgraded(const struct shim_server *server);
 bool shim_server_has_container(const struct shim_server *server);
 
+/* It has one, or had one that is deleted: the id may be somebody else's by now. */
+bool shim_server_had_container(const struct shim_server *server);
+
 /* After a crash: what a Create that it has cut off has left in the bundle goes. That of a container
  * that was stays, for the `delete` action. */
 void shim_server_forget_create(struct shim_server *server);

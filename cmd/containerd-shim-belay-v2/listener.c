@@ -8,8 +8,10 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/pidfd.h>
@@ -59,6 +61,17 @@ static uint64_t inode_of_line(char *line, const char *path)
         return str_to_u64(fields[INODE], &inode) == 0 ? inode : 0;
 }
 
+/* By the link's text: stat(2) would ask the file system behind it, which may not answer. */
+static bool is_link_to(int dir, const char *name, uint64_t inode)
+{
+        char wanted[40];
+        char link[40];
+        ssize_t n = readlinkat(dir, name, link, sizeof(link));
+
+        (void)snprintf(wanted, sizeof(wanted), "socket:[%" PRIu64 "]", inode);
+        return n > 0 && (size_t)n == strlen(wanted) && memcmp(link, wanted, (size_t)n) == 0;
+}
+
 /* A copy of the socket, if that is what a process has under this number; else -1. */
 static int borrow(int dir, const char *name, int pidfd, uint64_t inode)
 {
@@ -66,11 +79,10 @@ static int borrow(int dir, const char *name, int pidfd, uint64_t inode)
         struct stat st;
         uint64_t number;
 
-        if (str_to_u64(name, &number) < 0 || fstatat(dir, name, &st, 0) < 0 ||
-            !S_ISSOCK(st.st_mode) || st.st_ino != inode)
+        if (str_to_u64(name, &number) < 0 || !is_link_to(dir, name, inode))
                 return -1;
         fd = pidfd_getfd(pidfd, (int)number, 0);
-        /* By now it may be another one, and what lies on a disk may have the same number. */
+        /* By now it may be another one. */
         if (fd < 0 || fstat(fd, &st) < 0 || !S_ISSOCK(st.st_mode) || st.st_ino != inode)
                 return -1;
         return TAKE_FD(fd);

@@ -85,7 +85,8 @@ static void undo_create(const struct daemon *d)
         bool killed;
         pid_t pid;
 
-        if (shim_clean_up_runtime(dir, d->options->runtime_namespace, d->options->id, deadline_ns,
+        if (!shim_server_had_container(d->server) &&
+            shim_clean_up_runtime(dir, d->options->runtime_namespace, d->options->id, deadline_ns,
                                   &err) < 0)
                 log_error("clean up after the crash: %s", err.msg);
         if (engine_cleanup(dir, d->options->id, NULL, &pid, &killed, &err) < 0)

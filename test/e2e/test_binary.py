@@ -4,6 +4,7 @@
 A part of the other files' tests runs again here, once with each binary; `--runc-binary` runs them all. What is
 left out there differs by the binary's own ways, see docs/protocol.md.
 """
+import contextlib
 import json
 import pathlib
 import subprocess
@@ -38,7 +39,7 @@ from test_kill import (test_a_joined_pid_namespace_counts_as_shared, test_a_sign
                        test_kill_all_reaches_every_process, test_kill_in_the_created_state_ends_the_container,
                        test_without_a_pid_namespace_the_end_of_init_ends_all)
 from test_killed import test_after_a_crash_at_any_time_the_create_can_be_made_again
-from test_reexec import (again, test_a_created_container_can_be_started_afterwards,
+from test_reexec import (again, crash, test_a_created_container_can_be_started_afterwards,
                          test_everything_that_waits_goes_on)
 from test_stdio import (test_a_reader_may_go_and_come_back, test_close_io_of_an_exec_before_and_after_its_start,
                         test_large_output_arrives_complete,
@@ -96,19 +97,35 @@ def test_the_container_is_the_binarys_and_its_files_say_so(lab, binary):
     assert not state.exists()
 
 
-def test_a_container_of_the_same_name_that_is_somebody_elses_is_left_alone(lab, binary):
-    c = lab.container("true")
+@contextlib.contextmanager
+def somebody_elses(lab, binary, c):
+    """A container with the name of c, in the runtime's same root. It must live to the end."""
     bundle = Bundle(lab.dir / "bundles" / "elsewhere", lab.template, ["sleep", "1000"],
                     f"/{host.CGROUP}/{lab.namespace}-elsewhere", lab.token_variable)
     bundle.write()
     runtime = [binary, "--root", lab.dir / "runtime" / lab.namespace]
     subprocess.run([*runtime, "run", "--detach", "--bundle", bundle.path, c.id], check=True, timeout=20 * host.SLOWNESS,
                    stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    with fails(ttrpc.UNKNOWN, "OCI runtime create failed", "exist"):
-        c.create()
-    c.shim.run_delete()
+    yield
     assert lab.running("sleep 1000")
     subprocess.run([*runtime, "delete", "--force", c.id], check=True, timeout=20 * host.SLOWNESS)
+
+
+def test_a_container_of_the_same_name_that_is_somebody_elses_is_left_alone(lab, binary):
+    c = lab.container("true")
+    with somebody_elses(lab, binary, c):
+        with fails(ttrpc.UNKNOWN, "OCI runtime create failed", "exist"):
+            c.create()
+        c.shim.run_delete()
+
+
+def test_a_crash_after_delete_leaves_alone_whoever_has_the_name_now(lab, binary):
+    c = lab.container("true").run()
+    c.wait()
+    c.delete()
+    with somebody_elses(lab, binary, c):
+        crash(c)
+    c.finish()
 
 
 def test_a_failed_create_leaves_no_file_of_the_runtime(lab):
