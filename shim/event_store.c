@@ -40,6 +40,7 @@ struct event_store {
         uint64_t last_seq;  /* that was loaded; 0: none was */
         size_t n_lost;      /* of those that have happened; for event_store_settle() */
         int why;            /* errno: why not all was loaded; likewise */
+        size_t n_anew;      /* numbers below next_seq that event_store_renumber() gives anew */
         bool is_unreadable; /* the file is one that could not be read: it must not be overwritten */
 };
 
@@ -138,6 +139,7 @@ int event_store_add(struct event_store *store, struct task_event *event, struct 
         int r;
 
         event->seq = store->next_seq++;
+        store->n_anew = 0;
         r = store_append(store, event);
         return r < 0 ? error_errno(err, -r, "keep an event in '" EVENT_STORE_FILE "'") : 0;
 }
@@ -159,6 +161,12 @@ static int copy_entries(int to, int from, const struct list *queue)
         return 0;
 }
 
+static int new_file_open(const struct event_store *store)
+{
+        return openat(store->dir_fd, NEW_FILE, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW,
+                      0600);
+}
+
 void event_store_tidy(struct event_store *store, struct list *queue)
 {
         _cleanup_close_ int fd = -1;
@@ -166,8 +174,7 @@ void event_store_tidy(struct event_store *store, struct list *queue)
 
         if (store->dead < DEAD_MAX || store->dead < store->end / 2)
                 return;
-        fd = openat(store->dir_fd, NEW_FILE, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW,
-                    0600);
+        fd = new_file_open(store);
         if (fd < 0 || copy_entries(fd, store->fd, queue) < 0 ||
             renameat(store->dir_fd, NEW_FILE, store->dir_fd, EVENT_STORE_FILE) < 0) {
                 (void)unlinkat(store->dir_fd, NEW_FILE, 0);
@@ -296,23 +303,62 @@ int event_store_load(struct event_store *store, uint64_t until_seq,
         return 0;
 }
 
+/* What was written to NEW_FILE takes the place of the file, which stays under another name. At no
+ * time is there none. 0 or a negative errno; then all is as it was. */
+static int put_in_place(const struct event_store *store)
+{
+        int dir = store->dir_fd;
+        int r = linkat(dir, EVENT_STORE_FILE, dir, BAD_FILE, 0);
+
+        if (r < 0 && errno == EEXIST && unlinkat(dir, BAD_FILE, 0) == 0)
+                r = linkat(dir, EVENT_STORE_FILE, dir, BAD_FILE, 0);
+        if (r < 0)
+                return -errno;
+        if (renameat(dir, NEW_FILE, dir, EVENT_STORE_FILE) < 0) {
+                r = -errno;
+                (void)unlinkat(dir, BAD_FILE, 0);
+        }
+        return r;
+}
+
 /* The file stays as it is, under another name if that can be, and what was read of it goes into a
  * new one. 0 or a negative errno: that one has not all. */
 static int replace_unreadable(struct event_store *store, struct list *queue)
 {
-        int failed = set_aside(store);
+        int failed = 0;
+        int r;
 
-        store->fd = fd_close(store->fd);
+        fd_close(store->fd);
+        store->fd = new_file_open(store);
+        r = store->fd < 0 ? -errno : 0;
         store->end = 0;
         store->dead = 0;
         store->n_live = 0;
         list_for_each(event, queue, struct task_event, node) {
-                int r = store_append(store, event);
+                int written = r < 0 ? r : entry_write(store->fd, event, &store->end);
 
+                if (written == 0)
+                        store->n_live++;
+                else
+                        event->stored_len = 0;
                 if (failed == 0)
-                        failed = r;
+                        failed = written;
         }
-        return failed;
+        if (r == 0)
+                r = put_in_place(store);
+        if (r == 0) {
+                store->is_unreadable = false;
+                return failed;
+        }
+        /* All stays in memory. */
+        (void)unlinkat(store->dir_fd, NEW_FILE, 0);
+        store->fd = fd_close(store->fd);
+        store->end = 0;
+        store->n_live = 0;
+        list_for_each(event, queue, struct task_event, node)
+                event->stored_len = 0;
+        failed = set_aside(store);
+        return failed < 0 ? failed : r;
 }
 
 int event_store_settle(struct event_store *store, struct list *queue, size_t *ret_lost,
@@ -322,7 +368,7 @@ int event_store_settle(struct event_store *store, struct list *queue, size_t *re
         int r = 0;
 
         *ret_lost = store->n_lost;
-        store->next_seq -= store->last_seq > 0 ? store->n_lost : 0;
+        store->n_anew = store->last_seq > 0 ? store->n_lost : 0;
         store->why = 0;
         store->n_lost = 0;
         if (store->is_unreadable)
@@ -336,4 +382,10 @@ int event_store_settle(struct event_store *store, struct list *queue, size_t *re
         if (why != 0)
                 return error_errno(err, why, "read '" EVENT_STORE_FILE "'");
         return r < 0 ? error_errno(err, -r, "cut '" EVENT_STORE_FILE "'") : 0;
+}
+
+void event_store_renumber(struct event_store *store)
+{
+        store->next_seq -= store->n_anew;
+        store->n_anew = 0;
 }

@@ -43,11 +43,15 @@ int event_store_load(struct event_store *store, uint64_t until_seq,
  * could not be read to its end (EIO) is kept as `events.unreadable`, and what was loaded goes into
  * a new one. queue: that, in order. *ret_lost: events that have happened and were not there, as far
  * as that can be known, and one at least of a file of which nothing could be read. An error tells
- * why; the store is fit for use either way. Numbers of lost events are given anew, so that the next
- * image does not miss them, too.
+ * why; the store is fit for use either way.
  */
 int event_store_settle(struct event_store *store, struct list *queue, size_t *ret_lost,
                        struct error *err);
+
+/* The numbers of lost events are given anew, so that the next image does not miss them, too; unless
+ * one behind them has been given. Only just before the state says so: an event with such a number
+ * would have happened, as far as the state that there is says. */
+void event_store_renumber(struct event_store *store);
 
 /* Appends; event->seq is set, also on failure. Before the first one a file of another shim is
  * emptied. */

@@ -385,6 +385,12 @@ void publisher_resume(struct publisher *p)
                 loop_defer(p->loop, &p->send);
 }
 
+void publisher_renumber(struct publisher *p)
+{
+        if (p->store)
+                event_store_renumber(p->store);
+}
+
 bool publisher_is_quiet(const struct publisher *p)
 {
         return !p->in_flight || ttrpc_client_is_kept(p->client);

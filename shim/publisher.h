@@ -48,6 +48,9 @@ int publisher_restore(struct publisher *publisher, uint64_t until_seq, uint64_t 
  * counted as lost, and the log says so. */
 void publisher_resume(struct publisher *publisher);
 
+/* Just before the first commit behind it: see event_store_renumber(). */
+void publisher_renumber(struct publisher *publisher);
+
 /* What is still queued stays in the bundle; the log says how much. */
 struct publisher *publisher_free(struct publisher *publisher);
 

@@ -436,6 +436,7 @@ void state_resume(struct shim_server *server)
                 container_go_on(server->container, server->rest.oom_kills);
         server->restoring = false;
         CHAOS_POINT("restored");
+        publisher_renumber(server->publisher);
         state_commit_all(server);
 }
 

@@ -51,6 +51,21 @@ ssize_t __wrap_read(int fd, void *buf, size_t len)
         return __real_read(fd, buf, len);
 }
 
+/* Whether the process ends, with status 0, behind the first rename. */
+static bool ends_at_rename;
+
+int __real_renameat(int from_dir, const char *from, int to_dir, const char *to);
+int __wrap_renameat(int from_dir, const char *from, int to_dir, const char *to);
+
+int __wrap_renameat(int from_dir, const char *from, int to_dir, const char *to)
+{
+        int r = __real_renameat(from_dir, from, to_dir, to);
+
+        if (ends_at_rename)
+                _exit(0);
+        return r;
+}
+
 static int setup(void **state)
 {
         struct fixture *f = calloc(1, sizeof(*f));
@@ -278,8 +293,54 @@ static void what_was_never_in_the_file_is_counted_once(void **state)
                 assert_int_equal(event_store_settle(store, &f->queue, &f->n_lost, &err), 0);
                 assert_int_equal(f->n, 2);
                 assert_int_equal(f->n_lost, image == 0 ? 3 : 0);
+                event_store_renumber(store);
                 until_seq = event_store_next_seq(store);
         }
+}
+
+/* The state still says that six have happened when the image crashes that has added one. */
+static void what_is_added_before_the_state_says_so_has_not_happened(void **state)
+{
+        struct fixture *f = *state;
+        struct event_store *store = event_store_new(f->dir_fd);
+        struct error err = ERROR_INIT;
+
+        leave(f, (const size_t[]){10, 20}, 2);
+        assert_int_equal(event_store_load(store, 6, on_event, f, &err), 0);
+        assert_int_equal(event_store_settle(store, &f->queue, &f->n_lost, &err), 0);
+        assert_int_equal(f->n_lost, 3);
+        add(store, 50);
+        event_store_renumber(store);
+        assert_int_equal(event_store_next_seq(store), 7);
+        event_store_free(store);
+        assert_left(f, 6, 2);
+        assert_left(f, 7, 3);
+}
+
+/* When the file has its new name. */
+static void a_crash_while_a_file_is_set_aside_loses_nothing(void **state)
+{
+        struct fixture *f = *state;
+        struct error err = ERROR_INIT;
+        int status = -1;
+        pid_t pid;
+
+        leave(f, (const size_t[]){10, 20}, 2);
+        bad_from = file_size(f) + 20;
+        leave(f, (const size_t[]){10, 20, 30, 40}, 4);
+        pid = fork();
+        if (pid == 0) {
+                struct event_store *store = event_store_new(f->dir_fd);
+
+                ends_at_rename = true;
+                if (event_store_load(store, 5, on_event, f, &err) == 0)
+                        (void)event_store_settle(store, &f->queue, &f->n_lost, &err);
+                _exit(1);
+        }
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_int_equal(status, 0);
+        bad_from = -1;
+        assert_left(f, 5, 2);
 }
 
 #ifndef __SANITIZE_ADDRESS__
@@ -334,6 +395,8 @@ int main(void)
                 CASE(what_cannot_be_read_and_not_be_set_aside_is_not_written_to),
                 CASE(what_nothing_could_be_read_of_outlives_a_store_that_is_given_up),
                 CASE(what_was_never_in_the_file_is_counted_once),
+                CASE(what_is_added_before_the_state_says_so_has_not_happened),
+                CASE(a_crash_while_a_file_is_set_aside_loses_nothing),
 #ifndef __SANITIZE_ADDRESS__
                 CASE(what_there_is_no_memory_for_is_left_for_another_image),
 #endif
