@@ -2,8 +2,9 @@
  *
  * What is left of a container that another runtime was making when it was killed. runc and crun
  * make the cgroup first and take note of it later. It is where config.json says, and is removed
- * only when nothing is in it: so no harm is done if it is somebody else's, too. Where a path that
- * is not absolute leads depends on the runtime; what systemd has made it removes by itself.
+ * only when nothing is in it: so nobody's processes lose theirs, but one that somebody had made
+ * beforehand and that is empty goes, too. Where a path that is not absolute leads depends on the
+ * runtime; what systemd has made it removes by itself.
  */
 #include <fcntl.h>
 #include <stdlib.h>

@@ -215,17 +215,35 @@ static void a_stop_leaves_the_container_alone(void **state)
         assert_int_equal(h->fake.n_calls[FAKE_REMOVE], 0);
 }
 
-static void a_stop_waits_for_events_only_for_a_time(void **state)
+static void begin_stop_with_an_event(struct harness *h)
 {
-        struct harness *h = *state;
-
         events_server_go(&h->events);
         harness_run(h);
         shim_server_stop(h->server, "SIGTERM");
         harness_settle(h);
         assert_false(h->finished);
+}
+
+static void a_stop_waits_for_events_only_for_a_time(void **state)
+{
+        struct harness *h = *state;
+
+        begin_stop_with_an_event(h);
         harness_run_until(h, &h->finished);
         events_server_come(&h->events);
+}
+
+static void a_stop_that_waits_for_events_goes_on(void **state)
+{
+        struct harness *h = *state;
+        struct error err = ERROR_INIT;
+
+        begin_stop_with_an_event(h);
+        if (harness_restart(h, &err) < 0)
+                fail_msg("%s", err.msg);
+        events_server_come(&h->events);
+        harness_run_until(h, &h->finished);
+        assert_string_equal(events_topics(&h->events), "create start");
 }
 
 static void a_stop_with_a_stuck_job_says_that_the_shim_is_busy(void **state)
@@ -293,6 +311,7 @@ int main(void)
                 TEST(nothing_is_created_while_the_shim_ends),
                 TEST(a_stop_leaves_the_container_alone),
                 SHORT(a_stop_waits_for_events_only_for_a_time),
+                TEST(a_stop_that_waits_for_events_goes_on),
                 SHORT(a_stop_with_a_stuck_job_says_that_the_shim_is_busy),
                 TEST(connections_that_come_and_go_do_not_keep_a_stop_up),
                 TEST(a_server_may_be_freed_with_everything_pending),

@@ -271,21 +271,6 @@ static bool is_open(int fd)
         return fcntl(fd, F_GETFD) >= 0;
 }
 
-static void a_stop_that_waits_for_events_goes_on(void **state)
-{
-        struct harness *h = *state;
-
-        events_server_go(&h->events);
-        harness_run(h);
-        shim_server_stop(h->server, "SIGTERM");
-        harness_settle(h);
-        assert_false(h->finished);
-        restart(h);
-        events_server_come(&h->events);
-        harness_run_until(h, &h->finished);
-        assert_string_equal(events_topics(&h->events), "create start");
-}
-
 static void events_that_were_lost_are_counted_on(void **state)
 {
         struct harness *h = *state;
@@ -594,7 +579,6 @@ int main(void)
                 CASE(an_exec_that_was_added_is_started_by_the_next_server),
                 CASE(of_many_execs_each_is_what_it_was),
                 CASE(a_start_of_an_exec_that_was_under_way_has_failed),
-                CASE(a_stop_that_waits_for_events_goes_on),
                 CASE(events_that_were_lost_are_counted_on),
                 CASE(what_the_record_names_is_open_until_the_next_one_is_there),
                 CASE(a_transition_writes_what_has_changed),

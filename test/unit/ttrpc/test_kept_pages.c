@@ -197,15 +197,14 @@ static void what_there_is_no_memory_for_is_kept_nowhere(void **state)
 /* A version that knows no annexes has closed their file, and another has the number. */
 static void a_file_with_the_inode_of_the_annexes_may_be_no_memfd(void **state)
 {
-        char path[] = "/tmp/belay-annexes.XXXXXX";
         uint8_t *memory = memory_new();
         struct ttrpc_kept *kept = kept_new(memory);
         struct keep_annexes *annexes = head_annexes(kept->keep->head);
-        _cleanup_close_ int fd = mkostemp(path, O_CLOEXEC);
+        _cleanup_close_ int fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
         struct stat st;
 
         (void)state;
-        assert_true(fd >= 0 && unlink(path) == 0 && fstat(fd, &st) == 0);
+        assert_true(fd >= 0 && fstat(fd, &st) == 0);
         annexes->layout = KEEP_ANNEX_LAYOUT;
         annexes->inode = st.st_ino;
         annexes->fd = fd + 1;
