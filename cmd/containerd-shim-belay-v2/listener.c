@@ -88,61 +88,66 @@ static int borrow(int dir, const char *name, int pidfd, uint64_t inode)
         return TAKE_FD(fd);
 }
 
-static int borrow_from(int proc, const char *pid_text, uint64_t inode)
+/* One process that may have the socket: whether it has, and makes it live. */
+static enum listener look_at(int proc, const char *pid_text, uint64_t inode)
 {
         _cleanup_free_ char *path = str_printf("%s/fd", pid_text);
+        enum listener found = LISTENER_UNKNOWN;
         _cleanup_closedir_ DIR *dir = NULL;
         _cleanup_close_ int pidfd = -1;
         uint64_t pid;
         int list = -1;
 
         if (!path || str_to_u64(pid_text, &pid) < 0)
-                return -1;
+                return LISTENER_UNKNOWN;
         list = openat(proc, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (list >= 0)
                 dir = fdopendir(list);
         if (!dir) {
                 fd_close(list);
-                return -1;
+                return LISTENER_UNKNOWN;
         }
         pidfd = pidfd_open((pid_t)pid, 0);
-        for (struct dirent *e; pidfd >= 0 && (e = readdir(dir));) {
-                int fd = borrow(dirfd(dir), e->d_name, pidfd, inode);
+        for (struct dirent *e; pidfd >= 0 && found == LISTENER_UNKNOWN && (e = readdir(dir));) {
+                _cleanup_close_ int fd = borrow(dirfd(dir), e->d_name, pidfd, inode);
 
                 if (fd >= 0)
-                        return fd;
+                        found = getpgid((pid_t)pid) == (pid_t)pid || listener_is_alive(fd)
+                                        ? LISTENER_ALIVE
+                                        : LISTENER_DEAD;
         }
-        return -1;
+        return found;
 }
 
-static bool listener_of_inode_is_alive(uint64_t inode)
+static enum listener listener_of_inode(uint64_t inode)
 {
         _cleanup_closedir_ DIR *proc = opendir("/proc");
+        enum listener found = LISTENER_UNKNOWN;
 
-        for (struct dirent *e; proc && (e = readdir(proc));) {
-                _cleanup_close_ int fd = borrow_from(dirfd(proc), e->d_name, inode);
+        for (struct dirent *e; proc && found != LISTENER_ALIVE && (e = readdir(proc));) {
+                enum listener one = look_at(dirfd(proc), e->d_name, inode);
 
-                if (fd >= 0)
-                        return listener_is_alive(fd);
+                if (one != LISTENER_UNKNOWN)
+                        found = one;
         }
-        return true;
+        return found;
 }
 
-bool listener_of_path_is_alive(const char *path)
+enum listener listener_of_path(const char *path)
 {
         _cleanup_free_ char *text = NULL;
-        bool is_known = false;
+        enum listener found = LISTENER_UNKNOWN;
         char *rest;
 
         if (file_read(AT_FDCWD, "/proc/net/unix", SOCKETS_BYTES_MAX, &text, NULL) < 0)
-                return true;
+                return LISTENER_UNKNOWN;
         rest = text;
-        for (char *line; (line = strsep(&rest, "\n"));) {
+        for (char *line; found != LISTENER_ALIVE && (line = strsep(&rest, "\n"));) {
                 uint64_t inode = inode_of_line(line, path);
+                enum listener one = inode ? listener_of_inode(inode) : LISTENER_UNKNOWN;
 
-                if (inode != 0 && listener_of_inode_is_alive(inode))
-                        return true;
-                is_known |= inode != 0;
+                if (one != LISTENER_UNKNOWN)
+                        found = one;
         }
-        return !is_known;
+        return found;
 }

@@ -11,9 +11,18 @@
  * that is not known, as of a process in another pid namespace. */
 bool listener_is_alive(int fd);
 
+enum listener {
+        LISTENER_UNKNOWN, /* nobody is seen who has it */
+        LISTENER_DEAD,    /* whoever has it, has a copy */
+        LISTENER_ALIVE,
+};
+
 /*
- * Of the sockets that listen at an absolute path, for want of a connection: one of them is looked
- * at through somebody who has it (pidfd_getfd(2)). Immediate, but it looks through all processes.
- * True as well where that does not tell: without CAP_SYS_PTRACE, or in another network namespace.
+ * Of the sockets that listen at an absolute path, for want of a connection, or because the process
+ * that has called listen(2) is dead: in versions that did not call it in the shim that was `start`.
+ * Then it is alive if a shim has it, which is told from its stages by its being the leader of its
+ * process group. Nobody is waited for: a shim that is stopped, frozen or slow is alive. It looks
+ * through all processes, by the socket that each has (pidfd_getfd(2)); without CAP_SYS_PTRACE, or
+ * in another network namespace, it sees none.
  */
-bool listener_of_path_is_alive(const char *path);
+enum listener listener_of_path(const char *path);

@@ -6,19 +6,18 @@
  *
  * A stage that has just been forked has a copy of the shim's socket for a moment, also when the
  * shim is killed in it. So it does not say that somebody serves that a connect(2) succeeds: the
- * process that makes it listen must be alive (listener.h).
+ * process that makes it listen must be alive, or a shim have it (listener.h). That nobody answers
+ * does not say either that it is dead: who took its name would have its container killed.
  *
  * Between bind(2) and listen(2) a socket refuses connections although it is no stale one, so these
  * two and every removal of another's socket are done under a lock on the directory. It is held for
- * some microseconds, but for ANSWER_MS, or twice that, where somebody has a copy of a dead
- * process's socket.
+ * some microseconds, and for a look through all processes where the one that listens is dead.
  */
 #include "cmd/containerd-shim-belay-v2/socket.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <poll.h>
 #include <sha2.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -36,7 +35,7 @@
 #include "cmd/containerd-shim-belay-v2/listener.h"
 
 /* Go's limit for a socket's path on Linux: sun_path without the NUL and one byte to spare. */
-enum { SOCKET_PATH_MAX = 106, ANSWER_MS = 500 };
+enum { SOCKET_PATH_MAX = 106 };
 
 int socket_path(const char *dir, const char *address, const char *runtime_namespace, const char *id,
                 char **ret_path, struct error *err)
@@ -71,28 +70,13 @@ static bool socket_address(const char *path, struct sockaddr_un *ret)
         return true;
 }
 
-/* The owner is dead. A shim of a version that did not own its socket serves it all the same, and
- * refuses a request that names no method; a mere copy is let go of, and nobody answers. */
-static bool is_answered(int connection)
+/* A connection, or -1 with errno; EAGAIN: the backlog is full. */
+static int connect_now(const char *path)
 {
-        static const uint8_t request[] = {0, 0, 0, 0, 0, 0, 0, 1, 1, 0}; /* no payload, stream 1 */
-        struct pollfd p = {.fd = connection, .events = POLLIN};
-        char byte;
-
-        if (send(connection, request, sizeof(request), MSG_NOSIGNAL) != sizeof(request))
-                return false;
-        return poll(&p, 1, ANSWER_MS) > 0 && recv(connection, &byte, sizeof(byte), 0) > 0;
-}
-
-/* A connection, or -1 with errno; EAGAIN: the backlog has been full for so long. */
-static int connect_within(const char *path, int timeout_ms)
-{
-        const struct timeval limit = {.tv_usec = (suseconds_t)timeout_ms * 1000};
-        _cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        _cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         struct sockaddr_un sa;
 
-        if (fd < 0 || !socket_address(path, &sa) || fd_set_nonblock(fd, timeout_ms == 0) < 0 ||
-            setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)) < 0 ||
+        if (fd < 0 || !socket_address(path, &sa) ||
             connect(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0)
                 return -1;
         return TAKE_FD(fd);
@@ -100,16 +84,20 @@ static int connect_within(const char *path, int timeout_ms)
 
 bool socket_is_live(const char *path)
 {
-        _cleanup_close_ int fd = connect_within(path, 0);
+        _cleanup_close_ int fd = connect_now(path);
+        _cleanup_close_ int again = -1;
+        enum listener who;
 
-        if (fd >= 0)
-                return listener_is_alive(fd) || is_answered(fd);
-        if (errno != EAGAIN)
+        if (fd < 0 && errno != EAGAIN)
                 return false;
-        if (listener_of_path_is_alive(path))
+        if (fd >= 0 && listener_is_alive(fd))
                 return true;
-        fd = connect_within(path, ANSWER_MS);
-        return fd >= 0 && is_answered(fd);
+        who = listener_of_path(path);
+        if (who != LISTENER_UNKNOWN)
+                return who == LISTENER_ALIVE;
+        /* Who had it may have let go of it; or nobody can be seen, and it is left alone. */
+        again = connect_now(path);
+        return again >= 0 || errno == EAGAIN;
 }
 
 int socket_own(int fd)

@@ -34,9 +34,8 @@ int socket_listen(const char *path, int *ret_fd, struct error *err);
  */
 int socket_own(int fd);
 
-/* Whether somebody listens there now, and is alive. Immediate, unless its owner is dead: then half
- * a second, for the answer of a shim of a version that did not own its socket; with a full backlog
- * half a second more, for room in it. */
+/* Whether somebody listens there now, and is alive, whether it answers or not. Immediate: nobody is
+ * waited for. True where that cannot be told. */
 bool socket_is_live(const char *path);
 
 /* Removes the socket of a process that is gone; nothing happens if it is live, or if path is no

@@ -238,6 +238,20 @@ def test_a_delete_leaves_the_socket_of_a_shim_of_such_a_version(before):
     assert c.delete().exit_status == 137
 
 
+def test_a_shim_of_such_a_version_that_does_not_answer_is_alive(before):
+    """A second one in its place would never find the container, and containerd's `delete` would end it."""
+    c = before
+    os.kill(c.shim.pid, signal.SIGSTOP)
+    try:
+        assert c.shim.run_start().decode().strip() == c.shim.address
+    finally:
+        os.kill(c.shim.pid, signal.SIGCONT)
+    assert who_serves(c) == c.shim.pid
+    c.kill()
+    assert c.wait().status == 137
+    assert c.delete().exit_status == 137
+
+
 def test_an_upgrade_makes_the_socket_the_shims_own(before, lab):
     c = before
     upgrade(c, lab.shim)

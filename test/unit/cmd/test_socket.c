@@ -3,7 +3,7 @@
  * The name of the shim's socket, and who may take it.
  */
 #include <errno.h>
-#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -240,61 +240,63 @@ static void a_full_backlog_of_a_dead_process_is_stale_whoever_has_a_copy(void **
         assert_true(socket_is_live(f->path));
 }
 
-/* Accepts so many clients and answers the last one; the child's exit status says whether. */
-static pid_t serve(int fd, int n_clients)
+/* Has the socket as a shim does, leads its own process group, and is stopped: it answers nobody. */
+static pid_t stopped_shim(void)
 {
+        siginfo_t info;
         pid_t pid = fork();
-        char frame[10];
-        int client = -1;
 
         assert_true(pid >= 0);
-        if (pid > 0)
-                return pid;
-        for (int i = 0; i < n_clients; i++) {
-                struct pollfd p = {.fd = fd, .events = POLLIN};
-
-                client = poll(&p, 1, 5000) == 1 ? accept(fd, NULL, NULL) : -1;
+        if (pid == 0) {
+                if (setpgid(0, 0) == 0)
+                        (void)raise(SIGSTOP);
+                _exit(EXIT_FAILURE);
         }
-        _exit(client < 0 || recv(client, frame, sizeof(frame), MSG_WAITALL) != sizeof(frame) ||
-              send(client, "x", 1, MSG_NOSIGNAL) != 1);
+        assert_int_equal(waitid(P_PID, (id_t)pid, &info, WSTOPPED | WEXITED | WNOWAIT), 0);
+        assert_int_equal(info.si_code, CLD_STOPPED);
+        return pid;
 }
 
-static void assert_served(pid_t server)
+static void end(pid_t pid)
 {
-        int status = -1;
-
-        assert_int_equal(waitpid(server, &status, 0), server);
-        assert_int_equal(status, 0);
+        assert_int_equal(kill(pid, SIGKILL), 0);
+        assert_int_equal(waitpid(pid, NULL, 0), pid);
 }
 
-/* As a shim of a version does whose `start` had called listen(2). */
-static void a_socket_of_a_dead_process_is_live_if_somebody_answers(void **state)
+/* As that of a shim of a version whose `start` had called listen(2): it must never be replaced. */
+static void a_socket_of_a_dead_process_is_live_if_a_shim_has_it(void **state)
 {
         struct fixture *f = *state;
         _cleanup_close_ int copy = listen_ok(f->path);
+        _cleanup_close_ int replaced = -1;
         pid_t owner = give_away(copy);
-        pid_t server;
+        pid_t shim = stopped_shim();
 
         assert_int_equal(waitpid(owner, NULL, 0), owner);
-        server = serve(copy, 1);
         assert_true(socket_is_live(f->path));
-        assert_served(server);
+        assert_int_equal(listen_ok(f->path), -1);
+        socket_remove_stale(f->path);
+        assert_int_equal(access(f->path, F_OK), 0);
+        end(shim);
+        assert_false(socket_is_live(f->path));
+        replaced = listen_ok(f->path);
+        assert_true(replaced >= 0);
 }
 
-static void
-a_full_backlog_of_a_dead_process_is_live_if_somebody_makes_room_and_answers(void **state)
+static void a_full_backlog_of_a_dead_process_is_live_if_a_shim_has_it(void **state)
 {
         struct fixture *f = *state;
         _cleanup_close_ int copy = listen_ok(f->path);
         _cleanup_close_ __attribute__((unused)) int waiting = -1;
         pid_t owner = give_away_with(copy, 0);
-        pid_t server;
+        pid_t shim = stopped_shim();
 
         assert_int_equal(waitpid(owner, NULL, 0), owner);
         waiting = connect_ok(f->path);
-        server = serve(copy, 2);
         assert_true(socket_is_live(f->path));
-        assert_served(server);
+        assert_int_equal(listen_ok(f->path), -1);
+        end(shim);
+        assert_false(socket_is_live(f->path));
 }
 
 static void a_stale_socket_is_replaced(void **state)
@@ -335,6 +337,16 @@ static void only_sockets_are_removed_or_replaced(void **state)
         assert_int_equal(fd, -2);
 }
 
+/* Without a process group of its own: whoever has a socket here has a copy, as a stage. */
+static pid_t fork_the_tests(int *ret_status)
+{
+        pid_t pid = fork();
+
+        if (pid > 0 && waitpid(pid, ret_status, 0) != pid)
+                *ret_status = -1;
+        return pid;
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -352,20 +364,23 @@ int main(void)
                 cmocka_unit_test_setup_teardown(
                         a_socket_of_a_dead_process_is_stale_whoever_has_a_copy, make_dir,
                         remove_dir),
-                cmocka_unit_test_setup_teardown(
-                        a_socket_of_a_dead_process_is_live_if_somebody_answers, make_dir,
-                        remove_dir),
+                cmocka_unit_test_setup_teardown(a_socket_of_a_dead_process_is_live_if_a_shim_has_it,
+                                                make_dir, remove_dir),
                 cmocka_unit_test_setup_teardown(
                         a_full_backlog_of_a_dead_process_is_stale_whoever_has_a_copy, make_dir,
                         remove_dir),
                 cmocka_unit_test_setup_teardown(
-                        a_full_backlog_of_a_dead_process_is_live_if_somebody_makes_room_and_answers,
-                        make_dir, remove_dir),
+                        a_full_backlog_of_a_dead_process_is_live_if_a_shim_has_it, make_dir,
+                        remove_dir),
                 cmocka_unit_test_setup_teardown(a_stale_socket_is_replaced, make_dir, remove_dir),
                 cmocka_unit_test_setup_teardown(a_stale_socket_is_removed, make_dir, remove_dir),
                 cmocka_unit_test_setup_teardown(only_sockets_are_removed_or_replaced, make_dir,
                                                 remove_dir),
         };
 
-        return cmocka_run_group_tests(tests, NULL, NULL);
+        int status = -1;
+
+        if (fork_the_tests(&status) == 0)
+                return cmocka_run_group_tests(tests, NULL, NULL);
+        return WIFEXITED(status) ? WEXITSTATUS(status) : EXIT_FAILURE;
 }
