@@ -19,7 +19,8 @@
  * vault may come later: until then a signal ends the process, unless this image is on trial. */
 int crash_arm(struct reexec *reexec, struct vault *const *vault, struct error *err);
 
-/* An image on trial that takes longer than this is left as at a crash; 0: the trial is over. */
+/* An image on trial that takes longer than this is left as at a crash; 0: there is no trial (any
+ * more). What an image before has set goes through an execve, and is overridden. */
 enum { CRASH_TRIAL_SECONDS = 30 };
 int crash_watch_trial(unsigned seconds, struct error *err);
 

@@ -43,7 +43,7 @@ int daemon_arm(struct daemon *d, struct error *err)
         if (reexec_init(&d->reexec, d->options, err) < 0 ||
             crash_arm(&d->reexec, &d->vault, err) < 0)
                 return -1;
-        if (reexec_is_on_trial(&d->reexec) && crash_watch_trial(CRASH_TRIAL_SECONDS, err) < 0)
+        if (crash_watch_trial(reexec_is_on_trial(&d->reexec) ? CRASH_TRIAL_SECONDS : 0, err) < 0)
                 return -1;
         if (reexec_prepare(&d->reexec, err) < 0)
                 return -1;

@@ -219,6 +219,7 @@ int reexec_again(struct reexec *r)
 {
         if (!r->is_arriving)
                 return execute_with_fds(r, r->image_fd, NULL);
+        (void)alarm(0); /* a trial's time ends with it */
         /* What this image has made is CLOEXEC, and goes with it. If nothing is held yet, nothing
          * that came has been claimed. */
         held_put_back(&r->held);

@@ -191,6 +191,7 @@ def test_one_that_fails_while_it_takes_over_is_left_wherever_that_is(busy, lab, 
             reasons.add(str(error))
         assert version(c) == present
         busy.look()
+        assert (c.bundle.path / "test-fault-alarm").read_text() == "0", "a trial that is over would end the shim by SIGALRM"
     assert any(why in reason for reason in reasons), reasons
     assert tolerated <= n // 10, "some can be done without, but few"
     (c.bundle.path / "test-fault").unlink()

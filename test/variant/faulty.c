@@ -7,7 +7,8 @@
  *   abort             check-state does not end well
  *   refuse, hang      on trial, after all of the state was restored; a trial's time is a tenth then
  *
- * When a trial has gone well, or hangs, the number of its allocations is in test-fault-count.
+ * When a trial has gone well, or hangs, the number of its allocations is in test-fault-count. What
+ * was left of the time of an earlier trial when it began is in test-fault-alarm.
  */
 #include <fcntl.h>
 #include <signal.h>
@@ -110,17 +111,26 @@ char *__wrap_strdup(const char *s)
         return fails() ? NULL : __real_strdup(s);
 }
 
-unsigned __wrap_alarm(unsigned seconds)
+static void tell(const char *path, unsigned number)
 {
-        return __real_alarm(strcmp(fault.how, "hang") == 0 ? seconds / 10 : seconds);
+        int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+
+        (void)dprintf(fd, "%u", number);
+        (void)close(fd);
 }
 
 static void tell_count(void)
 {
-        int fd = open("test-fault-count", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+        tell("test-fault-count", fault.n);
+}
 
-        (void)dprintf(fd, "%u", fault.n);
-        (void)close(fd);
+unsigned __wrap_alarm(unsigned seconds)
+{
+        unsigned left = __real_alarm(strcmp(fault.how, "hang") == 0 ? seconds / 10 : seconds);
+
+        if (fault.on_trial && seconds > 0)
+                tell("test-fault-alarm", left);
+        return left;
 }
 
 int __wrap_shim_server_restore(struct shim_server *server, struct error *err)
