@@ -259,7 +259,7 @@ int crash_arm(struct reexec *reexec, struct vault *const *vault, struct error *e
 
 int crash_watch_trial(unsigned seconds, struct error *err)
 {
-        struct sigaction sa = {.sa_handler = seconds > 0 ? on_alarm : SIG_DFL};
+        struct sigaction sa = {.sa_handler = seconds > 0 ? on_alarm : SIG_IGN};
 
         if (sigaction(SIGALRM, &sa, NULL) < 0)
                 return error_errno(err, errno, "handle SIGALRM");

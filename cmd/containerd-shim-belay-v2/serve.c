@@ -101,7 +101,7 @@ static void block_signals(void)
         (void)sigaddset(&mask, SIGHUP);
         (void)sigaddset(&mask, SIGCHLD);
         (void)sigprocmask(SIG_BLOCK, &mask, NULL);
-        signal_ignore(SIGPIPE);
+        signals_ignore_others();
 }
 
 int action_serve(const struct options *options, struct error *err)

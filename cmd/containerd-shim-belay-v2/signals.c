@@ -7,8 +7,8 @@
 #include <stddef.h>
 
 const struct fatal_signal fatal_signals[N_FATAL_SIGNALS] = {
-        {SIGSEGV, "SIGSEGV"}, {SIGBUS, "SIGBUS"},   {SIGILL, "SIGILL"},
-        {SIGFPE, "SIGFPE"},   {SIGABRT, "SIGABRT"},
+        {SIGSEGV, "SIGSEGV"}, {SIGBUS, "SIGBUS"},   {SIGILL, "SIGILL"}, {SIGFPE, "SIGFPE"},
+        {SIGABRT, "SIGABRT"}, {SIGTRAP, "SIGTRAP"}, {SIGSYS, "SIGSYS"},
 };
 
 void signals_mask_fatal(int how, sigset_t *ret_before)
@@ -26,6 +26,17 @@ void signal_ignore(int signo)
         struct sigaction sa = {.sa_handler = SIG_IGN};
 
         (void)sigaction(signo, &sa, NULL);
+}
+
+void signals_ignore_others(void)
+{
+        sigset_t blocked;
+
+        (void)sigprocmask(SIG_SETMASK, NULL, &blocked);
+        for (int signo = 1; signo <= SIGRTMAX; signo++) {
+                if (sigismember(&blocked, signo) == 0)
+                        signal_ignore(signo); /* EINVAL: not to be changed */
+        }
 }
 
 void signals_reset(void)

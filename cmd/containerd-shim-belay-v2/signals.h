@@ -7,7 +7,7 @@
 
 #include <signal.h>
 
-enum { N_FATAL_SIGNALS = 5 };
+enum { N_FATAL_SIGNALS = 7 };
 
 /* Those by which a process ends that has a fault: what the shim goes on after as another image. */
 extern const struct fatal_signal {
@@ -20,6 +20,11 @@ extern const struct fatal_signal {
 void signals_mask_fatal(int how, sigset_t *ret_before);
 
 void signal_ignore(int signo);
+
+/* Whatever is not blocked now, and not handled later: no signal shall end the shim by its default
+ * of which nobody has thought. A limit of containerd's that the shim has inherited may send some
+ * (SIGXFSZ, where the write fails with EFBIG then; SIGXCPU). */
+void signals_ignore_others(void);
 
 /* Default dispositions and an empty mask, for a child before its execve. */
 void signals_reset(void);

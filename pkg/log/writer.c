@@ -406,6 +406,7 @@ int log_writer_run(struct log_writer *w)
         (void)sigprocmask(SIG_SETMASK, &none, NULL);
         action.sa_handler = SIG_IGN;
         (void)sigaction(SIGPIPE, &action, NULL);
+        (void)sigaction(SIGXFSZ, &action, NULL); /* a limit is a full disk */
         if (log_file_open(&run.file, &w->config, w->counters) < 0)
                 return EXIT_FAILURE;
         if (w->config.policy != LOG_POLICY_BLOCK) {

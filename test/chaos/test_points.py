@@ -9,7 +9,7 @@ import pytest
 import host
 from life import ShimGone
 
-FATAL = [signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE]
+FATAL = [signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGTRAP, signal.SIGSYS]
 
 # What changes something, in a life's order; "" is the init.
 CHANGES = [("Create", ""), ("Start", ""), ("Exec", ""), ("Start", "e0"), ("Delete", "e0"), ("Pause", ""), ("Resume", ""),

@@ -9,7 +9,7 @@ import protos
 import ttrpc
 from life import ShimGone
 
-FATAL = [signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE]
+FATAL = [signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGTRAP, signal.SIGSYS]
 MILLISECONDS = 60  # a life takes about so long
 
 

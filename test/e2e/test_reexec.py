@@ -19,7 +19,7 @@ import protos
 import ttrpc
 from test_oom import FILL, limited, record
 
-FATAL = [signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT]
+FATAL = [signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT, signal.SIGTRAP, signal.SIGSYS]
 
 
 def belay(c):
@@ -329,6 +329,28 @@ def test_no_fatal_signal_ends_it(lab, signo):
     c.kill()
     assert wait.result().exit_status == 137
     c.delete()
+    c.finish()
+
+
+def test_no_signal_ends_it_that_it_has_no_use_for(lab):
+    c = lab.container("sleep", "1000").run()
+    used = {*FATAL, signal.SIGTERM, signal.SIGINT, signal.SIGKILL, signal.SIGSTOP}
+    for signo in signal.valid_signals() - used:
+        os.kill(c.shim.pid, signo)
+        assert c.status() == "RUNNING", signo
+    c.kill()
+    assert c.wait().status == 137
+    c.delete()
+    c.finish()
+
+
+def test_a_limit_of_file_size_costs_no_status(lab):
+    """systemd's LimitFSIZE= of containerd, say."""
+    c = lab.container("sh", "-c", "read line; exit 7").pipes("stdin").run()
+    resource.prlimit(c.shim.pid, resource.RLIMIT_FSIZE, (8, resource.RLIM_INFINITY))
+    c.stdin.write(b"\n")
+    assert c.wait().status == 7
+    assert c.delete().exit_status == 7
     c.finish()
 
 

@@ -76,8 +76,6 @@ static void limit_disk(rlim_t size)
         const struct rlimit limit = {size, RLIM_INFINITY};
 
         (void)sigaction(SIGUSR1, &action, NULL);
-        action.sa_handler = SIG_IGN;
-        (void)sigaction(SIGXFSZ, &action, NULL);
         (void)setrlimit(RLIMIT_FSIZE, &limit);
 }
 
