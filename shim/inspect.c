@@ -76,7 +76,7 @@ static int fill_under_way(const struct shim_server *server, struct arena *arena,
                           Belay__State__V1__UnderWay *m)
 {
         const struct container *c = server->container;
-        const char *obstacle = upgrade_obstacle(server);
+        struct upgrade_obstacle obstacle;
 
         if (server->creating)
                 m->creating = server->creating->id;
@@ -84,8 +84,11 @@ static int fill_under_way(const struct shim_server *server, struct arena *arena,
                 (uint32_t)((c ? c->n_jobs : 0) + (server->creating ? server->creating->n_jobs : 0));
         m->events_queued = publisher_n_queued(server->publisher);
         m->stopping = server->stopping;
-        if (obstacle)
-                m->obstacle = (char *)obstacle;
+        if (upgrade_obstacle(server, &obstacle)) {
+                m->obstacle = arena_strdup(arena, obstacle.text);
+                if (!m->obstacle)
+                        return -1;
+        }
         if (!c)
                 return 0;
         m->processes = arena_calloc(arena, c->n_execs + 1, sizeof(void *));

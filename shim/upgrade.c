@@ -2,54 +2,96 @@
  *
  * See upgrade.h. There is no list of those who would have to call when the shim has become quiet:
  * jobs, answers, events and streams end in many places. A timer looks, for some seconds, in the one
- * process in thousands that is being upgraded.
+ * process in thousands that is being upgraded. Nothing waits for it meanwhile: calls begin and end
+ * as ever, so it may be that there is no such moment, and then it says what was in the way.
  */
 #include "shim/upgrade.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "pkg/base/cleanup.h"
 #include "pkg/base/clock.h"
+#include "pkg/base/str.h"
 
+#include "shim/exec_stream.h"
 #include "shim/log.h"
 #include "shim/server_impl.h"
 #include "shim/state.h"
 
 #define LOOK_NS (2 * NSEC_PER_MSEC)
 
-static const char *process_obstacle(const struct process *p)
+/* What is under way, whose (an exec's id, or "") and since when; without a call nobody knows. */
+static bool is_under_way(struct upgrade_obstacle *ret, const char *what, const char *exec_id,
+                         const struct ttrpc_call *call)
 {
-        if (p->start || p->start_job || p->stdio_fn)
-                return "a Start is under way";
-        if (p->delete_ || p->state == PROCESS_DELETING || p->state == PROCESS_DISCARDED)
-                return "a Delete is under way";
-        return NULL;
+        const char *quote = *exec_id ? "'" : "";
+        char since[48] = "is under way";
+
+        if (call)
+                (void)snprintf(since, sizeof(since), "has been under way for %.1f s",
+                               (double)(clock_monotonic_ns() - ttrpc_call_begun_ns(call)) /
+                                       (double)NSEC_PER_SEC);
+        (void)snprintf(ret->text, sizeof(ret->text), "%s%s%s%s%s %s", what,
+                       *exec_id ? " of exec " : "", quote, exec_id, quote, since);
+        return true;
 }
 
-const char *upgrade_obstacle(const struct shim_server *server)
+static bool is_in_the_way(struct upgrade_obstacle *ret, const char *text)
+{
+        (void)snprintf(ret->text, sizeof(ret->text), "%s", text);
+        return true;
+}
+
+static bool find_of_process(const struct process *p, struct upgrade_obstacle *ret)
+{
+        if (p->start || p->start_job || p->stdio_fn)
+                return is_under_way(ret, "a Start", p->exec_id,
+                                    p->stream ? p->stream->call : p->start);
+        if (p->delete_ || p->state == PROCESS_DELETING || p->state == PROCESS_DISCARDED)
+                return is_under_way(ret, "a Delete", p->exec_id, p->delete_);
+        return false;
+}
+
+/* All but events. What can be named comes before what cannot. */
+static bool find_job(const struct shim_server *server, struct upgrade_obstacle *ret)
 {
         const struct container *c = server->container;
-        const char *obstacle;
 
         if (server->stopping)
-                return "the shim is ending";
+                return is_in_the_way(ret, "the shim is ending");
         if (server->creating)
-                return "a Create is under way";
-        if (!publisher_is_quiet(server->publisher))
-                return "an event is on its way";
+                return is_under_way(ret, "a Create", "", server->creating->create);
         if (!list_is_empty(&server->dead_processes) || !list_is_empty(&server->dead_containers))
-                return "a Delete is under way";
+                return is_under_way(ret, "a Delete", "", NULL);
         if (!c)
-                return NULL;
-        if (c->n_jobs > 0 || c->freeze || c->update)
-                return "a job is under way";
-        obstacle = process_obstacle(c->init);
+                return false;
+        if (find_of_process(c->init, ret))
+                return true;
         list_for_each(p, &c->execs, struct process, node) {
-                if (!obstacle)
-                        obstacle = process_obstacle(p);
+                if (find_of_process(p, ret))
+                        return true;
         }
-        return obstacle;
+        if (c->freeze)
+                return is_under_way(ret,
+                                    str_equal(ttrpc_call_method(c->freeze), "Pause") ? "a Pause"
+                                                                                     : "a Resume",
+                                    "", c->freeze);
+        if (c->update)
+                return is_under_way(ret, "an Update", "", c->update);
+        return c->n_jobs > 0 && is_in_the_way(ret, "processes are being killed");
+}
+
+static bool find_event(const struct shim_server *server, struct upgrade_obstacle *ret)
+{
+        return !publisher_is_quiet(server->publisher) &&
+               is_in_the_way(ret, "containerd has not answered to an event");
+}
+
+bool upgrade_obstacle(const struct shim_server *server, struct upgrade_obstacle *ret)
+{
+        return find_job(server, ret) || find_event(server, ret);
 }
 
 static void upgrade_end(struct shim_server *server, const struct error *why)
@@ -92,23 +134,37 @@ void upgrade_abort(struct shim_server *server)
         upgrade_end(server, &err);
 }
 
+/* Events are held back only when nothing else is in the way: who waits for a hook that takes its
+ * time must not make containerd wait for the exits of others. */
+static bool find_obstacle(struct shim_server *server, struct upgrade_obstacle *ret)
+{
+        const char *connection;
+
+        if (find_job(server, ret)) {
+                publisher_hold(server->publisher, false);
+                return true;
+        }
+        publisher_hold(server->publisher, true);
+        if (find_event(server, ret))
+                return true;
+        connection = ttrpc_server_obstacle(server->ttrpc);
+        return connection && is_in_the_way(ret, connection);
+}
+
 static void on_timer(struct loop_timer *timer, void *userdata)
 {
         struct shim_server *server = userdata;
         struct upgrade *u = &server->upgrade;
-        const char *obstacle = upgrade_obstacle(server);
+        struct upgrade_obstacle obstacle;
         struct error err = ERROR_INIT;
 
-        publisher_hold(server->publisher, true);
-        if (!obstacle && !ttrpc_server_is_quiet(server->ttrpc))
-                obstacle = "a client does not take its answers, or a large request of its is half "
-                           "read or has no answer yet";
-        if (obstacle && clock_monotonic_ns() > u->give_up_ns) {
-                (void)error_set(&err, STATUS_UNAVAILABLE, "no quiet moment for an upgrade: %s",
-                                obstacle);
-                upgrade_end(server, &err);
-        } else if (!obstacle) {
+        if (!find_obstacle(server, &obstacle)) {
                 upgrade_execute(server);
+        } else if (clock_monotonic_ns() > u->give_up_ns) {
+                (void)error_set(
+                        &err, STATUS_UNAVAILABLE, "no quiet moment for an upgrade within %g s: %s",
+                        (double)server->times.upgrade_ns / (double)NSEC_PER_SEC, obstacle.text);
+                upgrade_end(server, &err);
         } else {
                 (void)loop_timer_set(timer, LOOK_NS);
         }

@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "pkg/base/error.h"
@@ -14,6 +15,8 @@
 #include "pkg/ttrpc/ttrpc.h"
 
 struct shim_server;
+
+enum { UPGRADE_OBSTACLE_MAX = 192 };
 
 enum upgrade_state {
         UPGRADE_NONE,
@@ -39,5 +42,9 @@ void upgrade_abort(struct shim_server *server);
 
 void upgrade_deinit(struct shim_server *server);
 
-/* What an execve would break at present, as a text; NULL: nothing. */
-const char *upgrade_obstacle(const struct shim_server *server);
+struct upgrade_obstacle {
+        char text[UPGRADE_OBSTACLE_MAX];
+};
+
+/* What an execve would break at present: what it is and, of a call, since when. False: nothing. */
+bool upgrade_obstacle(const struct shim_server *server, struct upgrade_obstacle *ret);

@@ -167,8 +167,9 @@ struct ttrpc_call *ttrpc_call_new(struct ttrpc_conn *conn, const struct ttrpc_se
                 ttrpc_pool_arena_give(conn->pool, arena);
                 return NULL;
         }
+        call->begun_ns = clock_monotonic_ns();
         if (request->timeout_ns > 0)
-                call->deadline_ns = clock_monotonic_ns() + (uint64_t)request->timeout_ns;
+                call->deadline_ns = call->begun_ns + (uint64_t)request->timeout_ns;
         call->stream.unit = conn->taken;
         conn->taken = KEEP_NONE;
         call_keep_deadline(call, conn);
@@ -335,6 +336,11 @@ const void *ttrpc_call_note(const struct ttrpc_call *call, size_t *ret_len)
         if (!call->resumed || !call->conn || call->stream.unit < 0)
                 return NULL;
         return ttrpc_kept_note(call->conn->kept, call->stream.unit, ret_len);
+}
+
+uint64_t ttrpc_call_begun_ns(const struct ttrpc_call *call)
+{
+        return call->begun_ns;
 }
 
 uint64_t ttrpc_call_deadline_ns(const struct ttrpc_call *call)

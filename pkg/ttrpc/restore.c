@@ -229,26 +229,37 @@ void ttrpc_server_hear(struct ttrpc_server *server)
         }
 }
 
-static bool conn_is_quiet(const struct ttrpc_conn *conn)
+static const char *conn_obstacle(const struct ttrpc_conn *conn)
 {
-        if (!conn->kept || conn->reading || !ttrpc_area_is_whole(conn->kept->area))
-                return false;
+        if (!conn->kept)
+                return "there was no memory to keep a connection";
+        if (atomic_load(&conn->kept->area->n_unkept) > 0)
+                return "a connection has more calls without an answer than can be kept";
+        if (atomic_load(&conn->kept->area->in_large) == KEEP_NOWHERE)
+                return "a large request is half read, and there was no descriptor to keep it";
+        if (atomic_load(&conn->kept->area->out_large) == KEEP_NOWHERE)
+                return "a client does not take its answers, and there was no descriptor to keep "
+                       "them";
+        if (conn->reading)
+                return "a request is being read";
         for (size_t i = 0; i < TTRPC_STREAM_CHAINS; i++) {
                 const struct ttrpc_stream *stream = conn->streams.chains[i];
 
                 for (; stream; stream = stream->next) {
                         if (container_of(stream, const struct ttrpc_call, stream)->n_entered > 0)
-                                return false;
+                                return "a call is being handled";
                 }
         }
-        return true;
+        return NULL;
 }
 
-bool ttrpc_server_is_quiet(const struct ttrpc_server *server)
+const char *ttrpc_server_obstacle(const struct ttrpc_server *server)
 {
+        const char *obstacle = NULL;
+
         list_for_each(conn, &server->conns, struct ttrpc_conn, node) {
-                if (!conn->doomed && !conn_is_quiet(conn))
-                        return false;
+                if (!obstacle && !conn->doomed)
+                        obstacle = conn_obstacle(conn);
         }
-        return true;
+        return obstacle;
 }

@@ -68,6 +68,7 @@ struct ttrpc_call {
         const ProtobufCServiceDescriptor *service;
         const ProtobufCMethodDescriptor *method;
         size_t n_bytes; /* this call's part of server->n_call_bytes */
+        uint64_t begun_ns;
         uint64_t deadline_ns;
         struct loop_timer *deadline_timer;
         struct loop_deferred cancel_late; /* on_cancel was set after the cancellation */

@@ -170,8 +170,9 @@ void ttrpc_server_count_kept(const struct ttrpc_server *server, size_t *ret_n_co
  */
 size_t ttrpc_kept_fds(const void *keep, size_t keep_size, int ret[], size_t n);
 
-/* Whether every connection can be restored now, and no handler is on the stack. */
-bool ttrpc_server_is_quiet(const struct ttrpc_server *server);
+/* Why a connection could not be restored now, as a text of ours, or that a handler is on the stack;
+ * NULL: all can. */
+const char *ttrpc_server_obstacle(const struct ttrpc_server *server);
 
 /* ---- A call, on the server's side ---- */
 
@@ -208,6 +209,9 @@ bool ttrpc_call_is_resumed(const struct ttrpc_call *call);
 /* What on_note has said last of a call that is resumed; NULL: nothing. Valid until the handler
  * returns. */
 const void *ttrpc_call_note(const struct ttrpc_call *call, size_t *ret_len);
+
+/* CLOCK_MONOTONIC nanoseconds: when it came, or when this process image took it over. */
+uint64_t ttrpc_call_begun_ns(const struct ttrpc_call *call);
 
 /* CLOCK_MONOTONIC nanoseconds; 0 when the peer set no deadline. */
 uint64_t ttrpc_call_deadline_ns(const struct ttrpc_call *call);

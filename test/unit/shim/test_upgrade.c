@@ -10,6 +10,7 @@
 
 #include "pkg/base/cleanup.h"
 #include "pkg/base/clock.h"
+#include "pkg/base/str.h"
 
 #include "belay/v1/belay.pb-c.h"
 #include "shim/server_impl.h"
@@ -136,19 +137,61 @@ static void it_waits_for_each_kind_of_job(void **state)
         assert_waits(h, "Delete", NULL, FAKE_REMOVE);
 }
 
-static void one_that_waits_too_long_says_for_what(void **state)
+/* What the upgrade that gives up says was in its way while the job was held. */
+static void assert_names(struct harness *h, const char *method, const char *exec_id,
+                         enum fake_job job, const char *name)
 {
-        struct harness *h = *state;
-        struct reply *create = rpc_begin_held(h, "Create", NULL, FAKE_CREATE);
+        struct reply *call = rpc_begin_held(h, method, exec_id, job);
         struct reply *upgrade = upgrade_begin_call(h, NULL);
+        _cleanup_free_ char *text = str_printf(
+                "no quiet moment for an upgrade within 0.05 s: %s has been under way for ", name);
 
         owner.checked(NULL, owner.userdata);
-        assert_failed(h, upgrade, STATUS_UNAVAILABLE,
-                      "no quiet moment for an upgrade: a Create is under way");
+        assert_failed(h, upgrade, STATUS_UNAVAILABLE, text);
         assert_int_equal(owner.n_executed, 0);
-        fake_release(&h->fake, FAKE_CREATE);
-        assert_int_equal(rpc_end(h, create).code, 0);
-        harness_await_events(h, 1); /* which were held back */
+        h->fake.hold[job] = false;
+        fake_release(&h->fake, job);
+        assert_int_equal(rpc_end(h, call).code, 0);
+}
+
+static void one_that_waits_too_long_says_for_what_and_how_long_that_has_been_so(void **state)
+{
+        struct harness *h = *state;
+
+        assert_names(h, "Create", NULL, FAKE_CREATE, "a Create");
+        harness_await_events(h, 1);
+        assert_names(h, "Start", NULL, FAKE_START, "a Start");
+        assert_int_equal(rpc_exec_do(h, "e1").code, 0);
+        assert_names(h, "Start", "e1", FAKE_EXEC, "a Start of exec 'e1'");
+        assert_names(h, "Pause", NULL, FAKE_PAUSE, "a Pause");
+        assert_names(h, "Resume", NULL, FAKE_RESUME, "a Resume");
+        fake_exit(h->fake.exec, CLD_EXITED, 0);
+        fake_exit(h->fake.init, CLD_EXITED, 7);
+        harness_settle(h);
+        assert_names(h, "Delete", NULL, FAKE_REMOVE, "a Delete");
+}
+
+/* Others than its own: an exit that happens meanwhile is told at once. */
+static void while_it_waits_events_go_on(void **state)
+{
+        struct harness *h = *state;
+        struct reply *pause;
+        struct reply *upgrade;
+
+        harness_run(h);
+        harness_exec(h, "e1");
+        harness_await_events(h, 4);
+        pause = rpc_begin_held(h, "Pause", NULL, FAKE_PAUSE);
+        h->server->times.upgrade_ns = 3600 * NSEC_PER_SEC;
+        upgrade = upgrade_begin_call(h, NULL);
+        owner.checked(NULL, owner.userdata);
+        let_it_look(h);
+        fake_exit(h->fake.exec, CLD_EXITED, 0);
+        harness_await_events(h, 5);
+        assert_false(upgrade->done);
+        fake_release(&h->fake, FAKE_PAUSE);
+        assert_int_equal(rpc_end(h, pause).code, 0);
+        assert_failed(h, upgrade, STATUS_UNKNOWN, "the kernel does not like it");
 }
 
 static void one_at_a_time(void **state)
@@ -204,7 +247,8 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, harness_teardown)
         const struct CMUnitTest tests[] = {
                 TEST(it_waits_for_each_kind_of_job),
-                TEST(one_that_waits_too_long_says_for_what),
+                TEST(one_that_waits_too_long_says_for_what_and_how_long_that_has_been_so),
+                TEST(while_it_waits_events_go_on),
                 TEST(one_at_a_time),
                 TEST(what_the_trial_says_is_the_answer),
                 TEST(a_shim_that_ends_is_not_upgraded),

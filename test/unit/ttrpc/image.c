@@ -276,7 +276,7 @@ static void on_sighup(int signo, void *userdata)
 {
         struct image *image = userdata;
 
-        if (ttrpc_server_is_quiet(image->server))
+        if (!ttrpc_server_obstacle(image->server))
                 execute_again(image);
         image->control->n_not_quiet++;
 }
