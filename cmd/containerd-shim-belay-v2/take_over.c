@@ -11,8 +11,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/pidfd.h>
-#include <sys/stat.h>
 
 #include "pkg/base/chaos.h"
 #include "pkg/base/cleanup.h"
@@ -21,57 +19,10 @@
 #include "cmd/containerd-shim-belay-v2/crash.h"
 #include "cmd/containerd-shim-belay-v2/daemon.h"
 #include "cmd/containerd-shim-belay-v2/fds.h"
+#include "cmd/containerd-shim-belay-v2/leftovers.h"
 #include "shim/clean_up.h"
 #include "shim/log.h"
 #include "version.h"
-
-static bool is_own_image(pid_t pid)
-{
-        char path[32];
-        struct stat own;
-        struct stat other;
-
-        (void)snprintf(path, sizeof(path), "/proc/%d/exe", (int)pid);
-        return stat("/proc/self/exe", &own) == 0 && stat(path, &other) == 0 &&
-               own.st_dev == other.st_dev && own.st_ino == other.st_ino;
-}
-
-/* How long all that is killed may take to end. What is in a frozen cgroup of v1 takes longer. */
-enum { LEFTOVERS_END_MS = 200 };
-
-static void await_end(pid_t pid, uint64_t deadline_ns)
-{
-        _cleanup_close_ int fd = pidfd_open(pid, 0);
-        struct pollfd p = {.fd = fd, .events = POLLIN};
-        uint64_t now = clock_monotonic_ns();
-
-        if (fd >= 0 && now < deadline_ns)
-                (void)poll(&p, 1, (int)((deadline_ns - now) / NSEC_PER_MSEC) + 1);
-}
-
-/*
- * After a crash: what a job had made that nobody waits for any more. A stage, or a process on its
- * way to execve(2), runs our own image. Where the container's processes cannot become ours as
- * orphans, every child is one that was made. So this is before a new job can make any.
- */
-static void kill_leftovers(const struct daemon *d)
-{
-        uint64_t deadline_ns = clock_monotonic_ns() + LEFTOVERS_END_MS * NSEC_PER_MSEC;
-        _cleanup_free_ pid_t *pids = NULL;
-        size_t n = 0;
-        size_t n_killed = 0;
-
-        if (reaper_strangers(d->reaper, &pids, &n) < 0)
-                return;
-        for (size_t i = 0; i < n; i++) {
-                if (!is_own_image(pids[i]) && !shim_server_owns_children(d->server))
-                        continue;
-                (void)kill(pids[i], SIGKILL);
-                pids[n_killed++] = pids[i];
-        }
-        for (size_t i = 0; i < n_killed; i++)
-                await_end(pids[i], deadline_ns);
-}
 
 /* How long a runtime binary may take for its part. */
 enum { RUNTIME_CLEANUP_MS = 3000 };
@@ -94,9 +45,9 @@ static void undo_create(const struct daemon *d)
         shim_server_forget_create(d->server);
 }
 
-static void clean_up_after_crash(struct daemon *d)
+static void clean_up_after_crash(struct daemon *d, struct leftovers *leftovers)
 {
-        kill_leftovers(d);
+        leftovers_kill(leftovers, d->reaper, shim_server_owns_children(d->server));
         shim_server_let_go(d->server);
         if (!shim_server_has_container(d->server))
                 undo_create(d);
@@ -114,6 +65,8 @@ static void tell_reason(const struct daemon *d)
 
 int daemon_take_over(struct daemon *d, struct error *err)
 {
+        _cleanup_(leftovers_deinit) struct leftovers leftovers = {.n = 0};
+
         if (shim_server_restore(d->server, err) < 0)
                 return -1;
         /* From here on there is no way back. */
@@ -128,10 +81,12 @@ int daemon_take_over(struct daemon *d, struct error *err)
         socket_name_init(&d->socket_name, shim_server_listener(d->server));
         (void)socket_own(shim_server_listener(d->server)); /* an older version has not said so */
         shim_server_resume(d->server);
+        if (!shim_server_was_upgraded(d->server))
+                leftovers_claim(&leftovers);
         reexec_close_unclaimed();
         reaper_restored(d->reaper);
         if (!shim_server_was_upgraded(d->server))
-                clean_up_after_crash(d);
+                clean_up_after_crash(d, &leftovers);
         CHAOS_POINT("cleaned-up");
         shim_server_hear(d->server);
         daemon_spare_later(d);

@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -180,8 +181,7 @@ int kept_look(uint32_t number, enum kept_kind kind, const char *what, int *ret, 
         return 0;
 }
 
-/* 1, with the pid as it is there; 0: it is no pidfd. */
-static int read_pid(int fd, char ret[static 16])
+pid_t kept_pid(int fd)
 {
         _cleanup_free_ char *text = NULL;
         char path[40];
@@ -193,15 +193,12 @@ static int read_pid(int fd, char ret[static 16])
         line = strstr(text, "\nPid:\t");
         if (!line)
                 return 0;
-        line += strlen("\nPid:\t");
-        (void)snprintf(ret, 16, "%.*s", (int)strcspn(line, "\n"), line);
-        return 1;
+        return (pid_t)strtol(line + strlen("\nPid:\t"), NULL, 10);
 }
 
 int kept_look_pidfd(uint32_t number, pid_t pid, const char *what, int *ret, struct error *err)
 {
-        char expected[16];
-        char found[16];
+        pid_t found;
         int fd;
 
         *ret = -1;
@@ -209,14 +206,14 @@ int kept_look_pidfd(uint32_t number, pid_t pid, const char *what, int *ret, stru
                 return -1;
         if (fd < 0)
                 return 0;
-        if (!read_pid(fd, found))
+        found = kept_pid(fd);
+        if (found == 0)
                 return error_set(err, STATUS_INVALID_ARGUMENT, "%s: descriptor %d is not a pidfd",
                                  what, fd);
-        (void)snprintf(expected, sizeof(expected), "%d", (int)pid);
-        if (!str_equal(found, expected) && !str_equal(found, "-1"))
+        if (found != pid && found != -1)
                 return error_set(err, STATUS_INVALID_ARGUMENT,
-                                 "%s: descriptor %d is the pidfd of process %s, not of %d", what,
-                                 fd, found, (int)pid);
+                                 "%s: descriptor %d is the pidfd of process %d, not of %d", what,
+                                 fd, (int)found, (int)pid);
         *ret = fd;
         return 0;
 }

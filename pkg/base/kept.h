@@ -36,6 +36,9 @@ int kept_look(uint32_t number, enum kept_kind kind, const char *what, int *ret, 
  * its pid no more, and is taken. */
 int kept_look_pidfd(uint32_t number, pid_t pid, const char *what, int *ret, struct error *err);
 
+/* The process of a pidfd, -1 if that has been reaped; 0: it is no pidfd. */
+pid_t kept_pid(int fd);
+
 /* Makes it CLOEXEC: from here on it is somebody's. -1 is fine. */
 void kept_claim(int fd);
 

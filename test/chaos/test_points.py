@@ -7,7 +7,7 @@ import signal
 import pytest
 
 import host
-from life import ShimGone
+from life import INIT_STATUS, ShimGone
 
 FATAL = [signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGTRAP, signal.SIGSYS]
 
@@ -93,6 +93,32 @@ def test_a_call_that_nobody_has_begun_is_the_next_images(chaos, where):
 
     for wanted in chaos.cases(CHANGES):
         chaos.life(wanted, lambda life, plan, wanted=wanted: run(life, plan, wanted))
+    chaos.finish()
+
+
+@pytest.mark.parametrize("where", ["stage-forked", "job-complete"])
+def test_an_exec_whose_start_a_crash_has_cut_off_does_not_go_on(chaos, where):
+    """In the host's pid namespace: what is a child of the shim's may be an orphan of the container's as well. The shim
+    has heard of the process, or has not read yet what the stage says."""
+    def run(life, plan):
+        c = life.c
+        c.bundle.without_namespace("pid")
+        c.config["process"]["args"] = ["sh", "-c", f"(sleep 1001 &); read line; exit {INIT_STATUS}"]
+        life.launch()
+        life.create()
+        life.start(c)
+        e = c.exec("sleep", "1000").add()
+        life.wait(e)
+        plan.delays.arm(300, at=1, name=where, only=c.shim.pid)
+        plan.points.arm(signal.SIGSEGV, at=1, name=where, only=c.shim.pid)
+        assert not life.start(e) and plan.points.n_fired == 1
+        assert life.lab.running("sleep 1001") and not life.lab.running("sleep 1000")
+        life.delete(e)
+        life.finish(c, INIT_STATUS)
+        life.delete(c)
+        life.end()
+
+    chaos.life(where, run)
     chaos.finish()
 
 
