@@ -40,27 +40,46 @@ static int connect_shim(struct container *c, const struct args *args, struct err
         return task_open(&c->task, c->loop, args->address ? args->address : address, err);
 }
 
+/* c has its loop already; it is closed when this fails. */
+static int open_here(struct container *c, const struct args *args, struct error *ret_lost,
+                     struct error *err)
+{
+        struct error why = ERROR_INIT;
+
+        if (connect_shim(c, args, &why) == 0)
+                return 0;
+        if (why.code == STATUS_NOT_FOUND && c->own)
+                (void)error_set(&why, STATUS_NOT_FOUND,
+                                "container does not exist: no container '%s' in '%s'", args->id,
+                                args->root);
+        if (why.code == STATUS_NOT_FOUND || !c->bundle || !ret_lost) {
+                container_close(c);
+                if (err)
+                        *err = why;
+                return -1;
+        }
+        *ret_lost = why;
+        return 0;
+}
+
 int container_open(struct container *ret, const struct args *args, struct error *ret_lost,
                    struct error *err)
 {
         struct container c = {0};
-        struct error why = ERROR_INIT;
 
-        if (loop_new(&c.loop, err) < 0)
+        if (loop_new(&c.loop, err) < 0 || open_here(&c, args, ret_lost, err) < 0)
                 return -1;
-        if (connect_shim(&c, args, &why) < 0) {
-                if (why.code == STATUS_NOT_FOUND && c.own)
-                        (void)error_set(&why, STATUS_NOT_FOUND,
-                                        "container does not exist: no container '%s' in '%s'",
-                                        args->id, args->root);
-                if (why.code == STATUS_NOT_FOUND || !c.bundle || !ret_lost) {
-                        container_close(&c);
-                        if (err)
-                                *err = why;
-                        return -1;
-                }
-                *ret_lost = why;
-        }
+        *ret = c;
+        return 0;
+}
+
+int container_open_on(struct loop *loop, struct container *ret, const struct args *args,
+                      struct error *ret_lost, struct error *err)
+{
+        struct container c = {.loop = loop, .is_guest = true};
+
+        if (open_here(&c, args, ret_lost, err) < 0)
+                return -1;
         *ret = c;
         return 0;
 }
@@ -68,7 +87,9 @@ int container_open(struct container *ret, const struct args *args, struct error 
 void container_close(struct container *c)
 {
         c->task = task_close(c->task);
-        c->loop = loop_free(c->loop);
+        if (!c->is_guest)
+                loop_free(c->loop);
+        c->loop = NULL;
         free(c->bundle);
         c->bundle = NULL;
 }

@@ -15,6 +15,7 @@
 
 struct container {
         struct loop *loop;
+        bool is_guest;     /* the loop is its caller's */
         struct task *task; /* NULL: its shim does not answer */
         char *bundle;      /* NULL with --address */
         bool own;          /* it lies below --root: belay made it and may remove it */
@@ -27,6 +28,9 @@ struct container {
  */
 int container_open(struct container *ret, const struct args *args, struct error *ret_lost,
                    struct error *err);
+/* The same on a loop that several may share. */
+int container_open_on(struct loop *loop, struct container *ret, const struct args *args,
+                      struct error *ret_lost, struct error *err);
 void container_close(struct container *c);
 
 /* Output that the shim or a logger takes care of: IOStatus of belay.v1. */

@@ -178,7 +178,7 @@ void out_id(const char *key, const char *id, bool json)
         print(object);
 }
 
-static void upgrades_json(const struct out_upgrade *rows, size_t n)
+void out_upgrades_json(const struct out_upgrade *rows, size_t n)
 {
         static const char *const results[] = {
                 [OUT_UPGRADED] = "upgraded",
@@ -204,22 +204,14 @@ static void upgrades_json(const struct out_upgrade *rows, size_t n)
         print(array);
 }
 
-void out_upgrades(const struct out_upgrade *rows, size_t n, bool json)
+void out_upgrade(const struct out_upgrade *row)
 {
-        if (json) {
-                upgrades_json(rows, n);
-                return;
-        }
-        for (size_t i = 0; i < n; i++) {
-                const struct out_upgrade *row = &rows[i];
-
-                if (row->result == OUT_UPGRADED)
-                        printf("%s: %s -> %s\n", row->id, row->previous, row->version);
-                else
-                        printf("%s: %s: %s\n", row->id,
-                               row->result == OUT_FAILED ? "not upgraded" : "passed over",
-                               row->why.msg);
-        }
+        if (row->result == OUT_UPGRADED)
+                printf("%s: %s -> %s\n", row->id, row->previous, row->version);
+        else
+                printf("%s: %s: %s\n", row->id,
+                       row->result == OUT_FAILED ? "not upgraded" : "passed over", row->why.msg);
+        (void)fflush(stdout);
 }
 
 void out_log_error(const char *path, const char *format, const char *msg)

@@ -48,7 +48,8 @@ struct out_upgrade {
         char *version;
         struct error why; /* unless it was upgraded */
 };
-void out_upgrades(const struct out_upgrade *rows, size_t n, bool json);
+void out_upgrade(const struct out_upgrade *row); /* a line, at once */
+void out_upgrades_json(const struct out_upgrade *rows, size_t n);
 
 /* A line of level error to the end of the log that the command line names; a log that cannot be
  * written is passed over, since the error itself is told elsewhere, too. format: "json" or text. */

@@ -199,6 +199,17 @@ int task_send(struct task *task, const char *method, const ProtobufCMessage *req
                                  request, NULL, fn, userdata, err);
 }
 
+int task_send_belay(struct task *task, const char *method, const ProtobufCMessage *request,
+                    uint64_t timeout_ns, ttrpc_response_fn fn, void *userdata, struct error *err)
+{
+        const struct ttrpc_call_options options = {.timeout_ns = timeout_ns};
+
+        if (!task->client)
+                return error_set(err, STATUS_UNAVAILABLE, "the shim is gone");
+        return ttrpc_client_call(task->client, belay_service, method_index(belay_service, method),
+                                 request, &options, fn, userdata, err);
+}
+
 static void on_timeout(struct loop_timer *timer, void *userdata)
 {
         struct task *task = userdata;

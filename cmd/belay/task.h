@@ -42,6 +42,10 @@ int task_call_with(struct task *task, const char *method, const ProtobufCMessage
 int task_send(struct task *task, const char *method, const ProtobufCMessage *request,
               ttrpc_response_fn fn, void *userdata, struct error *err);
 
+/* Likewise, of belay.v1.Belay. */
+int task_send_belay(struct task *task, const char *method, const ProtobufCMessage *request,
+                    uint64_t timeout_ns, ttrpc_response_fn fn, void *userdata, struct error *err);
+
 /* The same as task_call(), for the unary methods of belay.v1.Belay. A shim that does not have it
  * answers STATUS_UNIMPLEMENTED. */
 int task_call_belay(struct task *task, const char *method, const ProtobufCMessage *request,

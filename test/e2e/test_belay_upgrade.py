@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 
 import pytest
 
@@ -75,6 +76,53 @@ def test_shims_of_a_containerd_are_found(belay, other):
     assert by_id[c.id]["result"] == "upgraded" and by_id[c.id]["namespace"] == "k8s.io"
     assert by_id["gone"]["result"] == "skipped"
     assert os.stat(f"/proc/{c.shim.pid}/exe").st_ino == os.stat(other).st_ino
+    assert c.status() == "RUNNING"
+
+
+def test_one_that_hangs_holds_up_none(belay, other):
+    """The first by its id; the others are told of while it is still waited for."""
+    for name in "abc":
+        belay.run(name, "sleep", "1000", flags=["-d"])
+    hangs = belay.shim_pid("a")
+    os.kill(hangs, signal.SIGSTOP)
+    try:
+        process = belay.start("upgrade", "--all", "--binary", other)
+        assert host.readable(process.stdout, 10 * host.SLOWNESS)
+        lines = {process.stdout.readline() for _ in "bc"}
+        assert {line.split(b":")[0].decode() for line in lines} == {belay.id("b"), belay.id("c")}
+        assert image(belay, "b") == image(belay, "c") == os.stat(other).st_ino
+        assert process.poll() is None
+    finally:
+        os.kill(hangs, signal.SIGCONT)
+    rest, _ = process.communicate(timeout=20 * host.SLOWNESS)
+    assert process.returncode == 0 and rest.startswith(belay.id("a").encode()) and b" -> " in rest
+    assert image(belay, "a") == os.stat(other).st_ino
+
+
+def test_many_that_hang_hold_up_none(belay, other):
+    """More than are asked at once, and sockets that nobody reads are enough for that."""
+    state = belay.lab.new_path("containerd")
+    tasks = state / "io.containerd.runtime.v2.task" / "k8s.io"
+    listeners = []
+    for i in range(40):
+        bundle = tasks / f"a{i:02}"
+        bundle.mkdir(parents=True)
+        listeners.append(socket.socket(socket.AF_UNIX))
+        listeners[-1].bind(str(bundle / "s"))
+        listeners[-1].listen()
+        (bundle / "address").write_text(f"unix://{bundle / 's'}")
+    c = belay.lab.container("sleep", "1000").run()
+    (tasks / c.id).symlink_to(c.bundle.path)
+    process = belay.start("upgrade", "--containerd", state, "--binary", other)
+    try:
+        assert host.readable(process.stdout, 20 * host.SLOWNESS)
+        assert process.stdout.readline().startswith(f"{c.id}: ".encode())
+        assert os.stat(f"/proc/{c.shim.pid}/exe").st_ino == os.stat(other).st_ino
+    finally:
+        process.kill()
+        process.communicate()
+        for listener in listeners:
+            listener.close()
     assert c.status() == "RUNNING"
 
 
