@@ -109,7 +109,6 @@ class Chaos:
             if plan.points.n_fired or plan.faults.n_fired:
                 what += f"\n  it was {plan.points.fired or plan.faults.fired}"
             self.problems.append(f"{what}\n  errors: {life.errors}\n  {(life.log + lab.logs()).strip()[-1500:]}")
-            life.clean()
         finally:
             lab.clean()
             plan.close()

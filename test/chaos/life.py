@@ -17,7 +17,7 @@ import ttrpc
 from shim import StartFailed
 
 INIT_STATUS, EXEC_STATUS = 7, 3
-ANSWER_SECONDS = 15
+ANSWER_SECONDS = host.PATIENCE
 ORDER = ["create", "start", "exec-added/e0", "exec-started/e0", "exit/e0", "exit", "delete"]
 KNOWN = {o for o in ORDER if "/" not in o}  # pauses may come more than once
 RUNNING, CREATED, STOPPED = "RUNNING", "CREATED", "STOPPED"
@@ -225,10 +225,10 @@ class Life:
         """Of a shim that is alive, and of what is left of one that is not."""
         c = self.c
         self.other.close()
-        self.call("Shutdown", c.task.Shutdown, now=False) if c.task else None
+        answer = self.call("Shutdown", c.task.Shutdown, now=False) if c.task else None
         c.shim.disconnect()
         try:
-            host.wait_gone(c.shim.pid, 2)
+            host.wait_gone(c.shim.pid, 2 if answer is None else host.PATIENCE)
         except AssertionError:  # its Shutdown was the call that failed
             c.shim.client = ttrpc.Client(c.shim.address)
             c.task = c.shim.service()
@@ -253,13 +253,6 @@ class Life:
                 may_be.add(128 + 9)
             assert answer.exit_status in may_be, f"delete says {answer.exit_status}, and it was {may_be}"
         self.check_events()
-
-    def clean(self):
-        """After a failure: also what is paused ends."""
-        for path in self.lab.cgroups():
-            for file, thawed in (("freezer.state", "THAWED"), ("cgroup.freeze", "0")):
-                if (path / file).exists():
-                    (path / file).write_text(thawed)
 
     def check_events(self):
         events = self.lab.containerd.of(self.c.id)

@@ -87,11 +87,11 @@ def test_many_clients_of_a_shim_that_crashes_are_all_answered(chaos):
             futures += [getattr(s.start, name)() for s in services for name in ("State", "Pids", "Connect") * 5]
             for future in futures[-20:]:
                 try:
-                    future.result(15 * host.SLOWNESS)
+                    future.result(host.PATIENCE * host.SLOWNESS)
                 except ttrpc.Error as error:
                     assert error.code == ttrpc.UNAVAILABLE, error
         for future in futures:
-            assert future.done() or future.result(15 * host.SLOWNESS)
+            assert future.done() or future.result(host.PATIENCE * host.SLOWNESS)
         for client in clients:
             client.close()
         assert c.task.Connect().shim_pid == c.shim.pid

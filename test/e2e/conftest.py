@@ -17,7 +17,7 @@ import harness  # noqa: E402
 import host  # noqa: E402
 from oci import Oci  # noqa: E402
 
-TEST_SECONDS = int(120 * host.SLOWNESS)
+TEST_SECONDS = int(600 * host.SLOWNESS)
 
 
 def pytest_addoption(parser):

@@ -99,12 +99,12 @@ class Daemon:
                                         cwd=self.dir, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
         host.wait_for(lambda: self.process.poll() is not None or
                       subprocess.run([*self.argv(), "version"], env=self.env, capture_output=True).returncode == 0,
-                      "containerd answers", timeout=30)
+                      "containerd answers", timeout=120)
         assert self.process.poll() is None, self.log_text()[-3000:]
 
     def stop(self, signo=signal.SIGTERM):
         self.process.send_signal(signo)
-        self.process.wait(30)
+        self.process.wait(120)
 
     def restart(self, signo=signal.SIGTERM, while_down=lambda: None):
         self.stop(signo)
@@ -170,10 +170,9 @@ class Daemon:
         return self.dir / "state/io.containerd.runtime.v2.task" / self.namespace / ident
 
     def shim_pids(self):
-        names = (self.shim.name,)
         token = f"{self.token_variable}\0".encode()
-        return [int(p) for p in os.listdir("/proc") if p.isdigit() and token in host.read(f"/proc/{p}/environ")
-                and os.path.basename(host.cmdline(p).split(" ")[0]) in names]
+        return host.eldest([int(p) for p in os.listdir("/proc") if p.isdigit() and token in host.read(f"/proc/{p}/environ")
+                            and os.path.basename(host.cmdline(p).split(" ")[0]) == self.shim.name])
 
     def shims(self):
         """(id, pid) of each."""

@@ -81,7 +81,7 @@ class Containerd:
         return [e for e in self.received
                 if e.container_id == container_id and topic in (None, e.topic)]
 
-    def wait(self, container_id, topic, count=1, timeout=10):
+    def wait(self, container_id, topic, count=1, timeout=host.PATIENCE):
         """The events of that topic, as soon as there are `count` of them."""
         with self.changed:
             if not self.changed.wait_for(lambda: len(self.of(container_id, topic)) >= count,

@@ -33,7 +33,7 @@ class Reader:
             raise AssertionError(f"{self.path}: not in time: {what}")
         return os.read(self.fd, 1 << 16) if ready[0][1] & select.POLLIN else b""
 
-    def read_all(self, timeout=20):
+    def read_all(self, timeout=240):
         """Everything until the last writer is gone."""
         data, deadline = bytearray(), time.monotonic() + timeout * host.SLOWNESS
         while True:
@@ -42,7 +42,7 @@ class Reader:
                 return bytes(data)
             data += part
 
-    def read_until(self, end, timeout=20):
+    def read_until(self, end, timeout=host.PATIENCE):
         """Everything up to and with `end`, which must come before EOF."""
         data, deadline = bytearray(), time.monotonic() + timeout * host.SLOWNESS
         while not data.endswith(end) and end not in data:
@@ -67,7 +67,7 @@ class Writer:
         os.mkfifo(self.path, 0o700)
         self.fd = None
 
-    def open(self, timeout=10):
+    def open(self, timeout=host.PATIENCE):
         deadline = time.monotonic() + timeout * host.SLOWNESS
         while True:
             try:

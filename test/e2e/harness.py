@@ -117,7 +117,7 @@ class Lab:
         for c in self.containers:
             c.finish()
         try:  # a shim that has answered for the last time takes some milliseconds to end
-            host.wait_for(lambda: not self.leftovers(), "nothing to be left behind", timeout=3)
+            host.wait_for(lambda: not self.leftovers(), "nothing to be left behind")
         except AssertionError:
             raise AssertionError("left behind:\n" + "\n".join(self.leftovers())) from None
         check_for_sanitizers(self.logs())
@@ -129,6 +129,8 @@ class Lab:
 
     def clean(self):
         """Whatever happened: nothing may disturb the next test."""
+        for path in self.cgroups():
+            host.thaw(path)
         host.kill_all(self.processes)
         for c in self.containers:
             c.shim.close()
@@ -137,7 +139,7 @@ class Lab:
         self.containerd.stop()
         host.unmount_below(self.dir)
         for path in self.cgroups():
-            host.wait_for(lambda p=path: _rmdir(p), f"rmdir {path}", timeout=3)
+            host.wait_for(lambda p=path: _rmdir(p), f"rmdir {path}")
         shutil.rmtree("/run/containerd/s", ignore_errors=True)
         shutil.rmtree(self.dir, ignore_errors=True)
 

@@ -20,6 +20,7 @@ CGROUP = f"belay-test-{os.getpid()}"  # the top of all cgroups of this run
 KERNEL = tuple(map(int, os.uname().release.split("-")[0].split(".")[:2]))
 V2 = (CGROUP_ROOT / "cgroup.controllers").exists()  # cgroup v2 alone; otherwise v1, perhaps with an empty v2 beside it
 SLOWNESS = float(os.environ.get("BELAY_SLOWNESS", 1))  # by what a time limit that is there to end a test is multiplied
+PATIENCE = 30  # seconds for what takes milliseconds, of which an unknown machine may make a hundred times as many
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -57,7 +58,7 @@ def or_lost(status):
     return (status,) if KERNEL >= (6, 15) else (status, 255)
 
 
-def wait_for(condition, what, timeout=10):
+def wait_for(condition, what, timeout=PATIENCE):
     """The first true value of condition(). Only for what the kernel gives no event for. what: a text, or a function
     that makes it."""
     timeout *= SLOWNESS
@@ -92,7 +93,7 @@ def readable(fd, timeout):
     return bool(select.select([fd], [], [], timeout)[0])
 
 
-def wait_gone(pid, timeout=10):
+def wait_gone(pid, timeout=PATIENCE):
     """Waits for the end of a process that is not our child."""
     try:
         fd = os.pidfd_open(pid)
@@ -179,14 +180,23 @@ def cgroups_below(name):
     return [d for h in hierarchies() if (h / name).is_dir() for d in (h / name).rglob("*") if d.is_dir()]
 
 
+def thaw(path):
+    for file, thawed in (("freezer.state", "THAWED"), ("cgroup.freeze", "0")):
+        if (path / file).exists():
+            (path / file).write_text(thawed)
+
+
 def remove_cgroups(name):
     for path in sorted(cgroups_below(name), reverse=True):
-        for file, thawed in (("freezer.state", "THAWED"), ("cgroup.freeze", "0")):
-            if (path / file).exists():
-                (path / file).write_text(thawed)
+        thaw(path)
         _rmdir(path)
     for hierarchy in hierarchies():
         _rmdir(hierarchy / name)
+
+
+def remove_cgroup(path):
+    """As soon as what was in it has ended."""
+    wait_for(lambda: _rmdir(path) or not path.exists(), f"{path} to be empty")
 
 
 def _rmdir(path):
@@ -231,6 +241,18 @@ def open_fds(pid):
         except OSError:
             pass
     return found
+
+
+def parent(pid):
+    """0: it is gone."""
+    stat = read(f"/proc/{pid}/stat")
+    return int(stat.rpartition(b")")[2].split()[1]) if stat else 0
+
+
+def eldest(pids):
+    """Those of them that are no child of another one: the shims among all that have a shim's command line, as its forks
+    have, too. (The lowest pid is no sign: they begin anew.)"""
+    return [pid for pid in pids if parent(pid) not in pids]
 
 
 def children(pid):

@@ -23,7 +23,7 @@ class Oci:
         return c
 
     def __call__(self, *args, status=0, **more):
-        done = subprocess.run([self.program, "--root", self.root, *map(str, args)], timeout=8 * host.SLOWNESS, env=self.env,
+        done = subprocess.run([self.program, "--root", self.root, *map(str, args)], timeout=host.PATIENCE * host.SLOWNESS, env=self.env,
                               cwd=self.lab.dir, **{"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE,
                                                    "stderr": subprocess.PIPE, **more})
         assert done.returncode in (status if isinstance(status, tuple) else (status,)), (done.returncode, done.stdout, done.stderr)

@@ -93,7 +93,7 @@ class Fifo(Path):
         return {}
 
     def take(self, p):
-        self.data = p.stdout.read_all(timeout=60)
+        self.data = p.stdout.read_all()
 
 
 class Terminal(Fifo):

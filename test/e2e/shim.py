@@ -103,7 +103,7 @@ class Shim:
         mark = "/memory.events" if host.V2 else "anon_inode:inotify"
         host.wait_for(lambda: any(kind.endswith(mark) for kind in self.holds()), "the watch for OOM kills")
 
-    def wait_for_no_more_than(self, before, timeout=10):
+    def wait_for_no_more_than(self, before, timeout=host.PATIENCE):
         """That nothing is left of what it has come to hold since. A child's end is an event."""
         for pid in host.children(self.pid):
             if f"child {pid}" not in before:

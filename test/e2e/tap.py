@@ -3,6 +3,7 @@
 import pathlib
 
 import events
+import host
 import protos
 import ttrpc
 
@@ -34,8 +35,8 @@ class Tap(events.Containerd):
         self.n_sent += 1
         try:
             self.client = self.client or ttrpc.Client(self.containerd)
-            self.client.start_raw(SERVICE, "Forward", payload, timeout=20, metadata=[
-                ("containerd-namespace-ttrpc", self.namespace)]).result(20)
+            self.client.start_raw(SERVICE, "Forward", payload, timeout=host.PATIENCE, metadata=[
+                ("containerd-namespace-ttrpc", self.namespace)]).result(host.PATIENCE * host.SLOWNESS)
         except (ttrpc.Closed, OSError) as error:
             if self.client:
                 self.client.close()

@@ -15,7 +15,7 @@ def attempt(lab, c):
     try:
         c.run()
     except ttrpc.Error as error:
-        if c.task.start.State().exception(5):
+        if c.task.start.State().exception():
             c.deleted = True
         return f"refused: {error.message}"
     c.wait()

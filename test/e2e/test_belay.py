@@ -46,11 +46,9 @@ class Belay:
         return json.loads(self("state", "--json", *flags, self.id(name)).stdout)
 
     def shim_pid(self, name):
-        for pid in self.lab.processes():
-            words = host.read(f"/proc/{pid}/cmdline").split(b"\0")
-            if b"-id" in words and words[words.index(b"-id") + 1] == self.id(name).encode():
-                return pid
-        raise AssertionError(f"no shim of {name}")
+        end = f"-id\0{self.id(name)}\0".encode()
+        [pid] = host.eldest([pid for pid in self.lab.processes() if end in host.read(f"/proc/{pid}/cmdline")])
+        return pid
 
     def is_clean(self):
         """True when there is no container, and nothing of one."""

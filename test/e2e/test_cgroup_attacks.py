@@ -25,8 +25,9 @@ def with_cgroups(lab, script):
 
 
 def cpu_seconds(pid):
+    """Its own, and that of the children that it has reaped."""
     fields = host.read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
 
 
 def test_cgroups_that_come_and_go_without_end_do_not_keep_the_shim_busy(lab, stock):
@@ -34,23 +35,17 @@ def test_cgroups_that_come_and_go_without_end_do_not_keep_the_shim_busy(lab, sto
         pytest.skip("belay's own watch for OOM kills")
     c = with_cgroups(lab, "cd /sys/fs/cgroup/memory; mkdir $(seq 1 4000); echo ready;"
                           " while :; do mkdir a b c d e f g h; rmdir a b c d e f g h; done")
-    pid = c.task.Connect().shim_pid
-    used = cpu_seconds(pid)
+    shim, init = c.task.Connect().shim_pid, c.pid()
+    used, theirs = cpu_seconds(shim), cpu_seconds(init)
     begin = time.monotonic()
-    slowest = 0
     while time.monotonic() - begin < 3:
-        before = time.monotonic()
         c.status()
-        slowest = max(slowest, time.monotonic() - before)
         time.sleep(0.05)
-    used = cpu_seconds(pid) - used
-    before = time.monotonic()
+    used, theirs = cpu_seconds(shim) - used, cpu_seconds(init) - theirs
     c.kill(all=True)
     c.wait()
     c.delete()
-    assert time.monotonic() - before < 2 * SECONDS
-    assert used < 0.5 * host.SLOWNESS, used
-    assert slowest < 0.2 * host.SLOWNESS, slowest
+    assert used < theirs / 2, (used, theirs)
 
 
 def test_a_container_that_has_frozen_itself_deep_below_ends(lab, stock):
@@ -63,7 +58,7 @@ def test_a_container_that_has_frozen_itself_deep_below_ends(lab, stock):
     before = time.monotonic()
     waiting = c.wait_later()
     c.kill(all=True)
-    assert waiting.result(SECONDS).exit_status == 137
+    assert waiting.result().exit_status == 137
     c.delete()
     assert time.monotonic() - before < SECONDS
 
@@ -129,16 +124,14 @@ def test_pids_of_ten_thousand_cgroups_keep_nobody_waiting(lab, stock):
         os.close(lowest)
         os.write(procs, str(child).encode())
         os.close(procs)
-        times = []
         listings = [c.task.start.Pids() for _ in range(8)]
+        n_meanwhile = 0
         while not all(listing.done() for listing in listings):
-            before = time.monotonic()
             c.status()
-            times.append(time.monotonic() - before)
+            n_meanwhile += 1
         for listing in listings:
             assert {p.pid for p in listing.result().processes} == {init, child}
-        assert len(times) > 1  # some while the cgroups were being looked through
-        assert max(times) < 0.2 * host.SLOWNESS, max(times)
+        assert n_meanwhile > 3 * len(listings)  # none has waited for one of them to end
         c.kill(all=True)
         c.wait()
         before = time.monotonic()

@@ -47,7 +47,7 @@ def containerd(the_daemon, request):
         if not getattr(request.node, "call_failed", True):
             nothing = lambda: not the_daemon.leftovers()  # noqa: E731
             try:
-                host.wait_for(nothing, "no trace of a container", timeout=5)
+                host.wait_for(nothing, "no trace of a container")
             except AssertionError:
                 raise AssertionError("left behind:\n" + "\n".join(the_daemon.leftovers())) from None
     finally:

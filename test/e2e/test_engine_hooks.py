@@ -171,12 +171,13 @@ def test_a_poststart_hook_that_hangs_does_not_hold_the_end_up(lab, stock, killed
     c = lab.container("sleep", "100" if killed else "0")
     out = recorder(lab, c)
     c.config["hooks"] = {"poststart": [hook(out, "p", "sleep 1000")]}
-    c.create()
+    pid = c.create().pid()
     start = c.rpc().start.Start(exec_id="")
     host.wait_for((out / "order").exists, "the hook")
     if killed:
         c.kill()
         assert c.wait().status == 137
+    host.wait_gone(pid)
     assert c.delete().exit_status == (137 if killed else 0)
-    error = start.exception(10)
+    error = start.exception()
     assert error.code == ttrpc.FAILED_PRECONDITION and "ended while it was being started" in error.message

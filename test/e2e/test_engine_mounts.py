@@ -301,7 +301,7 @@ def test_delete_unmounts_a_rootfs_that_somebody_still_looks_into(lab):
     with open(c.bundle.rootfs / "etc/passwd"):
         delete = c.task.start.Delete()
         time.sleep(0.2)  # not a wait for something: this is how long it is busy
-    delete.result(10)
+    delete.result()
     c.deleted = True
     assert not host.mounts_below(c.bundle.path)
 

@@ -10,11 +10,12 @@ import struct
 
 import pytest
 
+import host
 import protos
 from ttrpc import Error
 
 RECV, SEND = 0xc0502100, 0xc0182101  # SECCOMP_IOCTL_NOTIF_*
-TIMEOUT = 10
+TIMEOUT = host.PATIENCE * host.SLOWNESS
 
 
 @pytest.fixture(autouse=True)
@@ -111,7 +112,7 @@ def test_calls_of_the_set_up_wait_for_the_listener_too(lab, listener):
     call = c.task.start.Create(bundle=str(c.bundle.path))
     _, fd = listener.take()
     answer(fd, 0)
-    call.result(TIMEOUT)
+    call.result()
     os.close(fd)
 
 

@@ -71,7 +71,7 @@ def test_events_wait_for_containerd_and_keep_their_order(lab, stock):
     c.wait()
     c.delete()
     lab.containerd.start()
-    lab.containerd.wait(c.id, "/tasks/delete", timeout=20)
+    lab.containerd.wait(c.id, "/tasks/delete")
     assert lab.containerd.order(c.id) == ["create", "start"] + [
         f"{what}/e{i}" for i in range(5) for what in ("exec-added", "exec-started", "exit")] + ["exit", "delete"]
 
@@ -93,7 +93,7 @@ def test_an_event_that_containerd_refuses_does_not_hold_up_the_next(lab):
     lab.containerd.answer = None
     c.kill()
     c.wait()
-    lab.containerd.wait(c.id, "/tasks/exit", timeout=15)
+    lab.containerd.wait(c.id, "/tasks/exit")
 
 
 def test_without_containerd_everything_else_works(lab):
@@ -102,7 +102,7 @@ def test_without_containerd_everything_else_works(lab):
     assert c.wait().status == 3
     c.delete()
     lab.containerd.start()  # or the shim would try for a while before it ends
-    lab.containerd.wait(c.id, "/tasks/delete", timeout=20)
+    lab.containerd.wait(c.id, "/tasks/delete")
 
 
 def test_shutdown_right_after_delete_loses_no_event(lab):
@@ -124,7 +124,7 @@ def test_shutdown_ends_the_shim_although_containerd_is_away(lab, stock):
     lab.containerd.stop()
     c.delete()
     c.task.Shutdown()
-    host.wait_gone(c.shim.pid, timeout=15)
+    host.wait_gone(c.shim.pid)
     c.shim.disconnect()
     c.task = None
 

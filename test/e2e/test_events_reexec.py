@@ -69,7 +69,7 @@ def test_a_containerd_that_goes_meanwhile_is_sent_it_when_it_is_back(lab, again)
     c.kill()
     c.wait()
     c.delete()
-    lab.containerd.wait(c.id, "/tasks/delete", timeout=20)
+    lab.containerd.wait(c.id, "/tasks/delete")
     assert lab.containerd.order(c.id) == ["start", "exit", "delete"]
     c.finish()
 

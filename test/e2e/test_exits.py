@@ -18,7 +18,7 @@ def test_a_process_that_ends_at_once_still_starts_first(lab):
         c = lab.container("true").create()
         wait = c.wait_later()
         assert c.start() > 0
-        assert wait.result(10).exit_status == 0
+        assert wait.result().exit_status == 0
         lab.containerd.wait(c.id, "/tasks/exit")
         c.delete()
         lab.containerd.wait(c.id, "/tasks/delete")
@@ -51,7 +51,7 @@ def test_the_exits_of_execs_precede_inits(lab):
     exits = [e for e in lab.containerd.of(c.id, "/tasks/exit")]
     assert exits[-1].id == c.id and {e.exit_status for e in exits} == {137}
     assert {e.id for e in exits[:-1]} == {e.exec_id for e in execs}
-    assert {w.result(10).exit_status for w in waits} == {137}
+    assert {w.result().exit_status for w in waits} == {137}
 
 
 def test_execs_that_are_starting_while_init_ends_are_told_before_it(lab):
@@ -62,7 +62,7 @@ def test_execs_that_are_starting_while_init_ends_are_told_before_it(lab):
     execs = [c.exec("true").add() for _ in range(20)]
     starts = [c.task.start.Start(exec_id=e.exec_id) for e in execs]
     c.kill(signal.SIGKILL)
-    errors = {e.exec_id: s.exception(20) for e, s in zip(execs, starts)}
+    errors = {e.exec_id: s.exception() for e, s in zip(execs, starts)}
     c.wait()
     c.delete()
     lab.containerd.wait(c.id, "/tasks/delete")
@@ -91,7 +91,7 @@ def test_a_container_killed_during_create_does_not_hang_it(lab):
     kill.chmod(0o755)
     c.config["hooks"] = {"createRuntime": [{"path": str(kill), "env": ["PATH=/bin:/usr/bin"]}]}
     c.launch()
-    answer = c.task.start.Create(bundle=str(c.bundle.path)).exception(10)
+    answer = c.task.start.Create(bundle=str(c.bundle.path)).exception()
     if answer is None:
         c.created = True
         assert c.wait().status == 137
@@ -134,7 +134,7 @@ def test_the_record_is_on_disk_before_anyone_is_told(lab, stock):
             c.start()
             c.stdin.write(b"\n")
             if how == "wait":
-                wait.result(10)
+                wait.result()
             else:
                 lab.containerd.wait(c.id, "/tasks/exit")
             assert c.delete_without_shim().exit_status == status
@@ -149,7 +149,7 @@ def test_delete_of_a_running_container_kills_it_and_says_137(lab):
         answer = c.delete_without_shim()
     check(answer.exited_at)
     assert (answer.pid, answer.exit_status) == (pid, 137)
-    host.wait_gone(pid, timeout=1)
+    host.wait_gone(pid)
 
 
 def test_delete_of_a_created_container_cleans_up(lab):

@@ -12,6 +12,7 @@ import host
 import protos
 import ttrpc
 from checks import fails
+from test_stdio import cpu_ticks
 
 CRI_LINE = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z) (stdout|stderr) ([FP]) (.*)")
 
@@ -184,21 +185,19 @@ def test_with_drop_a_full_disk_costs_output_and_no_time(lab):
     c = start_logging(lab, "head -c 20000000 /dev/zero", "format=raw&policy=drop", path=folder / "log")
     assert c.wait().status == 0
     host.wait_for(lambda: status(c).io.bytes_dropped > 10 << 20, "output was dropped")
-    c.task.start.Delete(timeout_nano=2 * 10**9).result(5)
+    c.task.start.Delete(timeout_nano=2 * 10**9).result()
     c.deleted = True
     host.unmount(folder)
 
 
 def test_the_shim_costs_no_cpu_and_no_byte_is_lost(lab):
     c = start_logging(lab, "yes | head -c 50000000", "format=raw")
-    before = cpu_ticks(c.shim.pid)
+    own, reaped = cpu_ticks(c.shim.pid)
     c.wait()
     c.delete()
-    assert cpu_ticks(c.shim.pid) - before <= 2 * host.SLOWNESS
+    own, reaped = (now - before for now, before in zip(cpu_ticks(c.shim.pid), (own, reaped)))
+    assert own <= 2 + reaped / 10, (own, reaped)  # those of the container and of the writer
     data = c.log.read_bytes()
     assert hashlib.sha256(data).digest() == hashlib.sha256(b"y\n" * 25000000).digest()
 
 
-def cpu_ticks(pid):
-    fields = host.read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
-    return int(fields[11]) + int(fields[12])

@@ -30,7 +30,7 @@ def popen(oci, *args, **more):
 
 def lines(process):
     """The documents that a process has printed until its end."""
-    out, _ = process.communicate(timeout=10 * host.SLOWNESS)
+    out, _ = process.communicate(timeout=host.PATIENCE * host.SLOWNESS)
     assert process.returncode == 0
     return [json.loads(line) for line in out.splitlines()]
 

@@ -48,7 +48,7 @@ def test_every_byte_of_a_stream_arrives_once(lab, name, kind, again):
         again(p.container)
         again(p.container)
         (go / "stop").touch()
-        reader.join(60 * host.SLOWNESS)
+        reader.join(240 * host.SLOWNESS)
         assert p.wait().status == 0
         p.delete()
         p.close_pipes()

@@ -297,10 +297,19 @@ def test_a_container_that_was_reaped_before_delete_is_unknown(lab):
     assert delete(c) == answer
 
 
+TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+
+
+def start_ticks(pid):
+    return int(host.read(f"/proc/{pid}/stat").rpartition(b")")[2].split()[19])
+
+
 def test_a_zombie_under_a_reused_pid_is_not_believed(lab):
     """The record's start time tells them apart."""
     c = lab.container("sleep", "1000").run()
+    started = start_ticks(c.pid())
     kill_shim(c)
+    host.wait_for(lambda: time.clock_gettime(time.CLOCK_BOOTTIME) * TICKS_PER_SECOND > started + 1, "the next tick")
     other = os.fork()
     if other == 0:
         os._exit(7)

@@ -65,7 +65,7 @@ def test_one_stream_without_the_other(lab, name, other):
 
 def test_large_output_arrives_complete(lab):
     c = lab.container("sh", "-c", "i=0; while [ $i -lt 40 ]; do seq 1 20000; i=$((i+1)); done").pipes().run()
-    data = c.stdout.read_all(timeout=60)
+    data = c.stdout.read_all()
     want = "".join(f"{n}\n" for n in range(1, 20001)).encode() * 40
     assert len(data) == len(want)
     assert hashlib.sha256(data).digest() == hashlib.sha256(want).digest()
@@ -315,7 +315,7 @@ def test_a_scheme_that_is_not_supported_is_refused_by_name(lab, stock, scheme):
     with fails(ttrpc.UNIMPLEMENTED, scheme, also=[ttrpc.INVALID_ARGUMENT]):
         d.exec("true").add(stdout=uri, stderr=uri)
         d.execs[-1].start()
-    if d.task.start.State(exec_id="e0").exception(5):
+    if d.task.start.State(exec_id="e0").exception():
         d.execs.clear()
 
 
@@ -338,11 +338,11 @@ def test_output_costs_the_shim_no_cpu(lab, stock):
         pytest.skip("it copies")
     c = lab.container("sh", "-c", "yes | head -c 200000000").pipes().run()
     own, reaped = cpu_ticks(c.shim.pid)
-    assert len(c.stdout.read_all(timeout=60)) == 200000000
+    assert len(c.stdout.read_all()) == 200000000
     c.wait()
     own, reaped = (now - before for now, before in zip(cpu_ticks(c.shim.pid), (own, reaped)))
     # A virtual machine counts what it waits for its host, too: then both grow. To copy would be a third of the writer's.
-    assert own <= 2 + (reaped / 10 if host.SLOWNESS > 1 else 0), (own, reaped)
+    assert own <= 2 + reaped / 10, (own, reaped)
 
 
 def cpu_ticks(pid):

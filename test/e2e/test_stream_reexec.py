@@ -15,6 +15,7 @@ from checks import fails
 from harness import baseline
 from paths import begin, stdout_by_pieces, with_terminal
 from streams import STDERR, STDOUT, Attach, ExecStream, connect
+from test_exec_stream import is_deleted
 from test_logs import readers
 from test_reexec import crash, only_belay, upgrade  # noqa: F401 (a fixture)
 
@@ -162,7 +163,7 @@ def test_an_exec_stream_whose_client_goes_right_after_is_deleted(lab, again):
         ExecStream(c, "cat", stdin=True, client=own, exec_id="mine").until_started()
         again(c)
         own.close()
-        host.wait_for(lambda: not any(c.task.Pids().processes[1:]), "the exec to end with its stdin")
+        host.wait_for(lambda: is_deleted(c, "mine"), "the exec to end with its stdin")
         assert ExecStream(c, "true", exec_id="mine").finish().exit.exit_status == 0
     c.finish()
 

@@ -67,7 +67,7 @@ def test_wait_that_begins_before_start_ends_with_the_exit(lab):
     waits = [c.wait_later() for _ in range(50)]
     assert not any(w.done() for w in waits)
     c.start()
-    assert {w.result(10).exit_status for w in waits} == {7}
+    assert {w.result().exit_status for w in waits} == {7}
 
 
 def test_a_pending_wait_survives_delete(lab):
@@ -77,7 +77,7 @@ def test_a_pending_wait_survives_delete(lab):
     c.stdin.write(b"\n")
     c.wait()
     deleted = c.delete()
-    answers = [w.result(10) for w in waits]
+    answers = [w.result() for w in waits]
     assert {(a.exit_status, a.exited_at.seconds) for a in answers} == {(9, deleted.exited_at.seconds)}
 
 
@@ -86,7 +86,7 @@ def test_a_wait_with_a_deadline_ends_with_it(lab, stock):
         pytest.skip("the stock shim of 1.6 ignores the deadline of a Wait")
     c = lab.container("sleep", "100").run()
     with fails(ttrpc.DEADLINE_EXCEEDED):
-        c.task.start.Wait(timeout_nano=50_000_000).result(10)
+        c.task.start.Wait(timeout_nano=50_000_000).result()
     assert c.status() == "RUNNING"
 
 
@@ -116,13 +116,13 @@ def test_unknown_services_and_methods_are_unimplemented(lab):
     c = lab.container("true").create()
     for service, method in (("containerd.task.v2.Task", "Dance"), ("no.such.Service", "State")):
         with fails(ttrpc.UNIMPLEMENTED):
-            c.shim.client.start_raw(service, method, b"").result(10)
+            c.shim.client.start_raw(service, method, b"").result()
 
 
 def test_a_wrong_payload_harms_nobody(lab):
     c = lab.container("true").create()
     with pytest.raises(ttrpc.Error):
-        c.shim.client.start_raw("containerd.task.v2.Task", "State", b"\xff\xff\xff").result(10)
+        c.shim.client.start_raw("containerd.task.v2.Task", "State", b"\xff\xff\xff").result()
     assert c.status() == "CREATED"
 
 
@@ -194,7 +194,7 @@ def test_delete_of_a_created_container_ends_it_with_137(lab, stock):
     if stock:
         return  # its Wait never returns, and the exit is reported after the deletion or not at all
     assert deleted.exit_status == 137 and not never(deleted.exited_at)
-    assert wait.result(10).exit_status == 137
+    assert wait.result().exit_status == 137
     lab.containerd.wait(c.id, "/tasks/delete")
     assert lab.containerd.order(c.id) == ["create", "exit", "delete"]
 
@@ -203,7 +203,7 @@ def test_delete_twice_at_once_succeeds_once(lab):
     c = lab.container("true").run()
     c.wait()
     answers = [c.task.start.Delete() for _ in range(2)]
-    errors = [a.exception(10) for a in answers]
+    errors = [a.exception() for a in answers]
     assert sorted(e is None for e in errors) == [False, True]
     assert next(e for e in errors if e).code == ttrpc.NOT_FOUND
     c.deleted = True  # R23: the Shutdown that follows ends the shim, which the lab checks

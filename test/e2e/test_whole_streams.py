@@ -152,7 +152,7 @@ def test_a_hundred_mebibytes_of_stdin_and_close_io(lab, kind):
         want = feed(p.stdin.write)
         p.rpc().CloseIO(exec_id=p.exec_id, stdin=True)
         p.stdin.close()
-        assert p.stdout.read_all(timeout=60).split()[0].decode() == want
+        assert p.stdout.read_all().split()[0].decode() == want
         assert p.wait().status == 0
         p.delete()
         p.close_pipes()
@@ -165,7 +165,7 @@ def test_megabytes_typed_into_a_raw_terminal(lab, kind):
         begin(with_terminal(p).pipes("stdin", "stdout"))
         p.stdout.read_until(b"ready\n")
         want = feed(p.stdin.write, TYPED)
-        assert p.stdout.read_all(timeout=60).split()[0].decode() == want
+        assert p.stdout.read_all().split()[0].decode() == want
         p.wait()
         p.delete()
         p.close_pipes()
@@ -241,7 +241,7 @@ def read_together(streams):
         for fd in out:
             selector.register(fd, selectors.EVENT_READ)
         while selector.get_map():
-            ready = selector.select(20 * host.SLOWNESS)
+            ready = selector.select(2 * host.PATIENCE * host.SLOWNESS)
             assert ready, f"{len(selector.get_map())} writers say nothing any more"
             for key, _ in ready:
                 data = os.read(key.fd, 1 << 16)

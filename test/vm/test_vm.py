@@ -20,7 +20,7 @@ import machine  # noqa: E402
 
 APPLETS = "sh mount mkdir cp switch_root cat tr sed cut wc tail sleep mknod poweroff dd ls true rmdir".split()
 CHECKS = re.findall(r"^check (\w+)", (HERE / "guest.sh").read_text(), re.M)
-TIMEOUT_S = 180
+TIMEOUT_S = 900
 
 
 def spec(name, args):
@@ -87,7 +87,7 @@ def console(tmp_path_factory):
     work = tmp_path_factory.mktemp("vm")
     make_root(work / "root")
     machine.pack_initramfs(work / "root", work / "initramfs")
-    qemu = machine.command(work / "initramfs", "quiet rdinit=/init", 768, "-serial", "stdio")
+    qemu = machine.command(work / "initramfs", "quiet loglevel=2 rdinit=/init", 768, "-serial", "stdio")
     done = subprocess.run(qemu, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
                           timeout=TIMEOUT_S, check=False)
     return done.stdout.decode(errors="replace").replace("\r", "")
