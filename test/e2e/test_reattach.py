@@ -62,6 +62,7 @@ class Load:
         self.daemon = daemon
         self.tap = tap
         self.expected = {}  # (container, process): exit status
+        self.ended = set()  # of those, which a client has seen end
         self.failures = []
         self.n_restarts = 0  # twice as many, and odd within one
         self.cut_off = []  # the arguments of calls that a restart has cut off, each with a container's id
@@ -187,19 +188,28 @@ class Load:
             self.expected["box", ident] = status
             done, cut = self.ctr("task", "exec", "--exec-id", ident, "box", "sh", "-c", f"sleep 0.0{n % 4}; exit {status}")
             assert done.returncode == status or cut, done
+            if not cut:
+                self.ended.add(("box", ident))
 
 
 def check(load, streams):
-    """Each exit was accepted once, with the status that its process was told to end with."""
+    """Each exit was accepted once, with the status that its process was told to end with, and so was the start before it."""
     tap = load.tap
-    exits = collections.Counter((e.container_id, e.id) for e in tap.received if e.topic == "/tasks/exit")
     started = {(e.container_id, e.process() or e.container_id) for e in tap.received
                if e.topic in ("/tasks/start", "/tasks/exec-started")}
     for (container, process), status in load.expected.items():
-        if (container, process) in started:
+        if (container, process) in started | load.ended:
             assert load.exit_of(container, process) == status, (container, process)
+    exits = collections.Counter((e.container_id, e.id) for e in tap.received if e.topic == "/tasks/exit")
     twice = [key for key, n in exits.items() if n != 1]
     assert not twice, f"told more than once: {twice}"
+    told = collections.defaultdict(list)
+    for e in tap.received:
+        if e.topic in ("/tasks/start", "/tasks/exec-started", "/tasks/exit"):
+            told[e.container_id, e.process() or e.container_id].append(e.topic)
+    for key in load.expected.keys() & exits.keys():
+        begin = "/tasks/start" if key[0] == key[1] else "/tasks/exec-started"
+        assert told[key] == [begin, "/tasks/exit"], (key, told[key])
     deleted = [e for e in tap.received if e.topic == "/tasks/delete" and not e.id and
                (e.container_id, e.container_id) in load.expected]
     assert deleted
@@ -321,7 +331,7 @@ def test_a_shim_that_does_not_answer_is_given_up_and_leaves_nothing(tapped, stoc
     if stock:
         os.kill(shim, signal.SIGTERM)  # it would stay for ever
     daemon.restart()  # 2.1 keeps the connection that it has given up
-    host.wait_gone(shim, timeout=20)
+    host.wait_gone(shim)
     assert [e.exit_status for e in exits()] == [137]
     for ident in ("mute", "other"):
         daemon.remove(ident)
