@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * See clean_up.h. The runtime's own forced delete comes first; a runtime that was killed while it
- * made the container knows of no cgroup, though it has made one.
+ * made the container may know of no cgroup, though it has made one.
  */
 #include "shim/clean_up.h"
 

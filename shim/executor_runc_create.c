@@ -20,6 +20,7 @@
 struct making {
         struct job job;
         struct made *made;
+        char *state_dir;
         bool terminal;
         int stdio[3];   /* copies: the mounts come first */
         bool had_state; /* somebody else's container has the id: nothing of it is ours */
@@ -38,6 +39,7 @@ static struct making *making_free(struct making *making)
         for (int i = 0; i < 3; i++)
                 fd_close(making->stdio[i]);
         made_free(making->made);
+        free(making->state_dir);
         free(making);
         return NULL;
 }
@@ -55,6 +57,15 @@ static bool has_rootfs(const char *bundle)
         return !path || access(path, F_OK) == 0 || errno != ENOENT;
 }
 
+/* What is there for a launch. */
+static void remove_files(const struct making *making)
+{
+        if (making->had_state)
+                return;
+        runc_remove_files(making->made->runc);
+        engine_foreign_forget(making->state_dir);
+}
+
 static void finish_failure(struct making *making)
 {
         _cleanup_free_ char *rootfs = rootfs_path(making->made->bundle);
@@ -62,8 +73,7 @@ static void finish_failure(struct making *making)
         void *userdata = making->userdata;
         struct error err = making->err;
 
-        if (!making->had_state)
-                runc_remove_files(making->made->runc);
+        remove_files(making);
         if (making->makes_rootfs && rootfs)
                 (void)rmdir(rootfs);
         making_free(making);
@@ -92,7 +102,7 @@ static void on_cgroup_removed(const struct error *err, void *userdata)
                 on_unmounted(&next, making);
 }
 
-/* Also when there was nothing to delete: a runtime that was killed knows of no cgroup. */
+/* Also when there was nothing to delete: a runtime that was killed may know of no cgroup. */
 static void on_half_deleted(const struct error *err, void *userdata)
 {
         struct making *making = userdata;
@@ -103,8 +113,8 @@ static void on_half_deleted(const struct error *err, void *userdata)
                 log_warning("undo create: %s", err->msg);
         if (making->had_state || !making->has_launched)
                 on_cgroup_removed(NULL, making);
-        else if (engine_foreign_undo(made->impl->engine, made->bundle, on_cgroup_removed, making,
-                                     &next) < 0)
+        else if (engine_foreign_undo(made->impl->engine, making->state_dir, on_cgroup_removed,
+                                     making, &next) < 0)
                 on_cgroup_removed(&next, making);
 }
 
@@ -134,6 +144,7 @@ static void on_created(const struct error *err, struct runc_process *init, int t
                 fail(making, err);
                 return;
         }
+        engine_foreign_forget(making->state_dir);
         made->init = init;
         runc_facts_read(&made->facts, runc_process_pid(init));
         making->made = NULL;
@@ -158,21 +169,42 @@ static int launch(struct making *making, struct error *err)
         return 0;
 }
 
+/* After a step, of which err is the failure. */
+static void go_on(struct making *making, const struct error *err,
+                  int (*next)(struct making *making, struct error *err))
+{
+        struct error why = ERROR_INIT;
+
+        if (err)
+                why = *err;
+        else if (making->job.is_aborted)
+                (void)error_set(&why, STATUS_CANCELED, "create was cancelled");
+        else if (next(making, &why) == 0)
+                return;
+        fail(making, &why);
+}
+
+static void on_noted(const struct error *err, void *userdata)
+{
+        go_on(userdata, err, launch);
+}
+
+static int take_note(struct making *making, struct error *err)
+{
+        struct made *made = making->made;
+
+        if (making->had_state)
+                return launch(making, err);
+        return engine_foreign_note(made->impl->engine, made->bundle, making->state_dir, on_noted,
+                                   making, err);
+}
+
 static void on_mounted(const struct error *err, void *userdata)
 {
         struct making *making = userdata;
-        struct error why = ERROR_INIT;
 
-        if (err) {
-                fail(making, err);
-                return;
-        }
-        making->has_mounted = true;
-        if (making->job.is_aborted)
-                (void)error_set(&why, STATUS_CANCELED, "create was cancelled");
-        else if (launch(making, &why) == 0)
-                return;
-        fail(making, &why);
+        making->has_mounted = !err;
+        go_on(making, err, take_note);
 }
 
 static int start_mounting(struct making *making, const struct executor_create *args,
@@ -242,6 +274,11 @@ static struct making *making_new(struct executor_runc *impl, const struct execut
         making->made = make(impl, args, err);
         if (!making->made)
                 return NULL;
+        making->state_dir = strdup(args->state_dir);
+        if (!making->state_dir) {
+                (void)error_set(err, STATUS_RESOURCE_EXHAUSTED, "create: no memory");
+                return NULL;
+        }
         making->terminal = args->terminal;
         for (int i = 0; i < 3 && !args->terminal; i++) {
                 making->stdio[i] = fcntl(args->stdio[i], F_DUPFD_CLOEXEC, 3);
@@ -271,10 +308,9 @@ int executor_runc_create(void *impl, const struct executor_create *args, executo
         making->userdata = userdata;
         if (!making->had_state && runc_write_files(making->made->runc, err) < 0)
                 return -1;
-        r = args->n_mounts > 0 ? start_mounting(making, args, err) : launch(making, err);
+        r = args->n_mounts > 0 ? start_mounting(making, args, err) : take_note(making, err);
         if (r < 0) {
-                if (!making->had_state)
-                        runc_remove_files(making->made->runc);
+                remove_files(making);
                 return -1;
         }
         *ret = (struct executor_job *)TAKE_PTR(making);

@@ -220,6 +220,6 @@ bool cgroup_survivor(const struct cgroup *cg, char *text, size_t size);
  */
 int cgroup_remove(const struct cgroup *cg, int timeout_ms, struct error *err);
 
-/* Removes the directories themselves, whoever has made them, and only where nothing is in or below
- * them; what is may leave for timeout_ms in all. */
+/* Removes the directories that count as created, and only where nothing is in or below them; what
+ * is may leave for timeout_ms in all. */
 int cgroup_remove_empty(const struct cgroup *cg, int timeout_ms, struct error *err);

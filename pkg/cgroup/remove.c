@@ -158,7 +158,7 @@ int cgroup_remove_empty(const struct cgroup *cg, int timeout_ms, struct error *e
 
         for (size_t i = 0; i < cg->n_dirs; i++) {
                 const struct cgroup_dir *dir = &cg->dirs[i];
-                int r = remove_waiting(dir, dir_rmdir, deadline, &round);
+                int r = dir->created ? remove_waiting(dir, dir_rmdir, deadline, &round) : 0;
 
                 if (r < 0 && result == 0)
                         result = failed(dir, r, err);

@@ -264,8 +264,16 @@ int engine_rootfs_mount(struct engine *engine, const char *bundle,
 int engine_rootfs_unmount(struct engine *engine, const char *bundle, engine_done_fn fn,
                           void *userdata, struct error *err);
 
-/* As engine_foreign_cleanup(), in a stage. */
-int engine_foreign_undo(struct engine *engine, const char *bundle, engine_done_fn fn,
+/*
+ * Before the other runtime is launched, in a stage: a note in the state directory of the cgroups
+ * that it is going to make, which are those that <bundle>/config.json names by an absolute path and
+ * that are not there yet. Afterwards the runtime knows of them itself, and the note is forgotten;
+ * or they are undone, which is engine_foreign_cleanup() in a stage.
+ */
+int engine_foreign_note(struct engine *engine, const char *bundle, const char *state_dir,
+                        engine_done_fn fn, void *userdata, struct error *err);
+void engine_foreign_forget(const char *state_dir);
+int engine_foreign_undo(struct engine *engine, const char *state_dir, engine_done_fn fn,
                         void *userdata, struct error *err);
 
 /* ---- Without a loop ---- */
@@ -291,10 +299,10 @@ int engine_cleanup(const char *state_dir, const char *id,
 
 /*
  * What a runtime that was killed has made and taken no note of, so that its own delete leaves it:
- * the cgroup that <bundle>/config.json names by an absolute path is removed, if it is empty within
- * timeout_ms. Nothing else is; a bundle that names none is fine.
+ * the cgroups of engine_foreign_note() are removed, if they are empty within timeout_ms, and the
+ * note with them. Without a note there is nothing to be done.
  */
-int engine_foreign_cleanup(const char *bundle, int timeout_ms, struct error *err);
+int engine_foreign_cleanup(const char *state_dir, int timeout_ms, struct error *err);
 
 /* The OCI features document of the runtime-spec (features.md), as JSON on the heap. */
 int engine_features(char **ret_json, struct error *err);

@@ -6,12 +6,15 @@ left out there differs by the binary's own ways, see docs/protocol.md.
 """
 import contextlib
 import json
+import os
 import pathlib
+import signal
 import subprocess
 import time
 
 import pytest
 
+import fifo
 import harness
 import host
 import protos
@@ -90,6 +93,7 @@ def test_the_container_is_the_binarys_and_its_files_say_so(lab, binary):
     written = json.loads((c.bundle.path / "options.json").read_text())
     assert written == {"binary_name": runtime, "root": str(lab.dir / "runtime")}
     assert (c.bundle.path / "init.pid").read_text() == str(c.pid())
+    assert not (c.bundle.path / "launch.cgroup").exists()
     c.start()
     c.kill()
     c.wait()
@@ -196,6 +200,111 @@ def test_delete_without_a_shim_is_over_in_time_whatever_a_runtime_does(plain_lab
     assert 3 <= time.monotonic() - begin < 15 * host.SLOWNESS  # of the 1000 that it would take
     assert not plain_lab.running("sleep 1000")
     subprocess.run([binary, "--root", state.parent, "delete", "--force", c.id], check=True, timeout=20 * host.SLOWNESS)
+
+
+class Half:
+    """A runtime that makes the cgroup and then stands still, and that knows of nothing when it is to delete."""
+
+    def __init__(self, lab, ident):
+        self.cgroup = f"/{host.CGROUP}/{lab.namespace}-half-{ident}"
+        self.paths = [h / self.cgroup.lstrip("/") for h in host.hierarchies()]
+        self.made = fifo.Reader(lab.new_path("made"))
+        self.script = lab.new_path("half-runtime")
+        make = " ".join(map(str, self.paths))
+        self.script.write_text(f"""#!/bin/sh
+case " $* " in
+*" create "*) mkdir -p {make}; echo >{self.made.path}; exec sleep 1000;;
+*" delete "*) echo "container does not exist" >&2; exit 1;;
+esac
+""")
+        self.script.chmod(0o755)
+        self.container = lab.container("true", ident=ident)
+        self.container.config["linux"]["cgroupsPath"] = self.cgroup
+        self.container.launch()
+        self.options = options(binary_name=str(self.script), root=str(lab.dir / "runtime"))
+
+    def launch(self):
+        """Until the cgroup is there. The answer of the Create will come."""
+        c = self.container
+        call = c.task.start.Create(bundle=str(c.bundle.path), options=self.options)
+        self.made.read_until(b"\n")
+        return call
+
+    def lose_shim(self):
+        """What `delete` says of it on stderr."""
+        c = self.container
+        c.shim.kill()
+        c.shim.disconnect()
+        c.task = None
+        done = subprocess.run(c.shim.argv("delete", flags=("-bundle", str(c.bundle.path))), capture_output=True,
+                              stdin=subprocess.DEVNULL, cwd=c.bundle.path, env=c.shim.env(), timeout=20 * host.SLOWNESS)
+        assert protos.task.DeleteResponse.FromString(done.stdout).exit_status == 137, done.stderr
+        return done.stderr.decode()
+
+    def close(self):
+        self.made.close()
+        for path in self.paths:
+            if path.exists():
+                path.rmdir()
+
+
+@pytest.fixture
+def half(plain_lab):
+    h = Half(plain_lab, "half")
+    try:
+        yield h
+    finally:
+        h.close()
+
+
+def lose(half, how):
+    """The runtime, or the shim while that is at it; what it has made so far is undone then."""
+    call = half.launch()
+    if how == "the shim is killed":
+        call.add_done_callback(lambda f: f.exception())
+        assert half.lose_shim() == ""
+    elif how == "the shim crashes":
+        crash(half.container)
+        with fails(ttrpc.UNAVAILABLE):
+            call.result()
+    else:
+        for pid in half.container.lab.processes():
+            if host.cmdline(pid) == "sleep 1000":
+                os.kill(pid, signal.SIGKILL)
+        with fails(ttrpc.UNKNOWN, "signal 9"):
+            call.result()
+
+
+losses = pytest.mark.parametrize("how", ["the runtime is killed", "the shim crashes", "the shim is killed"])
+
+
+@losses
+def test_the_cgroup_that_a_runtime_was_killed_behind_is_removed(half, how):
+    lose(half, how)
+    assert not [p for p in half.paths if p.exists()]
+    assert not (half.container.bundle.path / "launch.cgroup").exists()
+
+
+@losses
+def test_a_cgroup_that_was_there_before_the_runtime_stays(half, how):
+    """Empty as it is, it is somebody else's."""
+    assert host.make_cgroup(half.cgroup) == half.paths
+    lose(half, how)
+    assert not [p for p in half.paths if not p.exists()]
+
+
+def test_delete_of_a_container_that_shares_its_cgroup_has_nothing_to_warn_of(half):
+    """The others in it are none of its business."""
+    paths = host.make_cgroup(half.cgroup)
+    other = subprocess.Popen(["sleep", "1000"])
+    try:
+        for path in paths:
+            (path / "cgroup.procs").write_text(str(other.pid))
+        half.launch().add_done_callback(lambda f: f.exception())
+        assert half.lose_shim() == ""
+    finally:
+        other.kill()
+        other.wait()
 
 
 def test_belay_by_name_is_the_engine(plain_lab):

@@ -439,7 +439,34 @@ static struct cgroup make_cgroup(const struct world *w, struct arena *arena)
         return cg;
 }
 
-static void an_empty_cgroup_of_another_runtime_is_found_by_the_configuration(void **state)
+struct noted {
+        struct loop *loop;
+        bool done;
+        struct error err;
+};
+
+static void on_noted(const struct error *err, void *userdata)
+{
+        struct noted *noted = userdata;
+
+        noted->done = true;
+        if (err)
+                noted->err = *err;
+        loop_quit(noted->loop);
+}
+
+static void take_note(struct world *w)
+{
+        struct noted noted = {.loop = w->loop, .err = ERROR_INIT};
+        struct error err = ERROR_INIT;
+
+        assert_int_equal(
+                engine_foreign_note(w->engine, w->box.dir, w->box.dir, on_noted, &noted, &err), 0);
+        world_await(w, &noted.done);
+        assert_string_equal(noted.err.msg, "");
+}
+
+static void a_cgroup_that_another_runtime_was_going_to_make_is_removed_if_it_is_empty(void **state)
 {
         struct world *w = *state;
         struct arena *arena = arena_new(1 << 20);
@@ -447,6 +474,7 @@ static void an_empty_cgroup_of_another_runtime_is_found_by_the_configuration(voi
         struct cgroup cg;
 
         (void)world_try_create(w, &(struct box_config){.args = "[\"nope\"]"});
+        take_note(w);
         (void)make_cgroup(w, arena);
         assert_int_equal(engine_foreign_cleanup(w->box.dir, 0, &err), 0);
         assert_false(world_has_cgroup(w));
@@ -454,12 +482,25 @@ static void an_empty_cgroup_of_another_runtime_is_found_by_the_configuration(voi
         /* A configuration that the engine refuses may be the other's all the same. */
         box_host(&w->box, "sed -i 's/\"ociVersion\" *: *\"[^\"]*\"/\"ociVersion\":\"9.9.9\"/' "
                           "config.json; grep -q 9.9.9 config.json");
+        take_note(w);
         (void)make_cgroup(w, arena);
         assert_int_equal(engine_foreign_cleanup(w->box.dir, 0, &err), 0);
         assert_false(world_has_cgroup(w));
-        /* Without a configuration nobody knows of it. */
+        /* It has been made, and the runtime takes care of it. */
+        take_note(w);
         cg = make_cgroup(w, arena);
+        engine_foreign_forget(w->box.dir);
+        assert_int_equal(engine_foreign_cleanup(w->box.dir, 0, &err), 0);
+        assert_true(world_has_cgroup(w));
+        /* It was there before. */
+        take_note(w);
+        assert_int_equal(engine_foreign_cleanup(w->box.dir, 0, &err), 0);
+        assert_true(world_has_cgroup(w));
+        assert_int_equal(cgroup_remove(&cg, 0, &err), 0);
+        /* Without a configuration nobody knows of it. */
         box_host(&w->box, "rm config.json");
+        take_note(w);
+        cg = make_cgroup(w, arena);
         assert_int_equal(engine_foreign_cleanup(w->box.dir, 0, &err), 0);
         assert_true(world_has_cgroup(w));
         assert_int_equal(cgroup_remove(&cg, 0, &err), 0);
@@ -488,7 +529,7 @@ int main(void)
                 CASE(an_init_at_the_gate_ends_with_its_shim),
                 CASE(cleanup_removes_what_a_lost_create_has_left),
                 CASE(cleanup_of_nothing_is_fine),
-                CASE(an_empty_cgroup_of_another_runtime_is_found_by_the_configuration),
+                CASE(a_cgroup_that_another_runtime_was_going_to_make_is_removed_if_it_is_empty),
         };
 
         if (!world_possible())
