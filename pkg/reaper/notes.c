@@ -25,7 +25,7 @@ struct note {
         int32_t code;
         int32_t status;
         uint64_t at_ns;
-        uint64_t unused;
+        uint64_t seq; /* 0 of a version that wrote none: older than all others */
 };
 _Static_assert(sizeof(struct note) == 32, "a part of the layout");
 
@@ -100,10 +100,25 @@ static struct note *slot_begin(struct notes *notes)
         return &m->notes[notes->n++];
 }
 
-/* A free one; else the first that was delivered; else the first. */
+/* Of those in that state; NULL when there is none. */
+static struct note *find_oldest(const struct notes *notes, uint32_t state)
+{
+        struct note *oldest = NULL;
+
+        for (size_t i = 0; i < notes->n; i++) {
+                struct note *note = &notes->memory->notes[i];
+
+                if (note->state == state && (!oldest || note->seq < oldest->seq))
+                        oldest = note;
+        }
+        return oldest;
+}
+
+/* The first free one, so that what is used stays together. */
 static struct note *slot_for(struct notes *notes)
 {
         struct note *slots = notes->memory->notes;
+        struct note *delivered;
 
         for (size_t i = 0; i < notes->n; i++) {
                 if (slots[i].state == FREE)
@@ -111,15 +126,13 @@ static struct note *slot_for(struct notes *notes)
         }
         if (notes->n < notes->room)
                 return slot_begin(notes);
-        for (size_t i = 0; i < notes->n; i++) {
-                if (slots[i].state == DELIVERED)
-                        return &slots[i];
-        }
-        return &slots[0];
+        delivered = find_oldest(notes, DELIVERED);
+        return delivered ? delivered : find_oldest(notes, NOTED);
 }
 
-void notes_add(struct notes *notes, const struct reaper_exit *exit)
+void notes_add(struct notes *notes, const struct reaped *reaped)
 {
+        const struct reaper_exit *exit = &reaped->exit;
         struct note *note;
 
         if (!notes->memory)
@@ -133,6 +146,7 @@ void notes_add(struct notes *notes, const struct reaper_exit *exit)
         note->code = exit->code;
         note->status = exit->status;
         note->at_ns = clock_timespec_ns(&exit->at);
+        note->seq = reaped->seq;
         slot_set(note, NOTED);
 }
 
@@ -184,18 +198,19 @@ void notes_remove_delivered(struct notes *notes)
         trim(notes);
 }
 
-bool notes_next(const struct notes *notes, size_t *i, struct reaper_exit *ret)
+bool notes_next(const struct notes *notes, size_t *i, struct reaped *ret)
 {
         while (*i < notes->n) {
                 const struct note *note = &notes->memory->notes[(*i)++];
 
                 if (note->state == FREE)
                         continue;
-                *ret = (struct reaper_exit){
-                        .pid = note->pid,
-                        .code = note->code,
-                        .status = note->status,
-                        .at = clock_ns_timespec(note->at_ns),
+                *ret = (struct reaped){
+                        .exit = {.pid = note->pid,
+                                 .code = note->code,
+                                 .status = note->status,
+                                 .at = clock_ns_timespec(note->at_ns)},
+                        .seq = note->seq,
                 };
                 return true;
         }

@@ -8,9 +8,15 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "pkg/base/error.h"
 #include "pkg/reaper/reaper.h"
+
+struct reaped {
+        struct reaper_exit exit;
+        uint64_t seq; /* order of reaping, of all images whose notes are there */
+};
 
 struct notes {
         struct notes_memory *memory; /* NULL: nothing is noted */
@@ -21,11 +27,12 @@ struct notes {
 int notes_open(struct notes *ret, void *memory, size_t size, struct error *err);
 
 /* One with the same pid is replaced: the pid was used again, or an image has died before it could
- * reap what it had noted. */
-void notes_add(struct notes *notes, const struct reaper_exit *exit);
+ * reap what it had noted. Without room the oldest that was delivered goes for it, else the oldest.
+ */
+void notes_add(struct notes *notes, const struct reaped *reaped);
 void notes_set_delivered(struct notes *notes, pid_t pid);
 void notes_remove(struct notes *notes, pid_t pid);
 void notes_remove_delivered(struct notes *notes);
 
-/* False behind the last. */
-bool notes_next(const struct notes *notes, size_t *i, struct reaper_exit *ret);
+/* In no order. False behind the last. */
+bool notes_next(const struct notes *notes, size_t *i, struct reaped *ret);

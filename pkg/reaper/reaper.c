@@ -2,9 +2,8 @@
  *
  * One waitid(2) loop for the whole process: see reaper.h.
  *
- * The exit path allocates nothing: a watch has room for its exit, and the table of kept exits has
- * room for some from the start. Kept exits are bounded by LIMIT_KEPT_EXITS; beyond it the oldest go
- * first, since a stage names a child within a moment of its birth.
+ * The exit path needs no memory: a watch has room for its exit, and so has the table of those that
+ * nobody has claimed (unclaimed.h).
  *
  * With notes an exit is looked at (WNOWAIT), noted, and only then reaped: whenever this image ends,
  * the next one finds the child or the note.
@@ -19,7 +18,6 @@
 #include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 
@@ -29,13 +27,7 @@
 #include "pkg/base/fd.h"
 #include "pkg/base/limits.h"
 #include "pkg/reaper/notes.h"
-
-enum { KEPT_ROOM_INITIAL = 32 };
-
-struct kept_exit {
-        struct reaper_exit exit;
-        uint64_t seq; /* order of reaping */
-};
+#include "pkg/reaper/unclaimed.h"
 
 struct reaper {
         struct loop *loop;
@@ -44,125 +36,60 @@ struct reaper {
         struct list ready;   /* waiting for `deliver`, by seq */
         struct loop_deferred deliver;
         struct list expectations; /* by from */
-        uint64_t seq;
-        struct kept_exit *kept; /* by seq */
-        size_t n_kept;
-        size_t kept_room;
+        uint64_t seq;             /* of the next exit */
+        struct unclaimed kept;
         struct notes notes;
         struct reaper_expectation restoring; /* until reaper_restored() */
 };
 
 struct reaper_watch {
+        struct reaper *reaper; /* NULL: it was freed */
         struct list node;
         pid_t pid;
         reaper_fn fn;
         void *userdata;
-        struct kept_exit ready; /* meaningful in the list of that name */
+        bool is_ready;
+        struct reaped ready; /* meaningful then */
 };
 
 CLEANUP_DEFINE(struct reaper, reaper_free)
-
-/* Makes room for one more kept exit; false when it has to be at the cost of the oldest. */
-static bool kept_make_room(struct reaper *reaper)
-{
-        size_t room = reaper->kept_room > 0 ? reaper->kept_room * 2 : KEPT_ROOM_INITIAL;
-        struct kept_exit *grown;
-
-        if (reaper->n_kept < reaper->kept_room)
-                return true;
-        if (reaper->kept_room >= LIMIT_KEPT_EXITS)
-                return false;
-        grown = realloc(reaper->kept, room * sizeof(*grown));
-        if (!grown)
-                return false;
-        reaper->kept = grown;
-        reaper->kept_room = room;
-        return true;
-}
-
-/* It is nobody's, or not the reaper's any more. */
-static void kept_remove(struct reaper *reaper, size_t i)
-{
-        reaper->n_kept--;
-        memmove(&reaper->kept[i], &reaper->kept[i + 1],
-                (reaper->n_kept - i) * sizeof(*reaper->kept));
-}
-
-static bool kept_find(const struct reaper *reaper, pid_t pid, size_t *ret_index)
-{
-        for (size_t i = 0; i < reaper->n_kept; i++) {
-                if (reaper->kept[i].exit.pid == pid) {
-                        *ret_index = i;
-                        return true;
-                }
-        }
-        return false;
-}
-
-/* Of two exits with the same pid the newer one is of interest: the pid was used again. */
-static void kept_append(struct reaper *reaper, const struct kept_exit *kept)
-{
-        size_t i;
-
-        if (kept_find(reaper, kept->exit.pid, &i))
-                kept_remove(reaper, i);
-        if (!kept_make_room(reaper)) {
-                notes_remove(&reaper->notes, reaper->kept[0].exit.pid);
-                kept_remove(reaper, 0);
-        }
-        reaper->kept[reaper->n_kept++] = *kept;
-}
-
-/* Those of before `from`. What is grown shrinks when nothing is left. */
-static void kept_forget(struct reaper *reaper, uint64_t from)
-{
-        struct kept_exit *shrunk;
-        size_t n = 0;
-
-        for (; n < reaper->n_kept && reaper->kept[n].seq < from; n++)
-                notes_remove(&reaper->notes, reaper->kept[n].exit.pid);
-        if (n == 0)
-                return;
-        reaper->n_kept -= n;
-        memmove(reaper->kept, reaper->kept + n, reaper->n_kept * sizeof(*reaper->kept));
-        if (reaper->n_kept > 0 || reaper->kept_room == KEPT_ROOM_INITIAL)
-                return;
-        shrunk = realloc(reaper->kept, KEPT_ROOM_INITIAL * sizeof(*shrunk));
-        if (!shrunk)
-                return;
-        reaper->kept = shrunk;
-        reaper->kept_room = KEPT_ROOM_INITIAL;
-}
 
 static void watch_deliver(struct reaper_watch *watch, const struct reaper_exit *exit)
 {
         reaper_fn fn = watch->fn;
         void *userdata = watch->userdata;
 
+        watch->is_ready = false;
         reaper_watch_free(watch);
         fn(exit, userdata);
 }
 
-static void reaper_dispatch(struct reaper *reaper, const struct kept_exit *kept)
+/* It is kept as long as somebody may still claim it. */
+static void reaper_keep(struct reaper *reaper, const struct reaped *reaped)
+{
+        if (!list_is_empty(&reaper->expectations))
+                unclaimed_add(&reaper->kept, reaped, &reaper->notes);
+        else
+                notes_remove(&reaper->notes, reaped->exit.pid);
+}
+
+static void reaper_dispatch(struct reaper *reaper, const struct reaped *reaped)
 {
         struct list due = LIST_INIT(due);
 
         list_for_each_safe(watch, &reaper->watches, struct reaper_watch, node) {
-                if (watch->pid != kept->exit.pid)
+                if (watch->pid != reaped->exit.pid)
                         continue;
                 list_remove(&watch->node);
                 list_append(&due, &watch->node);
         }
         if (list_is_empty(&due)) {
-                if (!list_is_empty(&reaper->expectations))
-                        kept_append(reaper, kept);
-                else
-                        notes_remove(&reaper->notes, kept->exit.pid);
+                reaper_keep(reaper, reaped);
                 return;
         }
-        notes_set_delivered(&reaper->notes, kept->exit.pid);
+        notes_set_delivered(&reaper->notes, reaped->exit.pid);
         while (!list_is_empty(&due))
-                watch_deliver(list_first(&due, struct reaper_watch, node), &kept->exit);
+                watch_deliver(list_first(&due, struct reaper_watch, node), &reaped->exit);
 }
 
 /* The next child that has ended; flags: WNOWAIT, or 0. False when there is none. */
@@ -184,7 +111,7 @@ void reaper_poll(struct reaper *reaper)
         siginfo_t info;
 
         while (next_ended(P_ALL, 0, look_only, &info)) {
-                const struct kept_exit kept = {
+                const struct reaped reaped = {
                         .exit = {.pid = info.si_pid,
                                  .code = info.si_code,
                                  .status = info.si_status,
@@ -193,12 +120,12 @@ void reaper_poll(struct reaper *reaper)
                 };
 
                 CHAOS_POINT("child-looked-at");
-                notes_add(&reaper->notes, &kept.exit);
+                notes_add(&reaper->notes, &reaped);
                 CHAOS_POINT("child-noted");
                 if (look_only)
-                        (void)next_ended(P_PID, kept.exit.pid, 0, &info);
+                        (void)next_ended(P_PID, reaped.exit.pid, 0, &info);
                 CHAOS_POINT("child-reaped");
-                reaper_dispatch(reaper, &kept);
+                reaper_dispatch(reaper, &reaped);
         }
 }
 
@@ -234,9 +161,7 @@ int reaper_new(struct reaper **ret, struct loop *loop, struct error *err)
         list_init(&reaper->ready);
         list_init(&reaper->expectations);
         loop_deferred_init(&reaper->deliver, reaper_on_deliver);
-        reaper->kept_room = KEPT_ROOM_INITIAL;
-        reaper->kept = calloc(reaper->kept_room, sizeof(*reaper->kept));
-        if (!reaper->kept)
+        if (unclaimed_init(&reaper->kept) < 0)
                 return error_set(err, STATUS_RESOURCE_EXHAUSTED, "create reaper: no memory");
         if (prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
                 return error_errno(err, errno, "become child subreaper");
@@ -247,20 +172,28 @@ int reaper_new(struct reaper **ret, struct loop *loop, struct error *err)
         return 0;
 }
 
+/* Those that are still there will never fire; their owners may free them later. */
+static void watches_leave(struct list *watches)
+{
+        while (!list_is_empty(watches)) {
+                struct reaper_watch *watch = list_first(watches, struct reaper_watch, node);
+
+                list_remove(&watch->node);
+                watch->reaper = NULL;
+        }
+}
+
 struct reaper *reaper_free(struct reaper *reaper)
 {
         if (!reaper)
                 return NULL;
-        /* Watches that are still there will never fire; their owners may free them later. */
-        while (!list_is_empty(&reaper->watches))
-                list_remove(reaper->watches.next);
-        while (!list_is_empty(&reaper->ready))
-                list_remove(reaper->ready.next);
+        watches_leave(&reaper->watches);
+        watches_leave(&reaper->ready);
         while (!list_is_empty(&reaper->expectations))
                 list_remove(reaper->expectations.next);
         loop_deferred_cancel(&reaper->deliver);
         loop_signal_free(reaper->signal);
-        free(reaper->kept);
+        unclaimed_deinit(&reaper->kept);
         free(reaper);
         return NULL;
 }
@@ -279,7 +212,7 @@ enum reaper_child reaper_find(const struct reaper *reaper, pid_t pid)
 
         if (child_exists(pid))
                 return REAPER_PRESENT;
-        return kept_find(reaper, pid, &i) ? REAPER_KEPT : REAPER_STRANGER;
+        return unclaimed_find(&reaper->kept, pid, &i) ? REAPER_KEPT : REAPER_STRANGER;
 }
 
 bool reaper_is_watched(const struct reaper *reaper, pid_t pid)
@@ -309,21 +242,21 @@ struct reaper_watch *reaper_watch_new(struct reaper *reaper, pid_t pid, reaper_f
                                       void *userdata)
 {
         struct reaper_watch *watch = calloc(1, sizeof(*watch));
-        bool is_ready = false;
         size_t i;
 
         if (!watch)
                 return NULL;
+        watch->reaper = reaper;
         list_init(&watch->node);
         watch->pid = pid;
         watch->fn = fn;
         watch->userdata = userdata;
-        if (kept_find(reaper, pid, &i)) {
-                watch->ready = reaper->kept[i];
-                kept_remove(reaper, i);
-                is_ready = !child_exists(pid);
+        if (unclaimed_find(&reaper->kept, pid, &i)) {
+                watch->ready = reaper->kept.exits[i];
+                unclaimed_remove(&reaper->kept, i);
+                watch->is_ready = !child_exists(pid);
         }
-        if (is_ready)
+        if (watch->is_ready)
                 ready_insert(reaper, watch);
         else
                 list_append(&reaper->watches, &watch->node);
@@ -335,6 +268,8 @@ struct reaper_watch *reaper_watch_free(struct reaper_watch *watch)
         if (!watch)
                 return NULL;
         list_remove(&watch->node);
+        if (watch->is_ready && watch->reaper)
+                reaper_keep(watch->reaper, &watch->ready);
         free(watch);
         return NULL;
 }
@@ -354,22 +289,26 @@ void reaper_unexpect(struct reaper *reaper, struct reaper_expectation *expectati
                 return;
         list_remove(&expectation->node);
         oldest = list_first(&reaper->expectations, struct reaper_expectation, node);
-        kept_forget(reaper, oldest ? oldest->from : UINT64_MAX);
+        unclaimed_forget(&reaper->kept, oldest ? oldest->from : UINT64_MAX, &reaper->notes);
 }
 
 /* ---- Exits that outlive this image of the process ---- */
 
 int reaper_set_notes(struct reaper *reaper, void *notes, size_t size, struct error *err)
 {
-        struct kept_exit kept = {0};
+        struct reaped reaped = {0};
         size_t i = 0;
 
         if (notes_open(&reaper->notes, notes, size, err) < 0)
                 return -1;
+        /* Without it some would be forgotten that another image may have the room for. */
+        if (unclaimed_reserve(&reaper->kept, reaper->notes.n) < 0)
+                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "exits: no memory");
         reaper_expect(reaper, &reaper->restoring);
-        while (notes_next(&reaper->notes, &i, &kept.exit)) {
-                kept.seq = reaper->seq++;
-                kept_append(reaper, &kept);
+        while (notes_next(&reaper->notes, &i, &reaped)) {
+                unclaimed_add(&reaper->kept, &reaped, &reaper->notes);
+                if (reaped.seq >= reaper->seq)
+                        reaper->seq = reaped.seq + 1;
         }
         return 0;
 }
@@ -382,7 +321,12 @@ void reaper_restored(struct reaper *reaper)
 
 bool reaper_next_note(const struct reaper *reaper, size_t *i, struct reaper_exit *ret)
 {
-        return notes_next(&reaper->notes, i, ret);
+        struct reaped reaped;
+
+        if (!notes_next(&reaper->notes, i, &reaped))
+                return false;
+        *ret = reaped.exit;
+        return true;
 }
 
 void reaper_settle(struct reaper *reaper)

@@ -50,8 +50,8 @@ typedef void (*reaper_fn)(const struct reaper_exit *exit, void *userdata);
 /*
  * Watches a child until it is reaped; the watch is freed before fn runs. Any watch may be freed
  * from inside any fn. Several watches of one pid all fire. An exit that was kept is delivered from
- * the end of the present round, never from inside this call, and to the first watch only. NULL
- * without memory.
+ * the end of the present round, never from inside this call, and to the first watch only; if that
+ * is freed before, it is kept as before. NULL without memory.
  */
 struct reaper_watch *reaper_watch_new(struct reaper *reaper, pid_t pid, reaper_fn fn,
                                       void *userdata);

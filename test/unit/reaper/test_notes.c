@@ -115,13 +115,13 @@ static void a_child_that_was_noted_and_not_reaped_is_told_once(void **state)
         struct fixture *f = *state;
         void *memory = notes_new();
         pid_t pid = child_new(NULL, 6);
-        const struct reaper_exit exit = {.pid = pid, .code = CLD_EXITED, .status = 6};
+        const struct reaped reaped = {.exit = {.pid = pid, .code = CLD_EXITED, .status = 6}};
         struct error err = ERROR_INIT;
         struct notes notes;
 
         children_await_zombie(pid);
         assert_int_equal(notes_open(&notes, memory, NOTES, &err), 0);
-        notes_add(&notes, &exit);
+        notes_add(&notes, &reaped);
         begin_anew(f, memory);
         assert_non_null(reaper_watch_new(f->reaper, pid, children_on_exit, f));
         reaper_restored(f->reaper);
@@ -198,15 +198,15 @@ static void pages_of_exits_that_are_gone_are_given_back(void **state)
         enum { N = 600, LAST = 300, BYTES = 32 };
         void *memory = shared_notes_new();
         struct error err = ERROR_INIT;
-        struct reaper_exit exit = {.code = CLD_EXITED};
+        struct reaped reaped = {.exit = {.code = CLD_EXITED}};
         struct notes notes;
         size_t i = 0;
 
         (void)state;
         assert_int_equal(notes_open(&notes, memory, NOTES, &err), 0);
         for (int round = 0; round < 2; round++) {
-                for (exit.pid = 1; exit.pid <= N; exit.pid++)
-                        notes_add(&notes, &exit);
+                for (reaped.exit.pid = 1; reaped.exit.pid <= N; reaped.exit.pid++)
+                        notes_add(&notes, &reaped);
                 assert_in_range(count_pages(memory), N * BYTES / 4096, NOTES / 4096);
                 for (pid_t pid = 1; pid <= N; pid++) {
                         if (pid != LAST)
@@ -214,9 +214,9 @@ static void pages_of_exits_that_are_gone_are_given_back(void **state)
                 }
                 assert_int_equal(notes_open(&notes, memory, NOTES, &err), 0);
                 i = 0;
-                assert_true(notes_next(&notes, &i, &exit));
-                assert_int_equal(exit.pid, LAST);
-                assert_false(notes_next(&notes, &i, &exit));
+                assert_true(notes_next(&notes, &i, &reaped));
+                assert_int_equal(reaped.exit.pid, LAST);
+                assert_false(notes_next(&notes, &i, &reaped));
                 notes_set_delivered(&notes, LAST);
                 notes_remove_delivered(&notes);
                 assert_int_equal(count_pages(memory), 1);
@@ -280,6 +280,88 @@ static void of_too_many_those_that_were_delivered_go_first(void **state)
         free(notes);
 }
 
+/* The second child takes the place of one that is settled, so that places do not tell the order. */
+static void of_too_many_the_oldest_goes_wherever_it_is_noted(void **state)
+{
+        struct fixture *f = *state;
+        void *notes = notes_new();
+        struct error err = ERROR_INIT;
+        pid_t pids[5];
+
+        assert_int_equal(reaper_set_notes(f->reaper, notes, 32 + 3 * 32, &err), 0);
+        for (int i = 0; i < 5; i++) {
+                pids[i] = child_new(NULL, i);
+                if (i == 0)
+                        assert_non_null(reaper_watch_new(f->reaper, pids[i], children_on_exit, f));
+                children_await_zombie(pids[i]);
+                reaper_poll(f->reaper);
+                if (i == 2)
+                        reaper_settle(f->reaper);
+        }
+        begin_anew(f, notes);
+        assert_int_equal(reaper_find(f->reaper, pids[1]), REAPER_STRANGER);
+        for (int i = 4; i >= 2; i--)
+                assert_non_null(reaper_watch_new(f->reaper, pids[i], children_on_exit, f));
+        children_run_round(f);
+        assert_int_equal(f->n_seen, 3);
+        for (int i = 0; i < 3; i++)
+                assert_int_equal(f->seen[i].pid, pids[2 + i]);
+        free(notes);
+}
+
+static size_t count_notes(const struct fixture *f)
+{
+        struct reaper_exit exit;
+        size_t at = 0;
+        size_t n = 0;
+
+        while (reaper_next_note(f->reaper, &at, &exit))
+                n++;
+        return n;
+}
+
+static void a_kept_exit_whose_watch_is_freed_is_kept_for_the_next_one(void **state)
+{
+        struct fixture *f = *state;
+        void *notes = notes_new();
+        pid_t pids[2];
+
+        set_notes(f, notes);
+        for (int i = 0; i < 2; i++) {
+                pids[i] = child_new(NULL, i);
+                children_await_zombie(pids[i]);
+                reaper_poll(f->reaper);
+        }
+        reaper_watch_free(reaper_watch_new(f->reaper, pids[0], children_on_exit, f));
+        assert_int_equal(reaper_find(f->reaper, pids[0]), REAPER_KEPT);
+        assert_int_equal(count_notes(f), 2);
+        for (int i = 0; i < 2; i++)
+                assert_non_null(reaper_watch_new(f->reaper, pids[1 - i], children_on_exit, f));
+        children_run_round(f);
+        assert_int_equal(f->n_seen, 2);
+        assert_int_equal(f->seen[0].pid, pids[0]);
+        free(notes);
+}
+
+static void a_kept_exit_that_nobody_can_claim_any_more_leaves_no_note(void **state)
+{
+        struct fixture *f = *state;
+        void *notes = notes_new();
+        pid_t pid = child_new(NULL, 1);
+        struct reaper_watch *watch;
+
+        set_notes(f, notes);
+        children_await_zombie(pid);
+        reaper_poll(f->reaper);
+        watch = reaper_watch_new(f->reaper, pid, children_on_exit, f);
+        reaper_restored(f->reaper);
+        assert_int_equal(count_notes(f), 1);
+        reaper_watch_free(watch);
+        assert_int_equal(count_notes(f), 0);
+        assert_int_equal(reaper_find(f->reaper, pid), REAPER_STRANGER);
+        free(notes);
+}
+
 int main(void)
 {
 #define CASE(fn) cmocka_unit_test_setup_teardown(fn, children_set_up, children_tear_down)
@@ -293,6 +375,9 @@ int main(void)
                 CASE(pages_of_exits_that_are_gone_are_given_back),
                 CASE(expectations_that_overlap_without_end_keep_little),
                 CASE(of_too_many_those_that_were_delivered_go_first),
+                CASE(of_too_many_the_oldest_goes_wherever_it_is_noted),
+                CASE(a_kept_exit_whose_watch_is_freed_is_kept_for_the_next_one),
+                CASE(a_kept_exit_that_nobody_can_claim_any_more_leaves_no_note),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
