@@ -150,6 +150,10 @@ struct executor_ops {
         /* The init still waits to be started, as far as the kernel knows: also of a start that was
          * under way when another image was executed. */
         bool (*is_created)(const struct executor_container *c);
+
+        /* After a crash, when what ran for a job has been killed: the rest of execs that it was
+         * making. NULL: there is none. */
+        void (*undo_execs)(struct executor_container *c);
 };
 
 struct executor {

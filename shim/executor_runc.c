@@ -422,6 +422,11 @@ static bool do_is_created(const struct executor_container *c)
         return runc_is_created(made_of(c)->runc);
 }
 
+static void do_undo_execs(struct executor_container *c)
+{
+        runc_undo_execs(made_of(c)->runc);
+}
+
 void executor_runc_init(struct executor *executor, struct executor_runc *impl)
 {
         static const struct executor_ops ops = {
@@ -447,6 +452,7 @@ void executor_runc_init(struct executor *executor, struct executor_runc *impl)
                 .process_save = do_process_save,
                 .process_restore = do_process_restore,
                 .is_created = do_is_created,
+                .undo_execs = do_undo_execs,
         };
 
         executor->ops = &ops;

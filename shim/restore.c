@@ -448,5 +448,7 @@ void shim_server_let_go(struct shim_server *server)
                 return;
         if (c->init->state == PROCESS_CREATED || c->init->state == PROCESS_RUNNING)
                 rpc_pause_thaw(c);
+        if (c->executor->ops->undo_execs)
+                c->executor->ops->undo_execs(c->impl);
         exits_kill_rest(c);
 }

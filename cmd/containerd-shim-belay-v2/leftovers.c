@@ -85,25 +85,34 @@ static bool is_own_image(pid_t pid)
                own.st_dev == other.st_dev && own.st_ino == other.st_ino;
 }
 
-static void await_end(int pidfd, uint64_t deadline_ns)
+static bool has_ended(int pidfd, int timeout_ms)
 {
         struct pollfd p = {.fd = pidfd, .events = POLLIN};
+
+        return poll(&p, 1, timeout_ms) > 0;
+}
+
+static void await_end(int pidfd, uint64_t deadline_ns)
+{
         uint64_t now = clock_monotonic_ns();
 
         if (pidfd >= 0 && now < deadline_ns)
-                (void)poll(&p, 1, (int)((deadline_ns - now) / NSEC_PER_MSEC) + 1);
+                (void)has_ended(pidfd, (int)((deadline_ns - now) / NSEC_PER_MSEC) + 1);
 }
 
-static void kill_strangers(const struct reaper *reaper, bool owns_children, uint64_t deadline_ns)
+/* False: there were none that lived. */
+static bool kill_strangers(const struct reaper *reaper, bool owns_children, uint64_t deadline_ns)
 {
         _cleanup_free_ pid_t *pids = NULL;
         size_t n = 0;
         size_t n_killed = 0;
 
         if (reaper_strangers(reaper, &pids, &n) < 0)
-                return;
+                return false;
         for (size_t i = 0; i < n; i++) {
-                if (!owns_children && !is_own_image(pids[i]))
+                _cleanup_close_ int pidfd = pidfd_open(pids[i], 0);
+
+                if ((!owns_children && !is_own_image(pids[i])) || has_ended(pidfd, 0))
                         continue;
                 (void)kill(pids[i], SIGKILL);
                 pids[n_killed++] = pids[i];
@@ -113,6 +122,7 @@ static void kill_strangers(const struct reaper *reaper, bool owns_children, uint
 
                 await_end(pidfd, deadline_ns);
         }
+        return n_killed > 0;
 }
 
 /* Whoever has passed descriptors on to an exec is known by a pidfd, too, and is no child. */
@@ -142,13 +152,16 @@ static void kill_told(const struct reaper *reaper, int sock, uint64_t deadline_n
         }
 }
 
-/* The stages first: none says anything any more. */
+/* Until there are none: the child of one that is killed, as a runtime's, is a stranger only then.
+ * The stages are among them, and say nothing any more when their sockets are read. */
 void leftovers_kill(const struct leftovers *leftovers, const struct reaper *reaper,
                     bool owns_children)
 {
         uint64_t deadline_ns = clock_monotonic_ns() + LEFTOVERS_END_MS * NSEC_PER_MSEC;
 
-        kill_strangers(reaper, owns_children, deadline_ns);
+        while (kill_strangers(reaper, owns_children, deadline_ns) &&
+               clock_monotonic_ns() < deadline_ns)
+                ;
         for (size_t i = 0; i < leftovers->n; i++) {
                 if (is_stages_socket(leftovers->fds[i]))
                         kill_told(reaper, leftovers->fds[i], deadline_ns);

@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -73,6 +74,7 @@ static void close_all(struct runc_job *cmd)
         cmd->io = loop_io_free(cmd->io);
         cmd->output_fd = fd_close(cmd->output_fd);
         cmd->status_fd = fd_close(cmd->status_fd);
+        cmd->pidfd = fd_close(cmd->pidfd);
 }
 
 static int explain(struct runc_job *cmd, const struct reaper_exit *exit, int errnum,
@@ -149,6 +151,7 @@ static int start(struct runc_job *cmd, const struct args *args, const int *stdio
         cmd->pid = spawn(args, stdio, &cmd->status_fd, err);
         if (cmd->pid < 0)
                 return -1;
+        cmd->pidfd = pidfd_open(cmd->pid, 0);
         cmd->watch = reaper_watch_new(cmd->runc->reaper, cmd->pid, on_reaped, cmd);
         if (!cmd->watch) {
                 (void)kill(cmd->pid, SIGKILL);
@@ -165,6 +168,7 @@ int command_start(struct runc_job *cmd, struct runc *r, const struct args *args,
         cmd->done = done;
         cmd->status_fd = -1;
         cmd->output_fd = -1;
+        cmd->pidfd = -1;
         if (start(cmd, args, stdio, err) < 0) {
                 close_all(cmd);
                 return -1;

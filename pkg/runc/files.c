@@ -4,9 +4,11 @@
  * the binary by its name. The files are the stock shim's, but that `runtime` holds the absolute
  * path: the `delete` action may have another $PATH.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -114,6 +116,38 @@ void runc_remove_files(const struct runc *r)
         (void)unlinkat(fd, RUNTIME_FILE, 0);
         (void)unlinkat(fd, OPTIONS_FILE, 0);
         (void)unlinkat(fd, "log.json", 0);
+}
+
+static bool is_of_exec(const char *name, const char *ending)
+{
+        size_t len = strlen(name);
+
+        return str_has_prefix(name, "exec-") && len > strlen(ending) &&
+               str_equal(name + len - strlen(ending), ending);
+}
+
+/* Whom a runtime has named; of one that has ended since, or is known, nothing. */
+static void kill_nameless(const struct runc *r, int dirfd, const char *pid_file)
+{
+        pid_t pid;
+
+        if (read_pid_file(dirfd, pid_file, &pid, NULL) == 0 &&
+            reaper_find(r->reaper, pid) == REAPER_PRESENT && !reaper_is_watched(r->reaper, pid))
+                (void)kill(pid, SIGKILL);
+}
+
+void runc_undo_execs(const struct runc *r)
+{
+        _cleanup_closedir_ DIR *dir = opendir(r->state_dir);
+        const struct dirent *entry;
+
+        while (dir && (entry = readdir(dir))) {
+                if (is_of_exec(entry->d_name, ".pid"))
+                        kill_nameless(r, dirfd(dir), entry->d_name);
+                else if (!is_of_exec(entry->d_name, ".spec"))
+                        continue;
+                (void)unlinkat(dirfd(dir), entry->d_name, 0);
+        }
 }
 
 /* The member `root` of options.json, or "". */

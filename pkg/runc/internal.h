@@ -101,6 +101,7 @@ enum { COMMAND_OUTPUT_MAX = 4096 };
 struct runc_job {
         struct runc *runc;
         pid_t pid;
+        int pidfd; /* -1 is no harm: by it alone another image of the process knows of the child */
         struct reaper_watch *watch;
         int status_fd;
         int output_fd; /* -1: its output is the container's */
@@ -130,6 +131,11 @@ const char *console_path(const struct console *console);
 
 /* The master, the caller's from then on; -1 with errnum EAGAIN when it has not come yet. */
 int console_take(struct console *console, struct error *err);
+
+/* ---- launch.c ---- */
+
+/* What a runtime has written; -1 with err. */
+int read_pid_file(int dirfd, const char *path, pid_t *ret, struct error *err);
 
 /* ---- process.c ---- */
 

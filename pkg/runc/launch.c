@@ -115,11 +115,11 @@ static void on_abort(struct runc_job *cmd)
                 (void)loop_timer_set(job->timer, 0);
 }
 
-static int read_pid(const char *path, pid_t *ret, struct error *err)
+int read_pid_file(int dirfd, const char *path, pid_t *ret, struct error *err)
 {
         _cleanup_free_ char *text = NULL;
         uint64_t pid;
-        int r = file_read(AT_FDCWD, path, PID_TEXT_MAX, &text, NULL);
+        int r = file_read(dirfd, path, PID_TEXT_MAX, &text, NULL);
 
         if (r < 0)
                 return error_errno(err, -r, "read '%s'", path);
@@ -138,12 +138,12 @@ static void on_done(struct runc_job *cmd, const struct error *why)
 
         if (why) {
                 /* What it had made already is killed by finish(). */
-                if (read_pid(job->pid_path, &pid, NULL) == 0)
+                if (read_pid_file(AT_FDCWD, job->pid_path, &pid, NULL) == 0)
                         (void)runc_process_new(&job->process, job->runc, pid, NULL);
                 finish(job, -1, why);
                 return;
         }
-        if (read_pid(job->pid_path, &pid, &err) < 0 ||
+        if (read_pid_file(AT_FDCWD, job->pid_path, &pid, &err) < 0 ||
             runc_process_new(&job->process, job->runc, pid, &err) < 0) {
                 finish(job, -1, &err);
                 return;

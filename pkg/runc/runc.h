@@ -70,6 +70,10 @@ bool runc_has_state(const struct runc *runc);
 int runc_write_files(const struct runc *runc, struct error *err);
 void runc_remove_files(const struct runc *runc);
 
+/* After a crash, when no binary runs any more: what those that were making an exec have left, files
+ * and a process. */
+void runc_undo_execs(const struct runc *runc);
+
 /* ---- Processes ---- */
 
 /* terminal_fd: the pty's master, or -1; it and the process are the receiver's. */

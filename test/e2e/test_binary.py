@@ -149,6 +149,35 @@ def test_no_file_of_an_exec_is_left(lab):
     assert left <= {"log.json", "exec-e1.json"}, left
 
 
+@pytest.mark.parametrize("pid_namespace", ["own", "host"])
+def test_what_a_crash_has_cut_off_of_an_exec_is_not_there_any_more(plain_lab, binary, pid_namespace):
+    """The runtime has made a process, and has not ended."""
+    lab = plain_lab
+    slow = lab.dir / "slow-runtime"
+    slow.write_text(f'''#!/bin/sh
+case " $* " in *" exec "*) ;; *) exec {binary} "$@";; esac
+while [ "$1" != --pid-file ]; do shift; done
+sleep 1002 & echo $! > "$2.new"; mv "$2.new" "$2"; wait
+''')
+    slow.chmod(0o755)
+    c = lab.container("sleep", "1000")
+    if pid_namespace == "host":
+        c.bundle.without_namespace("pid")
+    c.create(options=options(binary_name=str(slow), root=str(lab.dir / "runtime")))
+    c.start()
+    before = {p.name for p in c.bundle.path.iterdir()}
+    e = c.exec("true").add()
+    answer = c.task.start.Start(exec_id=e.exec_id)
+    host.wait_for((c.bundle.path / "exec-e0.pid").exists, "the runtime")
+    crash(c)
+    with fails(ttrpc.UNAVAILABLE):
+        answer.result()
+    host.wait_for(lambda: not lab.running("sleep 1002"), "the end of what it has made")
+    e.delete()
+    assert {p.name for p in c.bundle.path.iterdir()} <= {*before, "log.json"}
+    c.finish()
+
+
 def test_a_binary_that_is_not_there_is_named_in_dockers_words(plain_lab):
     for name, text in (("no-such-runtime", 'exec: "no-such-runtime": executable file not found in $PATH'),
                        ("/no/such/runc", 'exec: "/no/such/runc": no such file or directory')):
