@@ -2,8 +2,8 @@
  *
  * See conn.h. Reading: one recv(2) per readiness, into the pool's buffer, so that a flood on one
  * connection leaves the others their turn; frames that are whole are handed on in place, only a
- * torn one gets a buffer of its own. Sending: everything queued in one round leaves in one
- * sendmsg(2). Reading never stops for sending, since a peer may do the opposite.
+ * torn one gets a buffer of its own. It never stops for sending (conn_out.c), since a peer may do
+ * the opposite.
  */
 #include "pkg/ttrpc/conn.h"
 
@@ -13,44 +13,19 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/uio.h>
 
 #include "pkg/base/cleanup.h"
 #include "pkg/base/clock.h"
 #include "pkg/base/fd.h"
 #include "pkg/ttrpc/limits.h"
 
-enum { SEND_VECTORS = 64 };
-
-static bool is_shortage(int errnum)
-{
-        return errnum == ENOMEM || errnum == ENOBUFS;
-}
-
-/* Where the host is short of memory it is tried again a little later: a container must not be lost
- * with its shim's connection. */
-static bool is_for_now(struct ttrpc_conn *conn, int errnum)
-{
-        if (is_shortage(errnum))
-                loop_io_rest(conn->io);
-        return errnum == EAGAIN || is_shortage(errnum);
-}
-
-static void conn_want(struct ttrpc_conn *conn)
+void ttrpc_conn_want(struct ttrpc_conn *conn)
 {
         int what = (conn->half_closed || conn->paused ? 0 : LOOP_READ) |
                    (list_is_empty(&conn->queue) ? 0 : LOOP_WRITE);
 
         if (loop_io_want(conn->io, what) < 0)
                 ttrpc_conn_doom(conn, "cannot watch the connection", ENOMEM);
-}
-
-static void conn_drop_queue(struct ttrpc_conn *conn)
-{
-        while (!list_is_empty(&conn->queue))
-                (void)ttrpc_out_free(list_first(&conn->queue, struct ttrpc_out, node));
-        conn->n_queued = 0;
-        conn->n_data = 0;
 }
 
 static void conn_drop_body(struct ttrpc_conn *conn)
@@ -68,7 +43,7 @@ void ttrpc_conn_close(struct ttrpc_conn *conn)
         conn->hangup_timer = loop_timer_free(conn->hangup_timer);
         conn->io = loop_io_free(conn->io);
         conn->fd = fd_close(conn->fd);
-        conn_drop_queue(conn);
+        ttrpc_conn_drop_queue(conn);
         conn_drop_body(conn);
 }
 
@@ -99,7 +74,7 @@ void ttrpc_conn_doom(struct ttrpc_conn *conn, const char *text, int errnum)
         conn->doomed = true;
         conn->doom_text = text;
         conn->doom_errnum = errnum;
-        conn_drop_queue(conn);
+        ttrpc_conn_drop_queue(conn);
         (void)loop_io_want(conn->io, 0);
         loop_defer(conn->loop, &conn->deferred);
 }
@@ -110,7 +85,7 @@ void ttrpc_conn_pause(struct ttrpc_conn *conn, bool paused)
                 return;
         conn->paused = paused;
         if (conn->fd >= 0 && !conn->doomed)
-                conn_want(conn);
+                ttrpc_conn_want(conn);
 }
 
 void ttrpc_conn_stream_ended(struct ttrpc_conn *conn)
@@ -118,111 +93,6 @@ void ttrpc_conn_stream_ended(struct ttrpc_conn *conn)
         if (conn->half_closed && conn->streams.n == 0 && list_is_empty(&conn->queue))
                 ttrpc_conn_doom(conn, "closed by the peer", 0);
 }
-
-/* ---- Out ---- */
-
-/* So that it is given back when nothing is in it any more. */
-static void conn_uses_annex(const struct ttrpc_conn *conn)
-{
-        if (conn->kept->annex)
-                ttrpc_pool_use(conn->pool);
-}
-
-static void conn_sent(struct ttrpc_conn *conn, size_t n)
-{
-        conn->n_queued -= n;
-        if (conn->kept) {
-                ttrpc_kept_out_sent(conn->kept, n, conn->n_queued == 0);
-                conn_uses_annex(conn);
-        }
-        while (n > 0) {
-                struct ttrpc_out *out = list_first(&conn->queue, struct ttrpc_out, node);
-                size_t rest = out->len - out->sent;
-
-                if (n < rest) {
-                        out->sent += n;
-                        return;
-                }
-                n -= rest;
-                if (out->is_data)
-                        conn->n_data -= ttrpc_out_cost(out);
-                if (out->is_data || out->is_restored)
-                        conn->ops->on_sent(conn, out);
-                ttrpc_pool_out_give(conn->pool, out);
-        }
-}
-
-/* Called by whoever sends, so what is left to read waits for the end of the round. */
-static void conn_send_failed(struct ttrpc_conn *conn, int errnum)
-{
-        if (errnum != EPIPE || !conn->ops->read_to_end || conn->half_closed) {
-                ttrpc_conn_doom(conn, "send", errnum);
-                return;
-        }
-        conn->draining = true;
-        conn_drop_queue(conn);
-        loop_defer(conn->loop, &conn->deferred);
-}
-
-/* Sends what the socket takes, and watches for room if that was not all. */
-static void conn_flush(struct ttrpc_conn *conn)
-{
-        while (!list_is_empty(&conn->queue)) {
-                struct iovec vectors[SEND_VECTORS];
-                struct msghdr msg = {.msg_iov = vectors};
-                ssize_t n;
-
-                list_for_each(out, &conn->queue, struct ttrpc_out, node) {
-                        if (msg.msg_iovlen == SEND_VECTORS)
-                                break;
-                        vectors[msg.msg_iovlen++] = (struct iovec){
-                                .iov_base = out->data + out->sent,
-                                .iov_len = out->len - out->sent,
-                        };
-                }
-                n = sendmsg(conn->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
-                if (n >= 0) {
-                        conn_sent(conn, (size_t)n);
-                } else if (is_for_now(conn, errno)) {
-                        break;
-                } else if (errno != EINTR) {
-                        conn_send_failed(conn, errno);
-                        return;
-                }
-        }
-        conn_want(conn);
-        ttrpc_conn_stream_ended(conn);
-}
-
-void ttrpc_conn_send_consume(struct ttrpc_conn *conn, struct ttrpc_out *out)
-{
-        if (!out) {
-                ttrpc_conn_doom(conn, "no memory for an answer", ENOMEM);
-                return;
-        }
-        if (conn->doomed || conn->draining || conn->fd < 0) {
-                (void)ttrpc_out_free(out);
-                return;
-        }
-        if (conn->n_queued + out->len > TTRPC_QUEUED_BYTES_MAX)
-                conn_flush(conn);
-        if (conn->n_queued + out->len > TTRPC_QUEUED_BYTES_MAX)
-                ttrpc_conn_doom(conn, "the peer does not read its answers", 0);
-        if (conn->doomed || conn->draining) {
-                (void)ttrpc_out_free(out);
-                return;
-        }
-        if (conn->kept)
-                ttrpc_kept_out_add(conn->kept, out->data, out->len, out->ends);
-        list_append(&conn->queue, &out->node);
-        conn->n_queued += out->len;
-        if (out->is_data)
-                conn->n_data += ttrpc_out_cost(out);
-        if (!conn->reading)
-                loop_defer(conn->loop, &conn->deferred);
-}
-
-/* ---- In ---- */
 
 void ttrpc_conn_frame_done(struct ttrpc_conn *conn, const uint8_t *body)
 {
@@ -356,7 +226,7 @@ void ttrpc_conn_half_close(struct ttrpc_conn *conn)
                 ttrpc_conn_doom(conn, "closed by the peer", 0);
                 return;
         }
-        conn_want(conn);
+        ttrpc_conn_want(conn);
         conn->hangup_timer = loop_timer_new(conn->loop, conn_on_hangup_timer, conn);
         if (!conn->hangup_timer || loop_timer_set(conn->hangup_timer, NSEC_PER_SEC) < 0)
                 ttrpc_conn_doom(conn, "no memory", ENOMEM);
@@ -395,7 +265,7 @@ static enum place conn_place(struct ttrpc_conn *conn, uint8_t **ret, size_t *ret
 static void conn_frame_came(struct ttrpc_conn *conn, size_t n)
 {
         ttrpc_kept_frame_add(conn->kept, n);
-        conn_uses_annex(conn);
+        ttrpc_conn_uses_annex(conn);
 }
 
 static void conn_read(struct ttrpc_conn *conn)
@@ -419,7 +289,7 @@ static void conn_read(struct ttrpc_conn *conn)
                 ttrpc_conn_half_close(conn);
         else if (n < 0 && errno == EAGAIN && conn->draining)
                 ttrpc_conn_doom(conn, "send", EPIPE);
-        else if (n < 0 && !is_for_now(conn, errno) && errno != EINTR)
+        else if (n < 0 && !ttrpc_conn_is_for_now(conn, errno) && errno != EINTR)
                 ttrpc_conn_doom(conn, "receive", errno);
         else if (n > 0 && place == PLACE_BODY)
                 conn_body_advance(conn, (size_t)n);
@@ -441,7 +311,7 @@ static void conn_on_io(struct loop_io *io, int fd, int what, void *userdata)
         if (what & LOOP_READ && !conn->half_closed && !conn->paused)
                 conn_read(conn);
         if (conn->fd >= 0 && !conn->doomed)
-                conn_flush(conn);
+                ttrpc_conn_flush(conn);
 }
 
 static void conn_on_deferred(struct loop_deferred *deferred)
@@ -457,7 +327,7 @@ static void conn_on_deferred(struct loop_deferred *deferred)
                 return;
         }
         if (!conn->doomed) {
-                conn_flush(conn);
+                ttrpc_conn_flush(conn);
                 return;
         }
         if (conn->doom_errnum != 0)

@@ -139,7 +139,21 @@ void ttrpc_conn_stream_ended(struct ttrpc_conn *conn);
 /* Bytes from the peer, in any cut. Public for tests. */
 void ttrpc_conn_feed(struct ttrpc_conn *conn, const uint8_t *data, size_t len);
 
-/* ---- Shared by conn.c and conn_kept.c ---- */
+/* ---- Shared by conn.c, conn_out.c and conn_kept.c ---- */
+
+/* After a failed system call: whether it will do later. Where the host is short of memory it is
+ * tried again a little later: a container must not be lost with its shim's connection. */
+bool ttrpc_conn_is_for_now(struct ttrpc_conn *conn, int errnum);
+
+/* Watches what it is to be watched for. */
+void ttrpc_conn_want(struct ttrpc_conn *conn);
+
+/* Sends what the socket takes, and watches for room if that was not all. */
+void ttrpc_conn_flush(struct ttrpc_conn *conn);
+void ttrpc_conn_drop_queue(struct ttrpc_conn *conn);
+
+/* After something in its annex has changed: that is given back when nothing is in it any more. */
+void ttrpc_conn_uses_annex(const struct ttrpc_conn *conn);
 
 /* The frame in conn->frame is whole, or was thrown away. */
 void ttrpc_conn_frame_done(struct ttrpc_conn *conn, const uint8_t *body);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What server.c (sockets, lifetime), dispatch.c (frames into calls) and call.c (the life of a call)
- * share. Private to the package.
+ * What server.c (connections, lifetime), listen.c, dispatch.c (frames into calls) and call.c (the
+ * life of a call) share. Private to the package.
  */
 #pragma once
 
@@ -97,9 +97,14 @@ extern const struct ttrpc_conn_ops ttrpc_server_conn_ops;
 /* dispatch.c: the same request once more, which is kept in that unit. */
 void ttrpc_dispatch_again(struct ttrpc_conn *ours, int unit);
 
-/* server.c: a socket that is listening, or a connection, of the process image before. */
+/* listen.c: a socket that is listening, of the process image before, or a new one. */
 int ttrpc_server_listen_again_take(struct ttrpc_server *server, int fd, int kept,
                                    struct error *err);
+
+/* listen.c: stops accepting while the server is full, and starts again. */
+void ttrpc_server_update_listeners(struct ttrpc_server *server);
+
+/* server.c: a connection of the process image before. */
 int ttrpc_server_adopt_again_take(struct ttrpc_server *server, int fd, unsigned slot,
                                   struct error *err);
 void ttrpc_server_conns_changed(struct ttrpc_server *server);
