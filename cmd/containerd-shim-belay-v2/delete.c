@@ -42,11 +42,14 @@ enum { STATUS_KILLED = 128 + SIGKILL };
  * by which alone it can be asked again, and which the next Create of that id fails on.
  */
 enum {
+        DELETE_MS = 4500, /* all of it; what is not done by then stays */
         RUNTIME_MS = 3000,
         CLEANUP_MS = 1900,      /* all but poststop hooks; with what is around it two seconds */
         CLEANUP_LEAST_MS = 500, /* of it, also when a runtime has taken longer */
-        HOOKS_MS = 4000,        /* these as well */
+        HOOKS_MS = 3500,        /* these as well; the socket comes behind them */
 };
+_Static_assert(RUNTIME_MS + CLEANUP_LEAST_MS <= HOOKS_MS && HOOKS_MS < DELETE_MS,
+               "each part has its time, whatever the others take");
 
 /* The contents of `address`: a scheme and a path. */
 enum { ADDRESS_BYTES_MAX = 256 };
@@ -74,7 +77,8 @@ static int find_bundle(const struct options *options, char **ret, struct error *
  * The socket of a shim that was killed. The name is trusted only as far as it is the one that this
  * container's shim has: whoever can write the bundle must not get other files removed.
  */
-static void remove_socket(int bundle_fd, const struct options *options)
+static int remove_socket(int bundle_fd, const struct options *options, uint64_t deadline_ns,
+                         struct error *err)
 {
         _cleanup_free_ char *address = NULL;
         _cleanup_free_ char *expected = NULL;
@@ -82,12 +86,13 @@ static void remove_socket(int bundle_fd, const struct options *options)
 
         if (file_read(bundle_fd, "address", ADDRESS_BYTES_MAX, &address, NULL) < 0 ||
             !str_has_prefix(address, "unix:///"))
-                return;
+                return 0;
         path = address + strlen("unix://");
         if (socket_path(NULL, options->address, options->runtime_namespace, options->id, &expected,
-                        NULL) == 0 &&
-            str_equal(path_basename(path), path_basename(expected)))
-                socket_remove_stale(path);
+                        NULL) < 0 ||
+            !str_equal(path_basename(path), path_basename(expected)))
+                return 0;
+        return socket_remove_stale(path, deadline_ns, err);
 }
 
 static int print_response(pid_t pid, uint32_t status, struct timespec at, struct error *err)
@@ -243,6 +248,7 @@ int action_delete(const struct options *options, struct error *err)
         _cleanup_close_ int bundle_fd = -1;
         _cleanup_close_ int pidfd = -1;
         struct shim_record record = {0};
+        struct error warning = ERROR_INIT;
         bool known;
         pid_t pid;
 
@@ -264,7 +270,8 @@ int action_delete(const struct options *options, struct error *err)
         known = settle_record(bundle_fd, pidfd, &record);
         if (known && pid == 0)
                 pid = record.pid;
-        remove_socket(bundle_fd, options);
+        if (remove_socket(bundle_fd, options, begin_ns + DELETE_MS * NSEC_PER_MSEC, &warning) < 0)
+                warn(&warning);
         if (known && record.exited)
                 return print_response(pid, record.exit_status, record.exited_at, err);
         return print_response(pid, STATUS_KILLED, clock_realtime(), err);

@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "pkg/base/cleanup.h"
+#include "pkg/base/clock.h"
 #include "pkg/base/fd.h"
 #include "pkg/base/str.h"
 
@@ -119,21 +120,24 @@ static enum listener look_at(int proc, const char *pid_text, uint64_t inode)
         return found;
 }
 
-static enum listener listener_of_inode(uint64_t inode)
+static enum listener listener_of_inode(uint64_t inode, uint64_t deadline_ns)
 {
         _cleanup_closedir_ DIR *proc = opendir("/proc");
         enum listener found = LISTENER_UNKNOWN;
 
         for (struct dirent *e; proc && found != LISTENER_ALIVE && (e = readdir(proc));) {
-                enum listener one = look_at(dirfd(proc), e->d_name, inode);
+                enum listener one;
 
+                if (clock_monotonic_ns() >= deadline_ns)
+                        return LISTENER_UNKNOWN; /* a shim may be among the rest */
+                one = look_at(dirfd(proc), e->d_name, inode);
                 if (one != LISTENER_UNKNOWN)
                         found = one;
         }
         return found;
 }
 
-enum listener listener_of_path(const char *path)
+enum listener listener_of_path(const char *path, uint64_t deadline_ns)
 {
         _cleanup_free_ char *text = NULL;
         enum listener found = LISTENER_UNKNOWN;
@@ -144,7 +148,8 @@ enum listener listener_of_path(const char *path)
         rest = text;
         for (char *line; found != LISTENER_ALIVE && (line = strsep(&rest, "\n"));) {
                 uint64_t inode = inode_of_line(line, path);
-                enum listener one = inode ? listener_of_inode(inode) : LISTENER_UNKNOWN;
+                enum listener one =
+                        inode ? listener_of_inode(inode, deadline_ns) : LISTENER_UNKNOWN;
 
                 if (one != LISTENER_UNKNOWN)
                         found = one;

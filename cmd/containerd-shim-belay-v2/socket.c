@@ -10,8 +10,9 @@
  * does not say either that it is dead: who took its name would have its container killed.
  *
  * Between bind(2) and listen(2) a socket refuses connections although it is no stale one, so these
- * two and every removal of another's socket are done under a lock on the directory. It is held for
- * some microseconds, and for a look through all processes where the one that listens is dead.
+ * two and every removal of another's socket are done under a lock on the directory. All shims of
+ * the host share it, so nobody who has it looks through processes: that is done without it, and
+ * what is then removed is what was looked at, or nothing.
  */
 #include "cmd/containerd-shim-belay-v2/socket.h"
 
@@ -26,16 +27,28 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "pkg/base/cleanup.h"
+#include "pkg/base/clock.h"
 #include "pkg/base/fd.h"
 #include "pkg/base/str.h"
 
 #include "cmd/containerd-shim-belay-v2/listener.h"
 
-/* Go's limit for a socket's path on Linux: sun_path without the NUL and one byte to spare. */
-enum { SOCKET_PATH_MAX = 106 };
+enum {
+        SOCKET_PATH_MAX = 106, /* Go's limit on Linux: sun_path without the NUL and one byte more */
+        LOCK_REST_MS = 5,      /* between two tries */
+};
+
+/* What one look at a name tells. */
+enum look {
+        LOOK_NOBODY,  /* there is no socket, or nobody listens */
+        LOOK_LIVE,    /* who has called listen(2) lives */
+        LOOK_UNCLEAR, /* he is dead, or the backlog is full: processes have to be looked through */
+        LOOK_FAILED,  /* with errno: there is no descriptor for it, say */
+};
 
 int socket_path(const char *dir, const char *address, const char *runtime_namespace, const char *id,
                 char **ret_path, struct error *err)
@@ -82,22 +95,37 @@ static int connect_now(const char *path)
         return TAKE_FD(fd);
 }
 
-bool socket_is_live(const char *path)
+static enum look look_at(const char *path)
 {
         _cleanup_close_ int fd = connect_now(path);
-        _cleanup_close_ int again = -1;
-        enum listener who;
 
-        if (fd < 0 && errno != EAGAIN)
-                return false;
-        if (fd >= 0 && listener_is_alive(fd))
-                return true;
-        who = listener_of_path(path);
+        if (fd < 0 && (errno == ECONNREFUSED || errno == ENOENT))
+                return LOOK_NOBODY;
+        if (fd < 0)
+                return errno == EAGAIN ? LOOK_UNCLEAR : LOOK_FAILED;
+        return listener_is_alive(fd) ? LOOK_LIVE : LOOK_UNCLEAR;
+}
+
+/* Whether a shim has it after all: 1, or 0, or -ETIMEDOUT. */
+static int find_shim(const char *path, uint64_t deadline_ns)
+{
+        enum listener who = listener_of_path(path, deadline_ns);
+        _cleanup_close_ int again = -1;
+
         if (who != LISTENER_UNKNOWN)
                 return who == LISTENER_ALIVE;
+        if (clock_monotonic_ns() >= deadline_ns)
+                return -ETIMEDOUT;
         /* Who had it may have let go of it; or nobody can be seen, and it is left alone. */
         again = connect_now(path);
-        return again >= 0 || errno == EAGAIN;
+        return again >= 0 || (errno != ECONNREFUSED && errno != ENOENT);
+}
+
+bool socket_is_live(const char *path)
+{
+        enum look look = look_at(path);
+
+        return look == LOOK_LIVE || (look == LOOK_UNCLEAR && find_shim(path, UINT64_MAX) > 0);
 }
 
 int socket_own(int fd)
@@ -105,42 +133,121 @@ int socket_own(int fd)
         return listen(fd, SOMAXCONN) < 0 ? -errno : 0;
 }
 
-/* The lock goes with the descriptor; -1 without one. */
-static int lock_directory(const char *path)
+/* ---- Whoever has the name ---- */
+
+/* Without a deadline (UINT64_MAX) in the order of asking. 0 or a negative errno. */
+static int lock_within(int fd, uint64_t deadline_ns)
+{
+        const struct timespec rest = {.tv_nsec = LOCK_REST_MS * (long)NSEC_PER_MSEC};
+
+        if (deadline_ns == UINT64_MAX)
+                return flock(fd, LOCK_EX) < 0 ? -errno : 0;
+        while (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+                if (errno != EWOULDBLOCK && errno != EINTR)
+                        return -errno;
+                if (clock_monotonic_ns() >= deadline_ns)
+                        return -ETIMEDOUT;
+                (void)nanosleep(&rest, NULL);
+        }
+        return 0;
+}
+
+/* The lock goes with the descriptor; a negative errno without one. */
+static int lock_directory(const char *path, uint64_t deadline_ns)
 {
         char dir[SOCKET_PATH_MAX + 1] = ".";
         const char *slash = strrchr(path, '/');
         size_t len = slash && slash != path ? (size_t)(slash - path) : 1;
         _cleanup_close_ int fd = -1;
+        int r;
 
         if (len > SOCKET_PATH_MAX)
-                return -1;
+                return -ENAMETOOLONG;
         if (slash)
                 memcpy(dir, path, len);
         fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (fd < 0 || flock(fd, LOCK_EX) < 0)
-                return -1;
-        return TAKE_FD(fd);
+        if (fd < 0)
+                return -errno;
+        r = lock_within(fd, deadline_ns);
+        return r < 0 ? r : TAKE_FD(fd);
 }
 
-/* False if it is live. */
-static bool remove_stale_locked(const char *path)
+static bool is_name_of(const char *path, int fd)
+{
+        struct stat name;
+        struct stat file;
+
+        return fd >= 0 && lstat(path, &name) == 0 && fstat(fd, &file) == 0 &&
+               name.st_dev == file.st_dev && name.st_ino == file.st_ino;
+}
+
+static void unlink_socket(const char *path)
 {
         struct stat st;
 
-        if (socket_is_live(path))
-                return false;
         if (lstat(path, &st) == 0 && S_ISSOCK(st.st_mode))
                 (void)unlink(path);
-        return true;
 }
 
-void socket_remove_stale(const char *path)
+/*
+ * 0: no socket has the name (any more), and none gets it as long as the caller has the lock. 1: it
+ * is that of a live one.
+ */
+static int free_name(const char *path, uint64_t deadline_ns, int *ret_lock, struct error *err)
 {
-        _cleanup_close_ int lock = lock_directory(path);
+        _cleanup_close_ int stale = -1; /* no shim has it; held, so that its number stays */
 
-        if (lock >= 0)
-                (void)remove_stale_locked(path);
+        for (;;) {
+                _cleanup_close_ int lock = lock_directory(path, deadline_ns);
+                enum look look;
+                int r;
+
+                if (lock == -ETIMEDOUT)
+                        return error_set(err, STATUS_DEADLINE_EXCEEDED,
+                                         "socket '%s' stays: others had its directory locked until "
+                                         "time was up",
+                                         path);
+                if (lock < 0)
+                        return error_errno(err, -lock, "lock the directory of '%s'", path);
+                look = look_at(path);
+                if (look == LOOK_LIVE)
+                        return 1;
+                if (look == LOOK_FAILED)
+                        return error_errno(err, errno, "look whether '%s' is served", path);
+                if (look == LOOK_NOBODY || is_name_of(path, stale)) {
+                        unlink_socket(path);
+                        *ret_lock = TAKE_FD(lock);
+                        return 0;
+                }
+                fd_close(stale);
+                stale = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+                lock = fd_close(lock);
+                r = find_shim(path, deadline_ns);
+                if (r < 0)
+                        return error_set(err, STATUS_DEADLINE_EXCEEDED,
+                                         "socket '%s' stays: there was no time to see whether a "
+                                         "shim has it",
+                                         path);
+                if (r > 0)
+                        return 1;
+        }
+}
+
+/* Then nobody is waited for; mostly there is none. */
+static bool is_absent_or_live(const char *path)
+{
+        enum look look = look_at(path);
+        struct stat st;
+
+        return look == LOOK_LIVE ||
+               (look == LOOK_NOBODY && lstat(path, &st) < 0 && errno == ENOENT);
+}
+
+int socket_remove_stale(const char *path, uint64_t deadline_ns, struct error *err)
+{
+        _cleanup_close_ int lock = -1;
+
+        return is_absent_or_live(path) || free_name(path, deadline_ns, &lock, err) >= 0 ? 0 : -1;
 }
 
 /* mkdir -p of the directory of path. */
@@ -171,22 +278,17 @@ int socket_listen(const char *path, int *ret_fd, struct error *err)
                 return error_errno(err, errno, "make a socket");
         if (make_parents(path, err) < 0)
                 return -1;
-        lock = lock_directory(path);
-        if (lock < 0)
-                return error_errno(err, errno, "lock the directory of '%s'", path);
         /* Linux gives the name the mode of the unbound socket (unix_bind_bsd), so there is no
          * moment in which it is wider. */
         if (fchmod(fd, 0600) < 0)
                 return error_errno(err, errno, "chmod the socket");
-        r = bind(fd, (struct sockaddr *)&sa, sizeof(sa));
-        if (r < 0 && errno == EADDRINUSE) {
-                if (!remove_stale_locked(path)) {
+        r = free_name(path, UINT64_MAX, &lock, err);
+        if (r != 0) {
+                if (r > 0)
                         *ret_fd = -1;
-                        return 0;
-                }
-                r = bind(fd, (struct sockaddr *)&sa, sizeof(sa));
+                return r < 0 ? -1 : 0;
         }
-        if (r < 0)
+        if (bind(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0)
                 return error_errno(err, errno, "bind '%s'", path);
         r = socket_own(fd);
         if (r < 0) {

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "pkg/base/error.h"
@@ -34,13 +35,16 @@ int socket_listen(const char *path, int *ret_fd, struct error *err);
  */
 int socket_own(int fd);
 
-/* Whether somebody listens there now, and is alive, whether it answers or not. Immediate: nobody is
- * waited for. True where that cannot be told. */
+/* Whether somebody listens there now, and is alive, whether it answers or not. Nobody is waited
+ * for, but a look through all processes may be needed. True where that does not tell. */
 bool socket_is_live(const char *path);
 
-/* Removes the socket of a process that is gone; nothing happens if it is live, or if path is no
- * socket. */
-void socket_remove_stale(const char *path);
+/*
+ * Removes the socket of a process that is gone; nothing happens if it is live, or if path is no
+ * socket. Whoever has the directory's lock is waited for, and processes are looked through, until
+ * deadline_ns (CLOCK_MONOTONIC): then the socket stays, which is a failure.
+ */
+int socket_remove_stale(const char *path, uint64_t deadline_ns, struct error *err);
 
 /* The name of a socket that listens, and what it names: another one may come to have the name. */
 struct socket_name {

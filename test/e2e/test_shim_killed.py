@@ -4,6 +4,8 @@
 How the container has ended is in its record, or the kernel can still tell it, or nobody knows: then it is 137, and the
 record says `unknown`.
 """
+import contextlib
+import fcntl
 import json
 import os
 import pathlib
@@ -18,6 +20,7 @@ import host
 import protos
 
 SECONDS = 2 + 3  # `delete` has done all within 2; the rest is for a machine with other things to do
+SOCKETS = pathlib.Path("/run/containerd/s")
 CONTAINERD_SECONDS = 5  # as long as containerd lets it run
 
 # Runs the shim's binary, and stays behind as the parent of whoever loses his own: a zombie stays one until SIGUSR1.
@@ -84,7 +87,7 @@ def delete(c, keepers=()):
     begin = time.monotonic()
     answer = c.shim.run_delete()
     assert not c.lab.cgroups() and not host.mounts_below(c.lab.dir)
-    assert not [s for s in pathlib.Path("/run/containerd/s").iterdir()]
+    assert not list(SOCKETS.iterdir())
     host.wait_for(lambda: not [p for p in c.lab.processes() if host.cmdline(p) and p not in keepers], "all have ended",
                   timeout=SECONDS)
     assert time.monotonic() - begin < SECONDS * host.SLOWNESS
@@ -268,23 +271,71 @@ def test_an_end_that_only_the_pidfd_knows(lab, kernel):
     assert delete(c) == answer
 
 
-def test_a_poststop_hook_that_hangs_does_not_cost_the_status(lab):
-    """containerd ends a `delete` that takes five seconds, and then knows nothing."""
-    if lab.runc_binary:
-        pytest.skip("runc runs no poststop hooks of a container that it finds dead")
-    c = lab.container("sleep", "1000")
-    hook = {"path": "/bin/sh", "args": ["sh", "-c", "sleep 1000 & sleep 1000"], "env": [lab.token_variable]}
-    c.config["hooks"] = {"poststop": [{**hook, "timeout": 100}, hook]}
-    c.run()
-    kill_shim(c)
+def delete_in_time(c):
+    """What delete answers before containerd would end it, which would know nothing then; and what it says else."""
     argv = c.shim.argv("delete", flags=("-bundle", str(c.bundle.path)))
     done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, cwd=c.bundle.path, env=c.shim.env(),
                           timeout=CONTAINERD_SECONDS * host.SLOWNESS)
-    assert protos.task.DeleteResponse.FromString(done.stdout).exit_status == 137
-    assert b"poststop hook '/bin/sh': was ended when time was up" in done.stderr
-    assert b"poststop hook '/bin/sh': was not run, since time was up" in done.stderr
-    assert not lab.cgroups() and not list(pathlib.Path("/run/containerd/s").iterdir())
+    assert done.returncode == 0, done.stderr
+    return protos.task.DeleteResponse.FromString(done.stdout), done.stderr.decode()
+
+
+def with_poststop(c, *hooks):
+    c.config["hooks"] = {"poststop": [{"path": "/bin/sh", "env": [c.lab.token_variable], **hook} for hook in hooks]}
+    return c
+
+
+HANGS = {"args": ["sh", "-c", "sleep 1000 & sleep 1000"]}
+
+
+def test_a_poststop_hook_that_hangs_does_not_cost_the_status(lab):
+    if lab.runc_binary:
+        pytest.skip("runc runs no poststop hooks of a container that it finds dead")
+    c = with_poststop(lab.container("sleep", "1000"), {**HANGS, "timeout": 100}, HANGS).run()
+    kill_shim(c)
+    answer, told = delete_in_time(c)
+    assert answer.exit_status == 137
+    assert "poststop hook '/bin/sh': was ended when time was up" in told
+    assert "poststop hook '/bin/sh': was not run, since time was up" in told
+    assert not lab.cgroups() and not list(SOCKETS.iterdir())
     host.wait_for(lambda: not lab.processes(), "all have ended")
+
+
+@contextlib.contextmanager
+def locked_sockets():
+    """Somebody has locked the directory that all shims share, and is stopped, say."""
+    lock = os.open(SOCKETS, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
+@pytest.mark.parametrize("hook", ["none", "a hook that hangs"])
+def test_a_lock_that_somebody_keeps_does_not_cost_the_status(lab, hook):
+    c = lab.container("sleep", "1000")
+    if hook != "none" and not lab.runc_binary:
+        with_poststop(c, HANGS)
+    c.run()
+    kill_shim(c)
+    with locked_sockets():
+        answer, told = delete_in_time(c)
+        assert answer.exit_status == 137
+        (left,) = SOCKETS.iterdir()
+        assert f"socket '{left}' stays: others had its directory locked until time was up" in told
+    assert delete(c) == answer
+
+
+def test_delete_waits_for_no_lock_when_the_shim_has_removed_its_socket(lab):
+    c = lab.container("sleep", "1000").run()
+    c.kill()
+    c.wait()
+    c.delete()
+    c.shim.shutdown()
+    c.task = None
+    with locked_sockets():
+        assert delete_in_time(c) == (c.shim.run_delete(), "")
 
 
 def test_a_container_that_was_reaped_before_delete_is_unknown(lab):

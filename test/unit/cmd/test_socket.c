@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The name of the shim's socket, and who may take it.
+ * The name of the shim's socket, who may take it, and what whoever removes it waits for. Above 400
+ * lines, since the cases need the same few helpers.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -14,6 +18,8 @@
 #include <unistd.h>
 
 #include "pkg/base/cleanup.h"
+#include "pkg/base/clock.h"
+#include "pkg/base/fd.h"
 #include "pkg/base/str.h"
 
 #include "cmd/containerd-shim-belay-v2/socket.h"
@@ -79,6 +85,7 @@ static void a_path_that_no_socket_can_have_is_refused(void **state)
 
 struct fixture {
         char dir[32];
+        char *sub;
         char *path;
 };
 
@@ -89,18 +96,19 @@ static int make_dir(void **state)
         strcpy(f.dir, "/tmp/belay-socket-XXXXXX");
         if (!mkdtemp(f.dir))
                 return -1;
+        f.sub = str_printf("%s/sub", f.dir);
         f.path = str_printf("%s/sub/socket", f.dir);
         *state = &f;
-        return f.path ? 0 : -1;
+        return f.sub && f.path ? 0 : -1;
 }
 
 static int remove_dir(void **state)
 {
         struct fixture *f = *state;
-        _cleanup_free_ char *sub = str_printf("%s/sub", f->dir);
 
         (void)unlink(f->path);
-        (void)rmdir(sub);
+        (void)rmdir(f->sub);
+        free(f->sub);
         free(f->path);
         return rmdir(f->dir);
 }
@@ -114,15 +122,21 @@ static int listen_ok(const char *path)
         return fd;
 }
 
+static void remove_stale_ok(const char *path)
+{
+        struct error err = ERROR_INIT;
+
+        assert_int_equal(socket_remove_stale(path, UINT64_MAX, &err), 0);
+}
+
 static void directory_and_socket_are_private(void **state)
 {
         struct fixture *f = *state;
         _cleanup_close_ __attribute__((unused)) int fd = listen_ok(f->path);
-        _cleanup_free_ char *sub = str_printf("%s/sub", f->dir);
         struct stat st;
 
         assert_true(fd >= 0);
-        assert_int_equal(stat(sub, &st), 0);
+        assert_int_equal(stat(f->sub, &st), 0);
         assert_int_equal(st.st_mode & 07777, 0700);
         assert_int_equal(stat(f->path, &st), 0);
         assert_int_equal(st.st_mode & 07777, 0600);
@@ -135,7 +149,7 @@ static void a_live_socket_is_left_alone(void **state)
 
         assert_true(socket_is_live(f->path));
         assert_int_equal(listen_ok(f->path), -1);
-        socket_remove_stale(f->path);
+        remove_stale_ok(f->path);
         assert_int_equal(access(f->path, F_OK), 0);
 }
 
@@ -220,7 +234,7 @@ static void a_socket_of_a_dead_process_is_stale_whoever_has_a_copy(void **state)
         assert_true(socket_is_live(f->path));
         owner = give_away(replaced);
         assert_int_equal(waitpid(owner, NULL, 0), owner);
-        socket_remove_stale(f->path);
+        remove_stale_ok(f->path);
         assert_int_equal(access(f->path, F_OK), -1);
 }
 
@@ -275,7 +289,7 @@ static void a_socket_of_a_dead_process_is_live_if_a_shim_has_it(void **state)
         assert_int_equal(waitpid(owner, NULL, 0), owner);
         assert_true(socket_is_live(f->path));
         assert_int_equal(listen_ok(f->path), -1);
-        socket_remove_stale(f->path);
+        remove_stale_ok(f->path);
         assert_int_equal(access(f->path, F_OK), 0);
         end(shim);
         assert_false(socket_is_live(f->path));
@@ -299,6 +313,96 @@ static void a_full_backlog_of_a_dead_process_is_live_if_a_shim_has_it(void **sta
         assert_false(socket_is_live(f->path));
 }
 
+/* So many more descriptors can be had until it is called with the limit that was before. */
+static rlim_t allow_descriptors(rlim_t n_more)
+{
+        int next = open("/", O_PATH | O_CLOEXEC);
+        struct rlimit limit;
+        rlim_t before;
+
+        fd_close(next);
+        assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+        before = limit.rlim_cur;
+        limit.rlim_cur = (rlim_t)next + n_more;
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+        return before;
+}
+
+static void restore_descriptors(rlim_t limit)
+{
+        struct rlimit now;
+
+        assert_int_equal(getrlimit(RLIMIT_NOFILE, &now), 0);
+        now.rlim_cur = limit;
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &now), 0);
+}
+
+/* There are enough for what comes before the look. */
+static void a_live_socket_is_left_alone_where_there_is_no_descriptor_to_look_with(void **state)
+{
+        struct fixture *f = *state;
+        _cleanup_close_ __attribute__((unused)) int fd = listen_ok(f->path);
+        rlim_t before = allow_descriptors(1);
+        struct error err = ERROR_INIT;
+        int other = -1;
+        int r;
+
+        (void)socket_remove_stale(f->path, UINT64_MAX, &err);
+        restore_descriptors(before);
+        assert_true(socket_is_live(f->path));
+        before = allow_descriptors(2);
+        r = socket_listen(f->path, &other, &err);
+        restore_descriptors(before);
+        assert_int_equal(r, -1);
+        assert_int_equal(err.errnum, EMFILE);
+        assert_true(socket_is_live(f->path));
+}
+
+static void assert_stays(const char *path, uint64_t time_ms, const char *why)
+{
+        uint64_t deadline = clock_monotonic_ns() + time_ms * NSEC_PER_MSEC;
+        struct error err = ERROR_INIT;
+
+        assert_int_equal(socket_remove_stale(path, deadline, &err), -1);
+        assert_int_equal(err.code, STATUS_DEADLINE_EXCEEDED);
+        assert_non_null(strstr(err.msg, path));
+        assert_non_null(strstr(err.msg, why));
+        assert_int_equal(access(path, F_OK), 0);
+}
+
+static void a_lock_that_somebody_keeps_is_not_waited_for_beyond_the_deadline(void **state)
+{
+        struct fixture *f = *state;
+        int live = listen_ok(f->path);
+        int lock = open(f->sub, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+        assert_int_equal(flock(lock, LOCK_EX), 0);
+        remove_stale_ok(f->path); /* it needs no lock */
+        assert_int_equal(access(f->path, F_OK), 0);
+        fd_close(live);
+        assert_stays(f->path, 20, "locked");
+        fd_close(lock);
+        remove_stale_ok(f->path);
+        assert_int_equal(access(f->path, F_OK), -1);
+        lock = open(f->sub, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        assert_int_equal(flock(lock, LOCK_EX), 0);
+        remove_stale_ok(f->path); /* nor does one that is not there */
+        fd_close(lock);
+}
+
+static void no_processes_are_looked_through_when_there_is_no_time(void **state)
+{
+        struct fixture *f = *state;
+        _cleanup_close_ int copy = listen_ok(f->path);
+        pid_t owner = give_away(copy);
+
+        assert_int_equal(waitpid(owner, NULL, 0), owner);
+        assert_stays(f->path, 0, "no time");
+        owner = give_away_with(copy, 0); /* whoever has looked so far fills the backlog */
+        assert_int_equal(waitpid(owner, NULL, 0), owner);
+        assert_stays(f->path, 0, "no time");
+}
+
 static void a_stale_socket_is_replaced(void **state)
 {
         struct fixture *f = *state;
@@ -318,7 +422,7 @@ static void a_stale_socket_is_removed(void **state)
         struct fixture *f = *state;
 
         fd_close(listen_ok(f->path));
-        socket_remove_stale(f->path);
+        remove_stale_ok(f->path);
         assert_int_equal(access(f->path, F_OK), -1);
 }
 
@@ -331,7 +435,7 @@ static void only_sockets_are_removed_or_replaced(void **state)
         fd_close(listen_ok(f->path));
         assert_int_equal(unlink(f->path), 0);
         assert_int_equal(symlink("/dev/null", f->path), 0);
-        socket_remove_stale(f->path);
+        remove_stale_ok(f->path);
         assert_int_equal(socket_listen(f->path, &fd, &err), -1);
         assert_int_equal(err.errnum, EADDRINUSE);
         assert_int_equal(fd, -2);
@@ -357,6 +461,9 @@ int main(void)
                 cmocka_unit_test_setup_teardown(directory_and_socket_are_private, make_dir,
                                                 remove_dir),
                 cmocka_unit_test_setup_teardown(a_live_socket_is_left_alone, make_dir, remove_dir),
+                cmocka_unit_test_setup_teardown(
+                        a_live_socket_is_left_alone_where_there_is_no_descriptor_to_look_with,
+                        make_dir, remove_dir),
                 cmocka_unit_test_setup_teardown(a_name_is_removed_only_from_the_socket_that_has_it,
                                                 make_dir, remove_dir),
                 cmocka_unit_test_setup_teardown(a_socket_with_a_full_backlog_counts_as_live,
@@ -371,6 +478,12 @@ int main(void)
                         remove_dir),
                 cmocka_unit_test_setup_teardown(
                         a_full_backlog_of_a_dead_process_is_live_if_a_shim_has_it, make_dir,
+                        remove_dir),
+                cmocka_unit_test_setup_teardown(
+                        a_lock_that_somebody_keeps_is_not_waited_for_beyond_the_deadline, make_dir,
+                        remove_dir),
+                cmocka_unit_test_setup_teardown(
+                        no_processes_are_looked_through_when_there_is_no_time, make_dir,
                         remove_dir),
                 cmocka_unit_test_setup_teardown(a_stale_socket_is_replaced, make_dir, remove_dir),
                 cmocka_unit_test_setup_teardown(a_stale_socket_is_removed, make_dir, remove_dir),
