@@ -38,18 +38,3 @@ void signals_ignore_others(void)
                         signal_ignore(signo); /* EINVAL: not to be changed */
         }
 }
-
-void signals_reset(void)
-{
-        /* What was handled becomes the default by the execve itself; what is ignored stays so.
-         * These are those that we ignore and those that a caller may have handed down so. */
-        static const int signals[] = {SIGHUP,  SIGINT,  SIGQUIT, SIGPIPE,
-                                      SIGTERM, SIGCHLD, SIGUSR1, SIGUSR2};
-        struct sigaction sa = {.sa_handler = SIG_DFL};
-        sigset_t none;
-
-        for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
-                (void)sigaction(signals[i], &sa, NULL);
-        (void)sigemptyset(&none);
-        (void)sigprocmask(SIG_SETMASK, &none, NULL);
-}

@@ -25,6 +25,3 @@ void signal_ignore(int signo);
  * of which nobody has thought. A limit of containerd's that the shim has inherited may send some
  * (SIGXFSZ, where the write fails with EFBIG then; SIGXCPU). */
 void signals_ignore_others(void);
-
-/* Default dispositions and an empty mask, for a child before its execve. */
-void signals_reset(void);

@@ -14,12 +14,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "pkg/base/child.h"
 #include "pkg/base/cleanup.h"
 #include "pkg/base/fd.h"
 
 #include "cmd/containerd-shim-belay-v2/seal.h"
 #include "cmd/containerd-shim-belay-v2/self.h"
-#include "cmd/containerd-shim-belay-v2/signals.h"
 #include "cmd/containerd-shim-belay-v2/socket.h"
 
 /*
@@ -62,7 +62,7 @@ static int daemon_exec(int image_fd, int socket_fd, const char *const *argv)
         if (null_fd < 0)
                 return errno;
         (void)setpgid(0, 0);
-        signals_reset();
+        child_reset_signals();
         for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
                 if (dup2(null_fd, fd) < 0)
                         return errno;
