@@ -32,6 +32,7 @@ enum {
         TAIL_MAX = 200, /* bytes of a hook's output that go into the error text */
         EXIT_NOT_STARTED = 127,
         SLICE_MS = 20, /* between looks at a hook where there is no pidfd */
+        END_MS = 250,  /* for one that was killed; in uninterruptible sleep it does not end */
 };
 
 struct hook_process {
@@ -40,141 +41,10 @@ struct hook_process {
         int out;              /* reading end of its stdout and stderr; -1 at EOF */
         uint64_t deadline_ns; /* 0: none */
         bool own_timeout;     /* the deadline is the hook's own */
+        bool is_left; /* it was killed and has not ended: whoever is its parent then reaps it */
         char tail[2 * TAIL_MAX];
         size_t tail_len;
 };
-
-/* ---- the state ---- */
-
-struct json_text {
-        char *text; /* NULL while measuring */
-        size_t len;
-};
-
-static void json_put(struct json_text *j, const char *s, size_t n)
-{
-        if (j->text)
-                memcpy(j->text + j->len, s, n);
-        j->len += n;
-}
-
-static void json_put_raw(struct json_text *j, const char *s)
-{
-        json_put(j, s, strlen(s));
-}
-
-static void json_put_string(struct json_text *j, const char *s)
-{
-        json_put_raw(j, "\"");
-        for (; *s; s++) {
-                unsigned char c = (unsigned char)*s;
-                char escaped[8];
-
-                if (c == '"' || c == '\\') {
-                        json_put_raw(j, "\\");
-                        json_put(j, s, 1);
-                } else if (c < 0x20 || c == 0x7f) {
-                        (void)snprintf(escaped, sizeof(escaped), "\\u%04x", c);
-                        json_put_raw(j, escaped);
-                } else {
-                        json_put(j, s, 1);
-                }
-        }
-        json_put_raw(j, "\"");
-}
-
-static void json_put_member(struct json_text *j, const char *key, const char *value)
-{
-        json_put_raw(j, ",");
-        json_put_string(j, key);
-        json_put_raw(j, ":");
-        json_put_string(j, value);
-}
-
-static void state_put(struct json_text *j, const struct hook_state *state)
-{
-        char number[32];
-
-        json_put_raw(j, "{\"ociVersion\":");
-        json_put_string(j, state->oci_version);
-        json_put_member(j, "id", state->id);
-        json_put_member(j, "status", state->status);
-        if (state->pid > 0) {
-                (void)snprintf(number, sizeof(number), ",\"pid\":%d", (int)state->pid);
-                json_put_raw(j, number);
-        }
-        json_put_member(j, "bundle", state->bundle);
-        if (state->n_annotations > 0) {
-                json_put_raw(j, ",\"annotations\":{");
-                for (size_t i = 0; i < state->n_annotations; i++) {
-                        if (i > 0)
-                                json_put_raw(j, ",");
-                        json_put_string(j, state->annotations[i].key);
-                        json_put_raw(j, ":");
-                        json_put_string(j, state->annotations[i].value);
-                }
-                json_put_raw(j, "}");
-        }
-        json_put_raw(j, "}");
-}
-
-/* fds: one name, that of the descriptor which is sent along. */
-static void process_state_put(struct json_text *j, const struct hook_state *state, pid_t pid,
-                              const char *metadata)
-{
-        char number[64];
-
-        json_put_raw(j, "{\"ociVersion\":");
-        json_put_string(j, state->oci_version);
-        (void)snprintf(number, sizeof(number), ",\"fds\":[\"seccompFd\"],\"pid\":%d", (int)pid);
-        json_put_raw(j, number);
-        if (metadata)
-                json_put_member(j, "metadata", metadata);
-        json_put_raw(j, ",\"state\":");
-        state_put(j, state);
-        json_put_raw(j, "}");
-}
-
-/* pid 0: the container's state alone. */
-static void text_put(struct json_text *j, const struct hook_state *state, pid_t pid,
-                     const char *metadata)
-{
-        if (pid > 0)
-                process_state_put(j, state, pid, metadata);
-        else
-                state_put(j, state);
-}
-
-static int format(const struct hook_state *state, pid_t pid, const char *metadata,
-                  struct arena *arena, char **ret_json, struct error *err)
-{
-        struct json_text j = {0};
-        size_t len;
-
-        text_put(&j, state, pid, metadata);
-        len = j.len;
-        j = (struct json_text){.text = arena_alloc(arena, len + 1)};
-        if (!j.text)
-                return error_set(err, STATUS_RESOURCE_EXHAUSTED, "container state: no memory");
-        text_put(&j, state, pid, metadata);
-        j.text[len] = '\0';
-        *ret_json = j.text;
-        return 0;
-}
-
-int hook_state_format(const struct hook_state *state, struct arena *arena, char **ret_json,
-                      struct error *err)
-{
-        return format(state, 0, NULL, arena, ret_json, err);
-}
-
-int hook_process_state_format(const struct hook_state *state, pid_t pid, const char *metadata,
-                              struct arena *arena, char **ret_json, struct error *err)
-{
-        return format(state, pid, metadata, arena, ret_json, err);
-}
-
-/* ---- the hook's process ---- */
 
 static _Noreturn void hook_child(const struct oci_hook *hook, const struct hook_context *context,
                                  int in, int out)
@@ -279,6 +149,23 @@ static bool hook_has_ended(const struct hook_process *p)
                info.si_pid == p->pid;
 }
 
+static void hook_kill(struct hook_process *p)
+{
+        uint64_t until = clock_monotonic_ns() + END_MS * NSEC_PER_MSEC;
+
+        (void)kill(-p->pid, SIGKILL);
+        (void)kill(p->pid, SIGKILL); /* should it have left its group */
+        while (!hook_has_ended(p)) {
+                struct pollfd pidfd = {.fd = p->pidfd, .events = POLLIN};
+
+                if (clock_monotonic_ns() >= until) {
+                        p->is_left = true;
+                        return;
+                }
+                (void)poll(&pidfd, 1, SLICE_MS);
+        }
+}
+
 /* Returns true if it had to be killed. The process is left a zombie, so that its group's number
  * stays taken. */
 static bool hook_wait(struct hook_process *p)
@@ -291,11 +178,7 @@ static bool hook_wait(struct hook_process *p)
                 int timeout = hook_poll_timeout(p);
 
                 if (timeout == 0) {
-                        siginfo_t info;
-
-                        (void)kill(-p->pid, SIGKILL);
-                        (void)kill(p->pid, SIGKILL); /* should it have left its group */
-                        (void)waitid(P_PID, (id_t)p->pid, &info, WEXITED | WNOWAIT);
+                        hook_kill(p);
                         return true;
                 }
                 (void)poll(fds, 2, timeout);
@@ -327,17 +210,18 @@ static int hook_report(const struct oci_hook *hook, const struct hook_context *c
                        struct hook_process *p, bool timed_out, const siginfo_t *info,
                        struct error *err)
 {
+        const char *left = p->is_left ? ", but SIGKILL has not ended it so far" : "";
         const char *tail;
 
         if (!timed_out && info->si_code == CLD_EXITED && info->si_status == 0)
                 return 0;
         tail = hook_tail(p);
         if (timed_out && p->own_timeout)
-                (void)error_set(err, STATUS_UNKNOWN, "timed out after %u s%s%s", hook->timeout_s,
-                                *tail ? ": " : "", tail);
+                (void)error_set(err, STATUS_UNKNOWN, "timed out after %u s%s%s%s", hook->timeout_s,
+                                left, *tail ? ": " : "", tail);
         else if (timed_out)
-                (void)error_set(err, STATUS_UNKNOWN, "%swas ended when time was up%s%s",
-                                hook->has_timeout ? "" : "has no timeout of its own and ",
+                (void)error_set(err, STATUS_UNKNOWN, "%swas ended when time was up%s%s%s",
+                                hook->has_timeout ? "" : "has no timeout of its own and ", left,
                                 *tail ? ": " : "", tail);
         else if (info->si_code != CLD_EXITED)
                 (void)error_set(err, STATUS_UNKNOWN, "killed by signal %d%s%s", info->si_status,
@@ -383,7 +267,8 @@ int hook_run(const struct oci_hook *hook, const struct hook_context *context, st
         hook_read_output(&p);
         if (context->on_group)
                 context->on_group(0, context->userdata);
-        (void)waitid(P_PID, (id_t)p.pid, &info, WEXITED);
+        if (!p.is_left)
+                (void)waitid(P_PID, (id_t)p.pid, &info, WEXITED);
         r = hook_report(hook, context, &p, timed_out, &info, err);
         fd_close(p.pidfd);
         fd_close(p.out);

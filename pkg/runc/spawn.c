@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -19,6 +20,9 @@
 #include "pkg/base/clock.h"
 #include "pkg/base/str.h"
 #include "pkg/runc/internal.h"
+
+/* For one that was killed; in uninterruptible sleep it does not end. */
+enum { END_MS = 250 };
 
 extern char **environ;
 
@@ -121,6 +125,24 @@ static bool read_output(int fd, uint64_t deadline_ns, char *text, size_t max, si
         }
 }
 
+/* False if it has not ended: whoever is its parent then reaps it. */
+static bool kill_and_reap(pid_t pid, siginfo_t *ret)
+{
+        _cleanup_close_ int pidfd = pidfd_open(pid, 0);
+        struct pollfd p = {.fd = pidfd, .events = POLLIN};
+
+        (void)kill(pid, SIGKILL);
+        (void)poll(&p, 1, END_MS);
+        return waitid(P_PID, (id_t)pid, ret, WEXITED | WNOHANG) == 0 && ret->si_pid == pid;
+}
+
+static bool reap(pid_t pid, siginfo_t *ret)
+{
+        while (waitid(P_PID, (id_t)pid, ret, WEXITED) < 0 && errno == EINTR)
+                ;
+        return true;
+}
+
 int spawn_wait(const struct args *args, uint64_t deadline_ns, size_t max, char **ret_output,
                struct error *err)
 {
@@ -133,6 +155,7 @@ int spawn_wait(const struct args *args, uint64_t deadline_ns, size_t max, char *
         siginfo_t info = {0};
         char how[32];
         bool timed_out;
+        bool has_ended;
         size_t len = 0;
         int ends[2];
         int errnum;
@@ -149,10 +172,7 @@ int spawn_wait(const struct args *args, uint64_t deadline_ns, size_t max, char *
                 return -1;
         theirs = fd_close(theirs);
         timed_out = !read_output(ours, deadline_ns, output, max, &len);
-        if (timed_out)
-                (void)kill(pid, SIGKILL);
-        while (waitid(P_PID, (id_t)pid, &info, WEXITED) < 0 && errno == EINTR)
-                ;
+        has_ended = timed_out ? kill_and_reap(pid, &info) : reap(pid, &info);
         output[len] = '\0';
         errnum = spawn_errno(status);
         if (errnum)
@@ -160,7 +180,8 @@ int spawn_wait(const struct args *args, uint64_t deadline_ns, size_t max, char *
         /* One that had ended already is judged by how; somebody else has its output, then. */
         if (timed_out && info.si_code != CLD_EXITED)
                 return error_set(err, STATUS_DEADLINE_EXCEEDED,
-                                 "'%s' was ended when time was up: %s", args->items[0], output);
+                                 "'%s' was ended when time was up%s: %s", args->items[0],
+                                 has_ended ? "" : ", but SIGKILL has not ended it so far", output);
         if (info.si_code != CLD_EXITED || info.si_status != 0) {
                 spawn_describe(info.si_code, info.si_status, how, sizeof(how));
                 return error_set(err, STATUS_UNKNOWN, "'%s' ended with %s: %s", args->items[0], how,

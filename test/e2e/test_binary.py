@@ -196,7 +196,7 @@ def test_dockers_runc_is_the_engine_where_runc_is_not_installed(plain_lab):
     assert c.wait().status == 0
 
 
-def lose_shim(lab, binary, first):
+def lose_shim(lab, binary, first, then=lambda: None):
     """A container whose runtime does something else first when it is to delete, and which has lost its shim; and
     where the runtime's state of it is."""
     slow = lab.dir / "slow-runtime"
@@ -205,6 +205,7 @@ def lose_shim(lab, binary, first):
     c = lab.container("sleep", "1000")
     c.create(options=options(binary_name=str(slow), root=str(lab.dir / "runtime")))
     c.start()
+    then()
     c.shim.kill()
     c.shim.disconnect()
     c.task = None

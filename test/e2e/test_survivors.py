@@ -8,8 +8,11 @@ import time
 
 import pytest
 
+import harness
 import host
 import ttrpc
+from test_binary import lose_shim
+from test_shim_killed import delete_in_time, kill_shim
 
 SECONDS = 20  # much more than any answer here takes; without a bound it would be for ever
 
@@ -180,6 +183,36 @@ def test_the_delete_action_gives_up_on_it_after_a_short_time(lab, stock, frozen)
     for p in (c, *c.execs):
         p.close_pipes()
     assert not lab.cgroups()
+
+
+def test_a_poststop_hook_that_no_signal_ends_does_not_cost_the_status(lab, stock, frozen):
+    if stock or lab.runc_binary:
+        pytest.skip("runc waits for ever")
+    c = lab.container("sleep", "1000")
+    c.config["hooks"] = {"poststop": [{"path": "/bin/sh", "args": ["sh", "-c", f"echo x >{frozen.path}/file"],
+                                       "env": [c.lab.token_variable]}]}
+    c.run()
+    frozen.freeze()
+    kill_shim(c)
+    answer, told = delete_in_time(c)
+    assert answer.exit_status == 137
+    assert "poststop hook '/bin/sh': has no timeout of its own and was ended when time was up, but SIGKILL has not" in told
+    frozen.thaw()
+    host.wait_for(lambda: not lab.processes(), "it ends")
+
+
+def test_a_runtime_that_no_signal_ends_does_not_cost_the_status(lab, stock, frozen):
+    if stock or lab.runc_binary:
+        pytest.skip("names a binary of its own")
+    binary = harness.runtime_binary("runc", lab.dir)
+    c, state = lose_shim(lab, binary, f"echo x >{frozen.path}/file", then=frozen.freeze)
+    answer, told = delete_in_time(c)
+    assert answer.exit_status == 137
+    assert "slow-runtime' was ended when time was up, but SIGKILL has not ended it so far" in told
+    frozen.thaw()
+    host.wait_for(lambda: not lab.processes(), "it ends")
+    assert state.exists()
+    subprocess.run([binary, "--root", state.parent, "delete", "--force", c.id], check=True, timeout=20 * host.SLOWNESS)
 
 
 def test_a_poststop_hook_that_hangs_does_not_hold_delete_up_for_ever(lab, stock):
