@@ -111,6 +111,35 @@ static void an_exit_is_told_by_the_next_server(void **state)
         assert_string_equal(events_topics(&h->events), "create start exit delete");
 }
 
+/* What no end in these tests has, set by hand. */
+static void all_that_is_known_of_an_end_goes_along(void **state)
+{
+        struct harness *h = *state;
+        struct process_exit exit;
+        struct process *init;
+
+        harness_run(h);
+        fake_exit(h->fake.init, CLD_EXITED, 7);
+        harness_settle(h);
+        init = h->server->container->init;
+        init->exit.core_dumped = true;
+        init->exit.oom_killed = true;
+        init->exit.oom_level = CGROUP_OOM_HOST;
+        init->exit.oom_up = 3;
+        init->drain_waited = true;
+        init->container->execs_wait_over = true;
+        exit = init->exit;
+        state_commit(h->server);
+        restart(h);
+        init = h->server->container->init;
+        assert_true(init->exit.core_dumped && init->exit.oom_killed);
+        assert_int_equal(init->exit.oom_level, exit.oom_level);
+        assert_int_equal(init->exit.oom_up, exit.oom_up);
+        assert_int_equal(init->exit.status, 7);
+        assert_memory_equal(&init->exit.at, &exit.at, sizeof(exit.at));
+        assert_true(init->drain_waited && init->container->execs_wait_over);
+}
+
 static void an_exit_that_nobody_was_told_of_is_told(void **state)
 {
         struct harness *h = *state;
@@ -571,6 +600,7 @@ int main(void)
                 CASE(a_server_without_a_container_is_followed_by_one_that_creates),
                 CASE(a_created_container_is_started_by_the_next_server),
                 CASE(an_exit_is_told_by_the_next_server),
+                CASE(all_that_is_known_of_an_end_goes_along),
                 CASE(an_exit_that_nobody_was_told_of_is_told),
                 CASE(a_start_under_way_has_happened_or_not_as_the_executor_sees_it),
                 CASE(a_pause_under_way_is_taken_back_and_a_resume_has_not_happened),
