@@ -2,11 +2,9 @@
 """A shim that goes on as another image of its process: upgraded, or after a fatal signal. Its pid, its connections, its
 container and everything that waits go on."""
 import contextlib
-import ctypes
 import itertools
 import json
 import os
-import platform
 import re
 import resource
 import shutil
@@ -17,6 +15,7 @@ import pytest
 
 import host
 import protos
+import tracer
 import ttrpc
 from test_oom import FILL, limited, record
 
@@ -371,22 +370,7 @@ def test_it_takes_milliseconds(lab):
     c.finish()
 
 
-EPOLL_WAITS = (b"232", b"281")  # epoll_wait, epoll_pwait
-
-
-def jump(pid, address):
-    """As a debugger does it."""
-    ptrace = ctypes.CDLL(None, use_errno=True).ptrace
-    ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
-    PTRACE_POKEUSER, PTRACE_ATTACH, PTRACE_DETACH, ORIG_RAX, RIP = 6, 16, 17, 15 * 8, 16 * 8
-    assert ptrace(PTRACE_ATTACH, pid, None, None) == 0, os.strerror(ctypes.get_errno())
-    os.waitpid(pid, 0)
-    ptrace(PTRACE_POKEUSER, pid, ORIG_RAX, -1)  # no call is to be made again
-    ptrace(PTRACE_POKEUSER, pid, RIP, address)
-    ptrace(PTRACE_DETACH, pid, None, None)
-
-
-@pytest.mark.skipif(platform.machine() != "x86_64", reason="its registers are not known here")
+@tracer.needs_registers
 def test_a_fault_is_told_with_the_way_there(lab):
     """The shim jumps to where nothing is, at a time when it waits in its loop."""
     c = lab.container("sh", "-c", "read line; exit 7").pipes("stdin").run()
@@ -394,8 +378,9 @@ def test_a_fault_is_told_with_the_way_there(lab):
     assert c.status() == "RUNNING"  # the Wait has been read, too
     c.shim.read_log()
     # Just after it had sent an answer, before it has noted that, it would send it once more.
-    host.wait_for(lambda: host.read(f"/proc/{c.shim.pid}/syscall").split()[0] in EPOLL_WAITS, "a shim that waits")
-    jump(c.shim.pid, 0x10)
+    host.wait_for(lambda: tracer.waits(c.shim.pid), "a shim that waits")
+    with tracer.Traced(c.shim.pid) as shim:
+        shim.jump(0x10)
     log = ""
 
     def goes_on():
