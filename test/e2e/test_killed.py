@@ -130,3 +130,52 @@ def test_after_a_crash_at_any_time_the_create_can_be_made_again(lab, stock, atte
     c.start()
     assert c.wait().status == 5
     assert c.delete().exit_status == 5
+
+
+def stage(c, kind):
+    """Its pid, when it has come."""
+    name = f"belay:{kind}\n".encode()
+    return host.wait_for(lambda: [p for p in host.children(c.shim.pid) if host.read(f"/proc/{p}/comm") == name], "it")[0]
+
+
+def crashes(c, kind, call):
+    """The stage, and what that call is answered."""
+    os.kill(stage(c, kind), signal.SIGSEGV)
+    with pytest.raises(ttrpc.Error) as error:
+        call.result(20 * host.SLOWNESS)
+    assert f"belay:{kind}: the stage ended with signal 11" in str(error.value)
+
+
+@pytest.fixture
+def has_stages(lab, stock):
+    if stock or lab.runc_binary:
+        pytest.skip("these have none")
+
+
+def test_a_stage_that_crashes_is_an_error_of_its_create_alone(lab, has_stages):
+    c = lab.container("sleep", "1000")
+    c.config["hooks"] = {"createRuntime": [{"path": "/bin/sleep", "args": ["sleep", "1001"], "env": [lab.token_variable]}]}
+    call = c.launch().task.start.Create(bundle=str(c.bundle.path))
+    host.wait_for(lambda: lab.running("sleep 1001"), "the hook runs")
+    crashes(c, "create", call)
+    host.wait_for(lambda: not lab.running("sleep 1001"), "the hook has ended")
+    del c.config["hooks"]
+    c.bundle.write()
+    assert c.run().exec("sh", "-c", "exit 3").run().status == 3
+    assert "image" not in lab.logs()
+
+
+def test_a_stage_that_crashes_is_an_error_of_its_start_alone(lab, has_stages):
+    c = lab.container("sleep", "1000").run()
+    end = c.wait_later()
+    freezer = host.freezer_file(c.pid())
+    frozen, thawed = ("1", "0") if freezer.name == "cgroup.freeze" else ("FROZEN", "THAWED")
+    freezer.write_text(frozen)
+    try:
+        crashes(c, "exec", c.task.start.Start(exec_id=c.exec("true").add().exec_id))
+    finally:
+        freezer.write_text(thawed)
+    assert c.exec("sh", "-c", "exit 3").run().status == 3
+    assert not end.done() and "image" not in lab.logs()
+    c.kill()
+    assert end.result().exit_status == 137
