@@ -16,6 +16,7 @@
 
 #include "shim/event_store.h"
 #include "shim/publisher.h"
+#include "shim/server.h"
 #include "test/unit/shim/harness.h"
 
 struct bed {
@@ -32,7 +33,7 @@ static void on_guard(struct loop_timer *timer, void *userdata)
         fail_msg("nothing has happened for a long time");
 }
 
-static void bed_open(struct bed *b, const char *address)
+static void bed_open_with(struct bed *b, const char *address, uint64_t backoff_ns)
 {
         struct publisher_options options = {
                 .loop = b->h.loop,
@@ -40,11 +41,16 @@ static void bed_open(struct bed *b, const char *address)
                 .runtime_namespace = "testing",
                 .dir_fd = b->dir_fd,
                 .attempt_ns = 20 * NSEC_PER_MSEC,
-                .backoff_min_ns = NSEC_PER_MSEC,
-                .backoff_max_ns = 4 * NSEC_PER_MSEC,
+                .backoff_min_ns = backoff_ns,
+                .backoff_max_ns = 4 * backoff_ns,
         };
 
         assert_int_equal(publisher_new(&b->publisher, &options, NULL), 0);
+}
+
+static void bed_open(struct bed *b, const char *address)
+{
+        bed_open_with(b, address, NSEC_PER_MSEC);
 }
 
 static int setup(void **state)
@@ -184,6 +190,28 @@ static void a_refused_event_is_tried_again_first_and_with_its_own_time(void **st
         assert_string_equal(events_topics(&b->h.events), "start oom");
 }
 
+/* As many attempts as a shim makes in that time, and as many events as there may be. */
+static void a_containerd_that_is_away_for_an_hour_gets_all(void **state)
+{
+        const int n_attempts = (int)(3600 * NSEC_PER_SEC / SHIM_BACKOFF_MAX_NS);
+        struct bed *b = *state;
+
+        publisher_free(b->publisher);
+        bed_open_with(b, b->h.events.path, NSEC_PER_MSEC / 100);
+        events_server_come(&b->h.events);
+        b->h.events.refuse = STATUS_UNAVAILABLE;
+        publisher_publish_take(b->publisher, task_event_start("c1", 5));
+        for (int i = 1; i < LIMIT_EVENTS_QUEUED; i++)
+                publisher_publish_take(b->publisher, task_event_oom("c1"));
+        while (b->h.events.n_attempts < n_attempts)
+                await_attempts(b, 1);
+        assert_int_equal(publisher_n_queued(b->publisher), LIMIT_EVENTS_QUEUED);
+        assert_int_equal(publisher_n_lost(b->publisher), 0);
+        b->h.events.refuse = 0;
+        harness_await_events(&b->h, 2);
+        assert_string_equal(events_topics(&b->h.events), "start oom");
+}
+
 static void an_invalid_event_is_given_up_and_the_next_goes_on(void **state)
 {
         struct bed *b = *state;
@@ -219,6 +247,7 @@ static void beyond_the_limit_the_oldest_are_given_up_and_counted(void **state)
 {
         struct bed *b = *state;
 
+        assert_int_equal(LIMIT_EVENTS_QUEUED, 16384); /* as docs/operations.md says */
         for (int i = 0; i < 3; i++)
                 publisher_publish_take(b->publisher, task_event_exec_added("c1", "e1"));
         for (int i = 3; i < LIMIT_EVENTS_QUEUED; i++)
@@ -460,6 +489,7 @@ int main(void)
                 TEST(events_wait_while_containerd_is_away),
                 TEST(containerd_may_go_in_the_middle_of_an_event),
                 TEST(a_refused_event_is_tried_again_first_and_with_its_own_time),
+                TEST(a_containerd_that_is_away_for_an_hour_gets_all),
                 TEST(an_invalid_event_is_given_up_and_the_next_goes_on),
                 TEST(a_containerd_that_does_not_answer_is_asked_again),
                 TEST(beyond_the_limit_the_oldest_are_given_up_and_counted),
