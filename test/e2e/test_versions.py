@@ -198,6 +198,7 @@ def test_one_that_fails_while_it_takes_over_is_left_wherever_that_is(busy, lab, 
     (c.bundle.path / "test-fault-count").unlink()
     upgrade(c, variant("faulty"))
     assert version(c) == "98.0.0"
+    assert (c.bundle.path / "test-fault-alarm").read_text() == "0", "its trial is over"
     busy.finish()
 
 

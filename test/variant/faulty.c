@@ -8,7 +8,8 @@
  *   refuse, hang      on trial, after all of the state was restored; a trial's time is a tenth then
  *
  * When a trial has gone well, or hangs, the number of its allocations is in test-fault-count. What
- * was left of the time of an earlier trial when it began is in test-fault-alarm.
+ * was left of the time of an earlier trial when it began, or of its own when it has gone well, is
+ * in test-fault-alarm.
  */
 #include <fcntl.h>
 #include <signal.h>
@@ -149,6 +150,7 @@ int __wrap_shim_server_restore(struct shim_server *server, struct error *err)
 
 void __wrap_reexec_passed(struct reexec *r)
 {
+        tell("test-fault-alarm", __real_alarm(0));
         if (fault.on_trial)
                 tell_count();
         fault.on_trial = false;
