@@ -90,6 +90,7 @@ def test_a_terminal_goes_through_it(lab, scheme):
     ("exit 3", "did not call ready"),
     ("exec 5>&-; sleep 100", "did not call ready"),
     ("kill -SEGV $$", "did not call ready"),
+    ("busybox sleep 1 & kill -SEGV $$", "did not call ready"),
 ])
 def test_one_that_is_not_ready_fails_create(lab, script, text):
     """R62, R60"""

@@ -253,6 +253,11 @@ def reap_in_hook(c, keeper):
     c.config["hooks"] = {"poststop": [{"path": "/bin/sh", "args": ["sh", "-c", text], "env": ["PATH=/bin:/usr/bin"]}]}
 
 
+def on_old_kernel(lab):
+    ioctl = {"x86_64": 16}.get(platform.machine(), 29)
+    return script(lab.new_path("old"), OLD_KERNEL.format(shim=str(lab.shim), ioctl=ioctl))
+
+
 @pytest.mark.parametrize("kernel", ["as it is", "old"])
 def test_an_end_that_only_the_pidfd_knows(lab, kernel):
     """PIDFD_GET_INFO is of Linux 6.15. Without it the status is lost, and the record says so."""
@@ -260,8 +265,7 @@ def test_an_end_that_only_the_pidfd_knows(lab, kernel):
         pytest.skip("runc runs no poststop hooks of a container that it finds dead")
     c, keeper, pid = ended_without_shim(lab, 42, reap_in_hook)
     if kernel == "old":
-        ioctl = {"x86_64": 16}.get(platform.machine(), 29)
-        lab.shim = script(lab.new_path("old"), OLD_KERNEL.format(shim=str(lab.shim), ioctl=ioctl))
+        lab.shim = on_old_kernel(lab)
     answer = delete(c, [keeper.pid])
     assert not os.path.exists(f"/proc/{pid}")
     known = kernel != "old" and host.KERNEL >= (6, 15)
@@ -269,6 +273,23 @@ def test_an_end_that_only_the_pidfd_knows(lab, kernel):
     assert record(c)["reason"] == ("exited" if known else "unknown")
     end(c, keeper)
     assert delete(c) == answer
+
+
+def test_what_a_shim_records_meanwhile_is_told(lab):
+    """containerd runs delete also when it has lost the connection to a shim that lives; that one reaps init, of which an old
+    kernel says nothing then."""
+    if lab.runc_binary:
+        pytest.skip("runc runs no poststop hooks of a container that it finds dead")
+    c = lab.container("sleep", "1000")
+    text = "until grep -q '\"exited\":true' init.json; do sleep 0.01; done"
+    c.config["hooks"] = {"poststop": [{"path": "/bin/sh", "args": ["sh", "-c", text], "env": ["PATH=/bin:/usr/bin"]}]}
+    c.run()
+    shim, lab.shim = lab.shim, on_old_kernel(lab)
+    answer = c.shim.run_delete()
+    lab.shim = shim
+    assert answer.exit_status == c.wait().status == 137
+    assert record(c)["reason"] == "signal"
+    c.delete()
 
 
 def delete_in_time(c):

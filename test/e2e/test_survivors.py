@@ -12,6 +12,7 @@ import harness
 import host
 import ttrpc
 from test_binary import lose_shim
+from test_oom import record
 from test_shim_killed import delete_in_time, kill_shim
 
 SECONDS = 20  # much more than any answer here takes; without a bound it would be for ever
@@ -213,6 +214,25 @@ def test_a_runtime_that_no_signal_ends_does_not_cost_the_status(lab, stock, froz
     host.wait_for(lambda: not lab.processes(), "it ends")
     assert state.exists()
     subprocess.run([binary, "--root", state.parent, "delete", "--force", c.id], check=True, timeout=20 * host.SLOWNESS)
+
+
+def test_an_init_that_has_not_ended_has_no_end_in_its_record(lab, stock, frozen):
+    """The delete action says 137, since it must say something; a later one knows."""
+    if stock or lab.runc_binary:
+        pytest.skip("runc's own words and times")
+    c, _ = stuck(lab, frozen)
+    init = c.pid()
+    c.shim.kill()
+    c.shim.disconnect()
+    c.task = None
+    assert within(4, c.shim.run_delete).exit_status == 137
+    assert not record(c)["exited"]
+    frozen.thaw()
+    host.wait_gone(init)
+    assert c.shim.run_delete().exit_status == 137
+    assert record(c)["exited"]
+    c.close_pipes()
+    assert not lab.cgroups()
 
 
 def test_a_poststop_hook_that_hangs_does_not_hold_delete_up_for_ever(lab, stock):
