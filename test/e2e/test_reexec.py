@@ -296,7 +296,8 @@ def test_a_call_that_was_changing_something_at_a_crash_may_be_made_again(lab):
     if lab.runc_binary:
         pytest.skip("runc has not recorded yet what it would have to remove")
     c = lab.container("sh", "-c", "exit 8")
-    c.config["hooks"] = {"createRuntime": [{"path": "/bin/sleep", "args": ["sleep", "999"], "env": [lab.token_variable]}]}
+    hook = {"path": "/bin/sh", "args": ["sh", "-c", "sleep 999; true"], "env": ["PATH=/bin", lab.token_variable]}
+    c.config["hooks"] = {"createRuntime": [hook]}
     c.launch()
     request = {"bundle": str(c.bundle.path), **lab.binary_options()}
     create = c.task.start.Create(**request)
