@@ -3,7 +3,9 @@
 import collections
 import json
 import os
+import resource
 import signal
+import struct
 
 import pytest
 
@@ -151,4 +153,30 @@ def test_a_call_in_whose_handler_the_shim_crashed_is_not_made_again(lab):
     c.kill()
     assert end.result().exit_status == 137
     c.delete()
+    c.finish()
+
+
+def core_pattern():
+    return host.read("/proc/sys/kernel/core_pattern").decode().strip()
+
+
+@tracer.needs_registers
+@pytest.mark.skipif(core_pattern()[:1] in ("", "|", "/"), reason="core files go elsewhere here")
+def test_a_fault_leaves_a_core_file_and_the_shim_goes_on(lab):
+    c = lab.container("sleep", "1000").run()
+    resource.prlimit(c.shim.pid, resource.RLIMIT_CORE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    host.wait_for(lambda: tracer.waits(c.shim.pid), "a shim that waits")
+    with tracer.Traced(c.shim.pid) as shim:
+        shim.jump(0x10)
+
+    def core():
+        """Whole: what its program headers name is in it."""
+        for path in c.bundle.path.glob("core*"):
+            data = path.read_bytes()
+            at, size, n = struct.unpack_from("<Q", data, 32) + struct.unpack_from("<HH", data, 54)
+            ends = [sum(struct.unpack_from("<Q16xQ", data, at + i * size + 8)) for i in range(n)]
+            return data if data[:4] == b"\x7fELF" and len(data) >= max(ends) else b""
+
+    host.wait_for(core, "a core file")
+    assert c.status() == "RUNNING"
     c.finish()
