@@ -27,6 +27,21 @@ def test_a_terminal_is_resized_by_the_next_image(lab, again):  # noqa: F811
     c.finish()
 
 
+def test_who_comes_late_reads_what_there_is_and_its_end(lab, again):  # noqa: F811
+    """From a FIFO of a process that has ended before anybody opened it."""
+    c = lab.container("sleep", "1000").run()
+    path = lab.new_path("fifo")
+    os.mkfifo(path)
+    e = c.exec("echo", "all").add(stdout=str(path))
+    e.start()
+    assert e.wait().status == 0
+    again(c)
+    with open(path, "rb") as reader:
+        assert reader.read() == b"all\n"
+    e.delete()
+    c.finish()
+
+
 def test_an_oom_kill_that_was_told_is_not_told_again(lab, again):  # noqa: F811
     c = limited(lab.container("sh", "-c", f"read line; exec {FILL}")).pipes("stdin").run()
     e = c.exec("sh", "-c", FILL).add()
