@@ -28,8 +28,7 @@ struct oom {
 
         uint64_t rest_until_ns; /* no look before, unless something depends on it */
 
-        uint64_t n_told;  /* kills */
-        uint64_t n_known; /* of those that the watch will report, so many were told before */
+        struct cgroup_oom_past past; /* of now */
 
         unsigned long n_unlogged; /* kills */
         unsigned long n_left_out; /* events, not in the log yet either */
@@ -107,21 +106,13 @@ static void tell(struct oom *oom, const struct cgroup_oom_news *news)
         oom->n_left_out += news->n_kills - n;
         while (n-- > 0)
                 publisher_publish_take(c->server->publisher, task_event_oom(c->id));
-        oom->n_told += news->n_kills;
+        oom->past.n_told += news->n_kills;
         oom->n_free += news->n_kills;
         oom->seen_ns = clock_monotonic_ns();
         oom->level = news->level;
         oom->n_up = news->n_up;
         if (oom->logged_ns == 0 || oom->seen_ns - oom->logged_ns > LOG_PAUSE_NS)
                 write_log(oom);
-}
-
-static void leave_out_known(struct oom *oom, struct cgroup_oom_news *news)
-{
-        unsigned long n = news->n_kills < oom->n_known ? news->n_kills : oom->n_known;
-
-        oom->n_known -= n;
-        news->n_kills -= n;
 }
 
 static void look(struct oom *oom, bool last)
@@ -135,7 +126,6 @@ static void look(struct oom *oom, bool last)
         cgroup_oom_read(oom->watch, last, &news);
         now = clock_monotonic_ns();
         oom->rest_until_ns = now + oom_rest_ns(now - begin);
-        leave_out_known(oom, &news);
         if (news.n_kills > 0)
                 tell(oom, &news);
         if (last || news.is_over) {
@@ -181,8 +171,12 @@ static int watch(struct oom *oom, const struct cgroup *cg, struct error *err)
 {
         struct loop *loop = oom->container->server->loop;
 
-        if (cgroup_oom_new(cg, &oom->watch, err) < 0)
+        if (cgroup_oom_resume(cg, &oom->past, &oom->watch, err) < 0)
                 return -1;
+        if (!oom->past.knows_before)
+                state_commit_late(oom->container->server);
+        oom->past.knows_before = true;
+        oom->past.n_before = cgroup_oom_n_before(oom->watch);
         if (cgroup_oom_is_blind(oom->watch))
                 log_info("OOM kills are looked for every %d ms: there is no %s left",
                          LIMIT_OOM_BLIND_MS,
@@ -241,18 +235,18 @@ void oom_start(struct container *c)
         c->oom = oom;
 }
 
-void oom_resume(struct container *c, uint64_t n_told)
+void oom_resume(struct container *c, const struct cgroup_oom_past *past)
 {
         oom_start(c);
-        if (!c->oom)
-                return;
-        c->oom->n_told = n_told;
-        c->oom->n_known = n_told;
+        if (c->oom)
+                c->oom->past = *past;
 }
 
-uint64_t oom_n_told(const struct container *c)
+struct cgroup_oom_past oom_past(const struct container *c)
 {
-        return c->oom ? c->oom->n_told : 0;
+        bool goes_on = c->oom && (c->oom->watch || !c->oom->has_begun);
+
+        return goes_on ? c->oom->past : (struct cgroup_oom_past){.n_told = 0};
 }
 
 void oom_start_now(struct container *c)

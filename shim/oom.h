@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct cgroup_oom_past;
 struct container;
 struct oom;
 struct process_exit;
@@ -21,12 +22,12 @@ void oom_start(struct container *container);
  * for it: for a Start that follows at once. */
 void oom_start_now(struct container *container);
 
-/* The same for a container that another process of this shim has watched until now: n_told as it
- * was there. Such kills are not told again. */
-void oom_resume(struct container *container, uint64_t n_told);
+/* The same for a container that another process of this shim has watched until now. */
+void oom_resume(struct container *container, const struct cgroup_oom_past *past);
 
-/* Kills that were seen so far; each has had its event, or was left out. */
-uint64_t oom_n_told(const struct container *container);
+/* What has been seen so far, if more is to come. Each kill that was told has had its event, or was
+ * left out. */
+struct cgroup_oom_past oom_past(const struct container *container);
 
 /* Counts once more, and is at rest from then on. */
 void oom_stop(struct container *container);

@@ -381,10 +381,10 @@ static int restore_container(struct shim_server *server, const Belay__State__V1_
         return 0;
 }
 
-static void container_go_on(struct container *c, uint64_t oom_kills)
+static void container_go_on(struct container *c, const struct cgroup_oom_past *oom)
 {
         if (!c->init->exit.told)
-                oom_resume(c, oom_kills);
+                oom_resume(c, oom);
         settle_init(c->init);
         go_on(c->init);
         list_for_each_safe(p, &c->execs, struct process, node) {
@@ -420,8 +420,13 @@ int state_restore(struct shim_server *server, struct error *err)
         server->previous = strdup(m->version);
         server->rest = (struct state_rest){
                 .stopping = m->stopping,
-                .oom_kills = m->container ? m->container->oom_kills : 0,
         };
+        if (m->container)
+                server->rest.oom = (struct cgroup_oom_past){
+                        .knows_before = m->container->oom_before > 0,
+                        .n_before = m->container->oom_before - 1,
+                        .n_told = m->container->oom_kills,
+                };
         if (m->container && restore_container(server, m->container, err) < 0)
                 return -1;
         return publisher_restore(server->publisher, m->next_event_seq, m->events_lost, err);
@@ -433,7 +438,7 @@ void state_resume(struct shim_server *server)
         publisher_resume(server->publisher);
         CHAOS_POINT("events-restored");
         if (server->container)
-                container_go_on(server->container, server->rest.oom_kills);
+                container_go_on(server->container, &server->rest.oom);
         server->restoring = false;
         CHAOS_POINT("restored");
         publisher_renumber(server->publisher);

@@ -8,6 +8,7 @@
 #include "pkg/base/cleanup.h"
 #include "pkg/base/clock.h"
 #include "pkg/base/kept.h"
+#include "pkg/cgroup/oom.h"
 
 #include "shim/container.h"
 #include "shim/exec_stream.h"
@@ -119,6 +120,7 @@ static int save_container(const struct container *c, struct arena *arena,
                           Belay__State__V1__Container **ret, struct error *err)
 {
         Belay__State__V1__Container *m = arena_alloc(arena, sizeof(*m));
+        const struct cgroup_oom_past oom = oom_past(c);
 
         if (!m)
                 return error_no_memory(err);
@@ -132,7 +134,8 @@ static int save_container(const struct container *c, struct arena *arena,
         m->rest_is_due = c->rest_is_due;
         m->is_unwanted = c->is_unwanted;
         m->execs_wait_over = c->execs_wait_over;
-        m->oom_kills = oom_n_told(c);
+        m->oom_kills = oom.n_told;
+        m->oom_before = oom.knows_before ? oom.n_before + 1 : 0;
         if (c->impl && c->executor->ops->container_save(c->impl, arena, m, err) < 0)
                 return error_prefix(err, "container '%s'", c->id);
         *ret = m;

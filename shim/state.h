@@ -15,6 +15,7 @@
 
 #include "pkg/base/error.h"
 #include "pkg/base/list.h"
+#include "pkg/cgroup/oom.h"
 #include "pkg/loop/loop.h"
 
 struct Belay__State__V1__Shim;
@@ -25,7 +26,7 @@ struct vault;
 
 /* What was read by state_restore() for state_resume(). */
 struct state_rest {
-        uint64_t oom_kills;
+        struct cgroup_oom_past oom;
         bool stopping;
 };
 

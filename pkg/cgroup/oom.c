@@ -296,7 +296,8 @@ bool cgroup_oom_is_blind(const struct cgroup_oom *oom)
 
 /* ---- Its life ---- */
 
-static int watch_open(struct cgroup_oom *oom, bool created, struct error *err)
+static int watch_open(struct cgroup_oom *oom, bool created, const struct cgroup_oom_past *past,
+                      struct error *err)
 {
         uint64_t kills;
 
@@ -304,8 +305,11 @@ static int watch_open(struct cgroup_oom *oom, bool created, struct error *err)
         if ((oom->is_v1 ? oom_v1_open(oom, err) : v2_open(oom, err)) < 0)
                 return -1;
         kills = count(oom, false);
-        if (!created)
-                oom->kills = kills;
+        if (past->knows_before)
+                oom->n_before = past->n_before;
+        else if (!created)
+                oom->n_before = kills;
+        oom->kills = oom->n_before + past->n_told;
         oom->has_missed = kills > oom->kills;
         oom->group_known = created ? 0 : oom->group_kills;
         /* On v2 the own levels' figures are those of the container from its beginning. */
@@ -316,7 +320,8 @@ static int watch_open(struct cgroup_oom *oom, bool created, struct error *err)
         return 0;
 }
 
-int cgroup_oom_new(const struct cgroup *cg, struct cgroup_oom **ret, struct error *err)
+int cgroup_oom_resume(const struct cgroup *cg, const struct cgroup_oom_past *past,
+                      struct cgroup_oom **ret, struct error *err)
 {
         _cleanup_(cgroup_oom_free_p) struct cgroup_oom *oom = NULL;
         const struct cgroup_dir *dir = cgroup_find_v1(cg, "memory");
@@ -336,10 +341,22 @@ int cgroup_oom_new(const struct cgroup *cg, struct cgroup_oom **ret, struct erro
         oom->path = strdup(dir->path);
         if (!oom->path)
                 return error_set(err, STATUS_RESOURCE_EXHAUSTED, "watch for OOM kills: no memory");
-        if (watch_open(oom, dir->created, err) < 0)
+        if (watch_open(oom, dir->created, past, err) < 0)
                 return -1;
         *ret = TAKE_PTR(oom);
         return 0;
+}
+
+int cgroup_oom_new(const struct cgroup *cg, struct cgroup_oom **ret, struct error *err)
+{
+        const struct cgroup_oom_past none = {.n_told = 0};
+
+        return cgroup_oom_resume(cg, &none, ret, err);
+}
+
+uint64_t cgroup_oom_n_before(const struct cgroup_oom *oom)
+{
+        return oom->n_before;
 }
 
 int cgroup_oom_retire(struct cgroup_oom *oom)

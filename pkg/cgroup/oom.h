@@ -52,6 +52,22 @@ struct cgroup_oom_news {
  * on v1, for each sub-cgroup, up to LIMIT_OOM_LEVELS and LIMIT_OOM_GROUPS.
  */
 int cgroup_oom_new(const struct cgroup *cg, struct cgroup_oom **ret, struct error *err);
+
+/* What another watch of the same cgroup has come to know. */
+struct cgroup_oom_past {
+        bool knows_before;
+        uint64_t n_before; /* kills that are not the container's, since they were before it */
+        uint64_t n_told;   /* kills of the container's */
+};
+
+/*
+ * Goes on from there: what was told is not told again, and what was not is told. (Where n_before is
+ * not known, and the cgroup was not created for the container, that was all there is now.)
+ */
+int cgroup_oom_resume(const struct cgroup *cg, const struct cgroup_oom_past *past,
+                      struct cgroup_oom **ret, struct error *err);
+
+uint64_t cgroup_oom_n_before(const struct cgroup_oom *oom);
 struct cgroup_oom *cgroup_oom_free(struct cgroup_oom *oom);
 
 /* The same, but for v1's inotify descriptor, which becomes the caller's (-1: none): to close the

@@ -46,7 +46,8 @@ struct cgroup_oom {
         size_t n_levels;
         uint64_t below_hits; /* of all cgroups below the container's own */
         uint64_t below_known;
-        uint64_t kills; /* that were told to the caller */
+        uint64_t kills;    /* that were told to the caller, and: */
+        uint64_t n_before; /* those before the container */
 
         /*
          * A hit is counted before its kill: a look in between that finds an earlier kill sees both

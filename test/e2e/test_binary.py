@@ -44,6 +44,7 @@ from test_kill import (test_a_joined_pid_namespace_counts_as_shared, test_a_sign
 from test_killed import test_after_a_crash_at_any_time_the_create_can_be_made_again
 from test_reexec import (again, crash, test_a_created_container_can_be_started_afterwards,
                          test_everything_that_waits_goes_on)
+from test_reexec_effects import test_an_oom_kill_that_was_told_is_not_told_again
 from test_stdio import (test_a_reader_may_go_and_come_back, test_close_io_of_an_exec_before_and_after_its_start,
                         test_large_output_arrives_complete,
                         test_no_descriptor_beyond_2_reaches_a_container_or_an_exec,

@@ -66,8 +66,10 @@ def inspect(c):
 
 
 def kept(c):
-    """When nothing moves any more."""
+    """When nothing moves any more: events, and the watch for OOM kills that begins some milliseconds late."""
     host.wait_for(lambda: "events_queued" not in inspect(c)["under_way"], "the events to be taken")
+    if c.status() != "STOPPED":
+        host.wait_for(lambda: "oom_before" in inspect(c)["shim"]["container"], "the watch")
     return inspect(c)["shim"]
 
 

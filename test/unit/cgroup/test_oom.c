@@ -324,6 +324,66 @@ static void what_was_read_before_the_end_is_told(void **state)
         assert_int_equal(news.level, CGROUP_OOM_OWN);
 }
 
+/* ---- In another process image ---- */
+
+static void go_on(struct tree *t, struct cgroup_oom_past past)
+{
+        struct error err = ERROR_INIT;
+
+        t->oom = cgroup_oom_free(t->oom);
+        if (cgroup_oom_resume(&t->cg, &past, &t->oom, &err) < 0)
+                fail_msg("%s", err.msg);
+}
+
+static void what_was_told_before_is_not_told_again_and_what_was_not_is(void **state)
+{
+        struct tree *t = *state;
+
+        set_own(t, 3, 3, 3);
+        go_on(t, (struct cgroup_oom_past){.n_told = 2});
+        assert_int_equal(news_of(t).n_kills, 1);
+        set_own(t, 4, 4, 4);
+        assert_int_equal(news_of(t).n_kills, 1);
+}
+
+static void kills_before_the_container_are_those_that_the_first_watch_found(void **state)
+{
+        struct tree *t = *state;
+
+        t->cg.dirs[0].created = false;
+        set_own(t, 5, 5, 5);
+        watch(t);
+        assert_int_equal(cgroup_oom_n_before(t->oom), 5);
+        set_own(t, 7, 7, 7);
+        go_on(t, (struct cgroup_oom_past){.knows_before = true, .n_before = 5, .n_told = 1});
+        assert_int_equal(cgroup_oom_n_before(t->oom), 5);
+        assert_int_equal(news_of(t).n_kills, 1);
+}
+
+/* As a version before has left it. */
+static void where_those_are_not_known_what_comes_is_told(void **state)
+{
+        struct tree *t = *state;
+
+        t->cg.dirs[0].created = false;
+        set_own(t, 5, 5, 5);
+        go_on(t, (struct cgroup_oom_past){.n_told = 2});
+        assert_int_equal(news_of(t).n_kills, 0);
+        set_own(t, 6, 6, 6);
+        assert_int_equal(news_of(t).n_kills, 1);
+}
+
+/* On v1 the counter of a cgroup below is gone with it. */
+static void what_is_not_counted_any_more_hides_no_other_kill(void **state)
+{
+        struct tree *t = *state;
+
+        go_on(t, (struct cgroup_oom_past){.knows_before = true, .n_told = 2});
+        assert_int_equal(news_of(t).n_kills, 0);
+        set_own(t, 1, 1, 1);
+        assert_int_equal(news_of(t).n_kills, 1);
+}
+
 static void without_a_memory_controller_there_is_nothing_to_watch(void **state)
 {
         struct tree *t = *state;
@@ -408,6 +468,16 @@ int main(void)
                                                 tear_down),
                 cmocka_unit_test_setup_teardown(what_was_read_before_the_end_is_told, set_up,
                                                 tear_down),
+                cmocka_unit_test_setup_teardown(
+                        what_was_told_before_is_not_told_again_and_what_was_not_is, set_up,
+                        tear_down),
+                cmocka_unit_test_setup_teardown(
+                        kills_before_the_container_are_those_that_the_first_watch_found, set_up,
+                        tear_down),
+                cmocka_unit_test_setup_teardown(where_those_are_not_known_what_comes_is_told,
+                                                set_up, tear_down),
+                cmocka_unit_test_setup_teardown(what_is_not_counted_any_more_hides_no_other_kill,
+                                                set_up, tear_down),
                 cmocka_unit_test_setup_teardown(
                         without_a_memory_controller_there_is_nothing_to_watch, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(what_cannot_be_polled_says_when_to_look_again,
