@@ -28,13 +28,14 @@
 
 /* A test builds another one. */
 #ifndef VAULT_MINOR
-#define VAULT_MINOR 0
+#define VAULT_MINOR 1
 #endif
 
 enum {
         LAYOUT = 2,
-        RECORDS = 4, /* that the layout has room for */
-        REGIONS = 4,
+        LAYOUT_NEEDED = 3, /* the same, but only for who has the minor number that it says */
+        RECORDS = 4,       /* that the layout has room for */
+        REGIONS = 5,
         HEADER_BYTES = 4096,
         PAGE = 4096,
         SLOT_BYTES = VAULT_RECORD_BYTES_MAX + PAGE,
@@ -46,7 +47,8 @@ static const size_t region_sizes[REGIONS] = {
         [VAULT_CONNS] = (256 << 20) + PAGE, /* TTRPC_KEEP_BYTES */
         [VAULT_EXITS] = 4 << 20,
         [VAULT_EVENTS] = 4 << 20, /* TTRPC_KEEP_BYTES(1) and more */
-        [3] = 4 << 20,
+        [VAULT_QUEUE] = 3 << 20,
+        [4] = 1 << 20, /* of minor 0 this and the one before are one */
 };
 
 #define REGIONS_AT  ((size_t)HEADER_BYTES + (size_t)2 * RECORDS * SLOT_BYTES)
@@ -67,7 +69,7 @@ struct record {
 
 struct header {
         char magic[8];
-        uint32_t layout;
+        _Atomic uint32_t layout;
         uint32_t minor; /* of whoever owns it: which of the records and regions he knows */
         uint64_t size;
         _Atomic uint64_t generation;
@@ -75,6 +77,7 @@ struct header {
         uint64_t reexecs[VAULT_REEXECS_MAX]; /* the last ones' times, a ring */
         char reason[VAULT_REASON_MAX];
         struct record records[RECORDS];
+        uint32_t needed; /* with LAYOUT_NEEDED: the least minor number that will do */
 };
 
 _Static_assert(sizeof(struct header) <= HEADER_BYTES, "the header has one page");
@@ -175,6 +178,11 @@ static int file_check(int fd, struct error *err)
         return 0;
 }
 
+static bool layout_is_known(const struct header *header)
+{
+        return header->layout == LAYOUT || header->layout == LAYOUT_NEEDED;
+}
+
 static int header_check(int fd, struct error *err)
 {
         struct header header;
@@ -185,10 +193,14 @@ static int header_check(int fd, struct error *err)
         if (memcmp(header.magic, magic, sizeof(magic)) != 0)
                 return error_set(err, STATUS_INVALID_ARGUMENT,
                                  "state: descriptor %d holds no state", fd);
-        if (header.layout != LAYOUT)
+        if (!layout_is_known(&header))
                 return error_set(err, STATUS_UNIMPLEMENTED,
                                  "state: layout version %u, this program knows %d", header.layout,
                                  LAYOUT);
+        if (header.layout == LAYOUT_NEEDED && header.needed > VAULT_MINOR)
+                return error_set(err, STATUS_UNIMPLEMENTED,
+                                 "state: it holds what programs before minor version %u would lose",
+                                 header.needed);
         if (header.size != VAULT_BYTES || (uint64_t)st.st_size != VAULT_BYTES)
                 return error_set(
                         err, STATUS_INVALID_ARGUMENT, "state: size %llu of %lld bytes, must be %zu",
@@ -240,6 +252,17 @@ void vault_own(struct vault *vault)
                 at += region_sizes[i];
         }
         header->minor = VAULT_MINOR;
+}
+
+/* Whoever finds that there is such a number finds it. */
+void vault_set_needed(struct vault *vault, uint32_t minor)
+{
+        struct header *header = vault->header;
+
+        if (minor > 0)
+                header->needed = minor;
+        atomic_store_explicit(&header->layout, minor > 0 ? LAYOUT_NEEDED : LAYOUT,
+                              memory_order_release);
 }
 
 uint32_t vault_minor(const struct vault *vault)
@@ -489,7 +512,7 @@ unsigned vault_count_reexec_of(int fd, uint64_t now_ns)
         unsigned n;
 
         if (pread(fd, &header, sizeof(header), 0) != (ssize_t)sizeof(header) ||
-            memcmp(header.magic, magic, sizeof(magic)) != 0 || header.layout != LAYOUT)
+            memcmp(header.magic, magic, sizeof(magic)) != 0 || !layout_is_known(&header))
                 return 0;
         n = header_count_reexec(&header, now_ns);
         if (n > 0 && pwrite(fd, (const uint8_t *)&header + at, len, at) != (ssize_t)len)

@@ -33,6 +33,7 @@ enum vault_region {
         VAULT_CONNS = 0,
         VAULT_EXITS = 1,
         VAULT_EVENTS = 2, /* the connection that events go over */
+        VAULT_QUEUE = 3,  /* events that are in no file */
         _VAULT_REGION_MAX,
 };
 
@@ -41,6 +42,7 @@ enum {
         VAULT_REASON_MAX = 256,           /* with its NUL */
         VAULT_REEXECS_MAX = 5,            /* within VAULT_REEXECS_SPAN_S */
         VAULT_REEXECS_SPAN_S = 10,
+        VAULT_QUEUE_MINOR = 1, /* since which there is VAULT_QUEUE */
 };
 
 int vault_new(struct vault **ret, struct error *err);
@@ -59,6 +61,12 @@ int vault_open_take(struct vault **ret, int fd, struct error *err);
  * then it is still there for the image before.
  */
 void vault_own(struct vault *vault);
+
+/*
+ * There is something in it that a program of a lower minor number than this would lose: none of
+ * those can go on with it, and each is told so when it is tried out. 0: any can.
+ */
+void vault_set_needed(struct vault *vault, uint32_t minor);
 
 /* Of the program that has owned it last. */
 uint32_t vault_minor(const struct vault *vault);
