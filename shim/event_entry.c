@@ -18,19 +18,22 @@
 
 #define ENTRY_MAGIC UINT32_C(0x76656231)
 
-struct entry {
-        uint32_t magic;
-        uint32_t len;
-        uint8_t live;
-        uint8_t zero[3];
-};
+static_assert(offsetof(struct event_entry_head, live) == EVENT_ENTRY_LIVE_AT, "");
+static_assert(sizeof(struct event_entry_head) == 12, "a part of the layout");
 
-static_assert(offsetof(struct entry, live) == EVENT_ENTRY_LIVE_AT, "");
+static struct event_entry_head head_of(size_t len)
+{
+        return (struct event_entry_head){
+                .magic = htole32(ENTRY_MAGIC),
+                .len = htole32((uint32_t)len),
+                .live = 1,
+        };
+}
 
 uint8_t *event_entry_pack(const struct task_event *event, size_t *ret_len)
 {
         Belay__State__V1__Event m = BELAY__STATE__V1__EVENT__INIT;
-        struct entry head = {.magic = htole32(ENTRY_MAGIC), .live = 1};
+        struct event_entry_head head;
         uint8_t *buf;
         size_t len;
 
@@ -44,11 +47,26 @@ uint8_t *event_entry_pack(const struct task_event *event, size_t *ret_len)
         buf = malloc(sizeof(head) + len);
         if (!buf)
                 return NULL;
-        head.len = htole32((uint32_t)len);
+        head = head_of(len);
         memcpy(buf, &head, sizeof(head));
         (void)belay__state__v1__event__pack(&m, buf + sizeof(head));
         *ret_len = sizeof(head) + len;
         return buf;
+}
+
+size_t event_entry_pack_stub(const struct task_event *event, uint8_t ret[static EVENT_STUB_BYTES])
+{
+        Belay__State__V1__Event m = BELAY__STATE__V1__EVENT__INIT;
+        struct event_entry_head head;
+        size_t len;
+
+        m.seq = event->seq;
+        len = belay__state__v1__event__get_packed_size(&m);
+        assert(sizeof(head) + len <= EVENT_STUB_BYTES);
+        head = head_of(len);
+        memcpy(ret, &head, sizeof(head));
+        (void)belay__state__v1__event__pack(&m, ret + sizeof(head));
+        return sizeof(head) + len;
 }
 
 /* An event of its own from what was read; its texts lie behind its data. NULL without memory. */
@@ -104,7 +122,7 @@ static int event_read(const uint8_t *body, size_t len, struct task_event **ret)
 int event_entry_read(const uint8_t *text, size_t len, size_t at, struct task_event **ret,
                      size_t *ret_len)
 {
-        struct entry head;
+        struct event_entry_head head;
         size_t body;
         int r;
 

@@ -4,10 +4,14 @@
  * the shim's process, by a re-exec as by a crash. One entry per event, appended in order; one that
  * is accepted (or given up) is marked in place, and the file is emptied when all of them are.
  *
- * What cannot be written (a full disk) stays in memory alone; the shim goes on.
+ * What cannot be written (a full disk) goes to memory that outlives the process image
+ * (event_memory.h), each by itself: when the disk has room again the next one is in the file. What
+ * that has no room for either is only noted there: it is sent as long as this image lives, and the
+ * next one counts it.
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -19,24 +23,25 @@
 
 struct event_store;
 
-/* dir_fd: of the bundle, borrowed. Nothing is read or written yet. NULL without memory. */
-struct event_store *event_store_new(int dir_fd);
+/* dir_fd: of the bundle, borrowed, as are the bytes that outlive the process image (NULL: none).
+ * Nothing is read or written yet. NULL without memory. */
+struct event_store *event_store_new(int dir_fd, void *memory, size_t memory_size);
 
-/* The file stays if it holds events, and is removed if not. */
+/* The file stays if it holds events, or is not this image's yet, and is removed if not. */
 struct event_store *event_store_free(struct event_store *store);
 
 /*
- * Instead of a fresh file, takes over the one that is there: fn gets each event that is not marked,
- * in order, and owns it. Those from until_seq on never happened as far as the shim's state says,
- * and are dropped; what lies behind a damaged entry, or one that cannot be read, is lost. No file
- * is no event.
+ * Instead of a fresh file, takes over the one that is there, and the memory: each event that is not
+ * marked is appended to the queue, whose owner owns it; one that is only noted has no topic. Those
+ * from until_seq on never happened as far as the shim's state says, and are dropped; what lies
+ * behind a damaged entry, or one that cannot be read, is lost. No file is no event. *ret_lost: as
+ * event_store_set_lost() was told last.
  *
  * It only reads. So another image can try when this one fails, which is for want of memory or of a
- * descriptor: then some events may have been given to fn.
+ * descriptor: then some events may be in the queue.
  */
-int event_store_load(struct event_store *store, uint64_t until_seq,
-                     void (*fn)(struct task_event *event, void *userdata), void *userdata,
-                     struct error *err);
+int event_store_load(struct event_store *store, uint64_t until_seq, struct list *queue,
+                     uint64_t *ret_lost, struct error *err);
 
 /*
  * Behind it, and before anything is added or removed: cuts off what was not loaded; a file that
@@ -53,15 +58,25 @@ int event_store_settle(struct event_store *store, struct list *queue, size_t *re
  * would have happened, as far as the state that there is says. */
 void event_store_renumber(struct event_store *store);
 
-/* Appends; event->seq is set, also on failure. Before the first one a file of another shim is
- * emptied. */
+/* Appends; event->seq is set, also on failure: the error tells why the event is not in the file,
+ * and where it is. Before the first one a file of another shim is emptied. */
 int event_store_add(struct event_store *store, struct task_event *event, struct error *err);
 
-/* Marks it as done. One that is not in the file is none. */
-void event_store_remove(struct event_store *store, struct task_event *event);
+/*
+ * So many events have been lost, of all; the next image hears it. The last one is `event`, which is
+ * removed next: if it is found all the same it is counted and no event. NULL: it has no entry, or
+ * has been removed.
+ */
+void event_store_set_lost(struct event_store *store, uint64_t n, const struct task_event *event);
+
+/* Marks it as done; is_first: it is the first in the queue. */
+void event_store_remove(struct event_store *store, struct task_event *event, bool is_first);
 
 /* Makes the file smaller when most of it is done with; queue: the events that are not, in order. */
 void event_store_tidy(struct event_store *store, struct list *queue);
+
+/* How many are in the memory, or only noted there. */
+size_t event_store_n_in_memory(const struct event_store *store);
 
 /* The number that the next event gets: all below it have been added. */
 uint64_t event_store_next_seq(const struct event_store *store);

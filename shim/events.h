@@ -18,14 +18,23 @@
 
 #include "containerd/task/v2/task.pb-c.h"
 
+/* Where else an event is. */
+enum event_place {
+        EVENT_NOWHERE,
+        EVENT_IN_FILE,
+        EVENT_IN_MEMORY, /* that outlives the process image */
+        EVENT_IS_NOTED,  /* there, too, but only that there is one: it had no room */
+};
+
 struct task_event {
         struct list node;
         const char *topic; /* this and the next one are static, or lie in the room */
         const char *type_url;
         struct timespec at; /* CLOCK_REALTIME of the moment it was published */
-        uint64_t seq;       /* this and the next two are event_store.c's; 0: not numbered yet */
-        off_t stored_at;
-        size_t stored_len; /* 0: not in the file */
+        uint64_t seq;       /* this and the next three are the store's; 0: not numbered yet */
+        enum event_place place;
+        uint64_t stored_at;
+        size_t stored_len;
         size_t room;
         size_t len;
         uint8_t data[];

@@ -40,6 +40,7 @@ struct publisher {
         struct list queue;         /* of struct task_event, the oldest first */
         struct event_store *store; /* NULL: memory alone */
         bool store_failed;         /* the present failure is in the log */
+        bool said_lost;            /* likewise, that an event of the image before is lost */
         bool held;
         size_t n_queued;
         uint64_t n_lost;
@@ -102,7 +103,7 @@ int publisher_new(struct publisher **ret, const struct publisher_options *option
         p->runtime_namespace = strdup(options->runtime_namespace);
         p->retry = loop_timer_new(p->loop, on_retry, p);
         if (options->dir_fd >= 0)
-                p->store = event_store_new(options->dir_fd);
+                p->store = event_store_new(options->dir_fd, options->memory, options->memory_size);
         if (!p->address || !p->runtime_namespace || !p->retry ||
             (options->dir_fd >= 0 && !p->store)) {
                 publisher_free(p);
@@ -117,16 +118,24 @@ int publisher_new(struct publisher **ret, const struct publisher_options *option
 static void publisher_drop(struct publisher *p, struct task_event *event)
 {
         if (p->store)
-                event_store_remove(p->store, event);
+                event_store_remove(p->store, event, event->node.prev == &p->queue);
         task_event_free(event);
         p->n_queued--;
         if (p->store)
                 event_store_tidy(p->store, &p->queue);
 }
 
-static void publisher_drop_head(struct publisher *p)
+/* It is counted before it goes, in one step with its number. */
+static void publisher_give_up(struct publisher *p, struct task_event *event)
 {
-        publisher_drop(p, list_first(&p->queue, struct task_event, node));
+        p->n_lost++;
+        if (p->store)
+                event_store_set_lost(p->store, p->n_lost, event);
+        CHAOS_POINT("event-lost");
+        publisher_drop(p, event);
+        CHAOS_POINT("event-given-up");
+        if (p->store)
+                event_store_set_lost(p->store, p->n_lost, NULL);
 }
 
 struct publisher *publisher_free(struct publisher *p)
@@ -168,7 +177,15 @@ static void publisher_back_off(struct publisher *p, const struct error *err)
                 p->backoff_ns = p->backoff_max_ns;
 }
 
-static void publisher_accepted(struct publisher *p)
+static void publisher_go_on(struct publisher *p)
+{
+        if (p->n_queued > 0)
+                loop_defer(p->loop, &p->send);
+        else
+                loop_defer(p->loop, &p->idle);
+}
+
+static void publisher_accepted(struct publisher *p, struct task_event *head)
 {
         p->backoff_ns = 0;
         if (p->said_away) {
@@ -176,18 +193,15 @@ static void publisher_accepted(struct publisher *p)
                 log_info("events are accepted again, %zu to go", p->n_queued - 1);
         }
         CHAOS_POINT("event-accepted");
-        publisher_drop_head(p);
+        publisher_drop(p, head);
         CHAOS_POINT("event-dropped");
-        if (p->n_queued > 0)
-                loop_defer(p->loop, &p->send);
-        else
-                loop_defer(p->loop, &p->idle);
+        publisher_go_on(p);
 }
 
 static void on_response(const struct error *err, const ProtobufCMessage *response, void *userdata)
 {
         struct publisher *p = userdata;
-        const struct task_event *head = list_first(&p->queue, struct task_event, node);
+        struct task_event *head = list_first(&p->queue, struct task_event, node);
 
         (void)response;
         p->in_flight = false;
@@ -195,11 +209,12 @@ static void on_response(const struct error *err, const ProtobufCMessage *respons
                 return;
         assert(head);
         if (!err) {
-                publisher_accepted(p);
+                publisher_accepted(p, head);
         } else if (err->code == STATUS_INVALID_ARGUMENT) {
                 log_error("forward event '%s': %s; given up", head->topic, err->msg);
-                p->n_lost++;
-                publisher_accepted(p);
+                p->backoff_ns = 0;
+                publisher_give_up(p, head);
+                publisher_go_on(p);
         } else {
                 /* A containerd that did not answer in time is a hung one: the next attempt has a
                  * connection of its own. */
@@ -270,13 +285,29 @@ static int publisher_connect(struct publisher *p, struct error *err)
         return 0;
 }
 
+/* Those that are only noted have gone with the image that had them. */
+static bool publisher_has_head(struct publisher *p)
+{
+        struct task_event *head;
+
+        while ((head = list_first(&p->queue, struct task_event, node)) && !*head->topic) {
+                if (!p->said_lost)
+                        log_error("events are lost: there was no room for them on the disk or in "
+                                  "the state of the shim");
+                p->said_lost = true;
+                publisher_give_up(p, head);
+                if (p->n_queued == 0)
+                        loop_defer(p->loop, &p->idle);
+        }
+        return head != NULL;
+}
+
 /* Sends the head of the queue, unless it is under way. */
 static void publisher_send(struct publisher *p)
 {
-        const struct task_event *head = list_first(&p->queue, struct task_event, node);
         struct error err = ERROR_INIT;
 
-        if (p->in_flight || p->held || !head)
+        if (p->in_flight || p->held || !publisher_has_head(p))
                 return;
         loop_timer_clear(p->retry);
         if (p->client_is_bad) {
@@ -305,13 +336,13 @@ static void publisher_bound(struct publisher *p)
                 return;
         if (p->in_flight)
                 oldest = oldest->next;
-        publisher_drop(p, container_of(oldest, struct task_event, node));
-        if (p->n_lost++ == 0)
+        publisher_give_up(p, container_of(oldest, struct task_event, node));
+        if (p->n_lost == 1)
                 log_error("more than %d events are queued; the oldest are given up",
                           LIMIT_EVENTS_QUEUED);
 }
 
-/* Into the file, too. A full disk costs the event its second life, and nothing else. */
+/* Into the file, too, or what else outlives this process image. */
 static void publisher_store(struct publisher *p, struct task_event *event)
 {
         struct error err = ERROR_INIT;
@@ -323,16 +354,8 @@ static void publisher_store(struct publisher *p, struct task_event *event)
                 return;
         }
         if (!p->store_failed)
-                log_warning("%s: it would not outlive this process", err.msg);
+                log_warning("%s", err.msg);
         p->store_failed = true;
-}
-
-static void on_loaded(struct task_event *event, void *userdata)
-{
-        struct publisher *p = userdata;
-
-        list_append(&p->queue, &event->node);
-        p->n_queued++;
 }
 
 /* The connection of the process image before, and the answer to the event that it had sent. If that
@@ -356,12 +379,17 @@ static int publisher_restore_client(struct publisher *p, struct error *err)
 int publisher_restore(struct publisher *p, uint64_t until_seq, uint64_t n_lost, struct error *err)
 {
         struct error why = ERROR_INIT;
+        uint64_t n_noted = 0;
 
         p->n_lost = n_lost;
         if (!p->store)
                 return 0;
-        if (event_store_load(p->store, until_seq, on_loaded, p, err) < 0)
+        if (event_store_load(p->store, until_seq, &p->queue, &n_noted, err) < 0)
                 return -1;
+        list_for_each(event, &p->queue, struct task_event, node)
+                p->n_queued++;
+        if (p->n_lost < n_noted)
+                p->n_lost = n_noted;
         if (p->keep && publisher_restore_client(p, &why) < 0)
                 return error_set(err, why.code, "connection to containerd: %s", why.msg);
         return 0;
@@ -412,6 +440,8 @@ void publisher_publish_take(struct publisher *p, struct task_event *event)
 {
         if (!event) {
                 p->n_lost++;
+                if (p->store)
+                        event_store_set_lost(p->store, p->n_lost, NULL);
                 log_error("publish event: no memory");
                 return;
         }
@@ -436,6 +466,11 @@ void publisher_publish_take(struct publisher *p, struct task_event *event)
 size_t publisher_n_queued(const struct publisher *p)
 {
         return p->n_queued;
+}
+
+size_t publisher_n_in_memory(const struct publisher *p)
+{
+        return p->store ? event_store_n_in_memory(p->store) : 0;
 }
 
 uint64_t publisher_n_lost(const struct publisher *p)

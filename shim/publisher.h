@@ -23,6 +23,8 @@ struct publisher_options {
         const char *address;           /* "" or NULL: events are dropped */
         const char *runtime_namespace; /* goes with every event */
         int dir_fd;                    /* of the bundle, for event_store.h; borrowed. -1: none */
+        void *memory;                  /* that outlives the process image, for event_store.h; */
+        size_t memory_size;            /* NULL: none */
         void *keep;                    /* TTRPC_KEEP_BYTES(1) that outlive the process image, for */
         size_t keep_size;              /* what is on its way to containerd; NULL: nothing is kept */
         uint64_t attempt_ns;           /* one attempt */
@@ -69,6 +71,9 @@ uint64_t publisher_next_seq(const struct publisher *publisher);
 
 /* Events that containerd has not accepted yet. */
 size_t publisher_n_queued(const struct publisher *publisher);
+
+/* Of them, those that only a program knows of that knows VAULT_QUEUE. */
+size_t publisher_n_in_memory(const struct publisher *publisher);
 
 /* Those that were given up, refused for good or had no memory, since the shim began. */
 uint64_t publisher_n_lost(const struct publisher *publisher);

@@ -206,6 +206,7 @@ static int make_parts(struct shim_server *server, const struct shim_server_optio
         if (server->vault) {
                 ttrpc.keep = vault_region(server->vault, VAULT_CONNS, &ttrpc.keep_size);
                 publisher.keep = vault_region(server->vault, VAULT_EVENTS, &publisher.keep_size);
+                publisher.memory = vault_region(server->vault, VAULT_QUEUE, &publisher.memory_size);
         }
         server->runtime_namespace = strdup(options->runtime_namespace);
         server->id = strdup(options->id);

@@ -255,6 +255,8 @@ static void commit(struct shim_server *server, bool all)
         if (!server->vault || server->restoring)
                 return;
         CHAOS_POINT("commit");
+        vault_set_needed(server->vault,
+                         publisher_n_in_memory(server->publisher) > 0 ? VAULT_QUEUE_MINOR : 0);
         all |= state->is_stale || state->container != server->container;
         r = write_state(server, all, &err);
         if (r == 1)

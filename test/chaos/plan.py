@@ -7,6 +7,7 @@ import struct
 
 NAME_MAX = 32
 LOG_MAX = 8192
+TIMES_MAX = 1000000
 WORD = struct.Struct("<Q")
 FIELDS = struct.Struct(f"<QQiiIi{NAME_MAX}s{NAME_MAX}s")
 HEAD = struct.Struct(f"<QQ{FIELDS.format[1:]}")

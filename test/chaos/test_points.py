@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The shim dies at each point that is compiled in, by a fatal signal or outright; its stages die, too."""
+import errno
 import pathlib
 import resource
 import signal
@@ -8,6 +9,7 @@ import pytest
 
 import host
 from life import INIT_STATUS, ShimGone
+from plan import TIMES_MAX
 
 FATAL = [signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGTRAP, signal.SIGSYS]
 
@@ -47,6 +49,27 @@ def test_a_crash_at_any_point_loses_nothing(chaos):
     n = count_points(chaos, only=True)
     for at in chaos.cases(range(1, n + 1)):
         at_point(chaos, at, signal.SIGSEGV, at, only=True)
+    chaos.finish()
+
+
+@pytest.mark.share(2)
+def test_a_crash_at_any_point_loses_nothing_on_a_full_disk(chaos):
+    """No event is in a file."""
+    def run(life, plan, at):
+        life.launch()
+        shim = life.c.shim.pid
+        plan.faults.arm(errno.ENOSPC, at=1, times=TIMES_MAX, only=shim, name="pwrite64")
+        plan.points.arm(signal.SIGSEGV if at else 0, at=at, only=shim)
+        life.lead()
+        life.end()
+        assert plan.faults.n_fired >= 5
+        return plan.points.n
+
+    found = {}
+    chaos.life("count", lambda life, plan: found.update(n=run(life, plan, 0)), preload=True)
+    assert found.get("n", 0) > 20, (found, chaos.problems)
+    for at in chaos.cases(range(1, found["n"] + 1)):
+        chaos.life(at, lambda life, plan, at=at: run(life, plan, at), preload=True)
     chaos.finish()
 
 

@@ -163,6 +163,10 @@ def mount_tmpfs(path, options):
     subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", path], check=True)
 
 
+def bind(source, path):
+    subprocess.run(["mount", "--bind", source, path], check=True)
+
+
 def make_cgroup(name):
     """The same path in every hierarchy."""
     paths = [h / name.lstrip("/") for h in hierarchies()]

@@ -30,6 +30,7 @@ struct fixture {
         size_t n; /* events that were loaded */
         struct list queue;
         size_t n_lost;
+        uint64_t n_noted; /* by another image, as lost */
 };
 
 /* From this byte on the disk gives EIO; -1: nowhere. */
@@ -80,13 +81,18 @@ static int setup(void **state)
         return 0;
 }
 
+static void forget(struct fixture *f)
+{
+        while (!list_is_empty(&f->queue))
+                task_event_free(list_first(&f->queue, struct task_event, node));
+}
+
 static int teardown(void **state)
 {
         struct fixture *f = *state;
 
         bad_from = -1;
-        while (!list_is_empty(&f->queue))
-                task_event_free(list_first(&f->queue, struct task_event, node));
+        forget(f);
         (void)unlinkat(f->dir_fd, EVENT_STORE_FILE, 0);
         (void)unlinkat(f->dir_fd, BAD_FILE, 0);
         fd_close(f->dir_fd);
@@ -113,7 +119,7 @@ static void add(struct event_store *store, size_t len)
 /* Events as an image leaves them that ends with the queue full. */
 static void leave(const struct fixture *f, const size_t *lens, size_t n)
 {
-        struct event_store *store = event_store_new(f->dir_fd);
+        struct event_store *store = event_store_new(f->dir_fd, NULL, 0);
 
         assert_non_null(store);
         for (size_t i = 0; i < n; i++)
@@ -134,24 +140,30 @@ static off_t file_size(const struct fixture *f)
         return size_of(f, EVENT_STORE_FILE);
 }
 
-static void on_event(struct task_event *event, void *userdata)
+/* Instead of what was loaded before. */
+static int load(struct fixture *f, struct event_store *store, uint64_t until_seq, struct error *err)
 {
-        struct fixture *f = userdata;
+        int r;
 
-        f->n++;
-        list_append(&f->queue, &event->node);
+        forget(f);
+        r = event_store_load(store, until_seq, &f->queue, &f->n_noted, err);
+        f->n = 0;
+        list_for_each(event, &f->queue, struct task_event, node)
+                f->n++;
+        return r;
 }
 
 static void what_was_left_is_loaded_up_to_what_has_happened(void **state)
 {
         struct fixture *f = *state;
-        _cleanup_(event_store_free_p) struct event_store *store = event_store_new(f->dir_fd);
+        _cleanup_(event_store_free_p) struct event_store *store =
+                event_store_new(f->dir_fd, NULL, 0);
         struct error err = ERROR_INIT;
         off_t before;
 
         leave(f, (const size_t[]){10, 20, 30}, 3);
         before = file_size(f);
-        assert_int_equal(event_store_load(store, 3, on_event, f, &err), 0);
+        assert_int_equal(load(f, store, 3, &err), 0);
         assert_int_equal(file_size(f), before);
         assert_int_equal(event_store_settle(store, &f->queue, &f->n_lost, &err), 0);
         assert_true(file_size(f) < before);
@@ -163,7 +175,8 @@ static void what_was_left_is_loaded_up_to_what_has_happened(void **state)
 static void what_lies_behind_damage_is_cut_off(void **state)
 {
         struct fixture *f = *state;
-        _cleanup_(event_store_free_p) struct event_store *store = event_store_new(f->dir_fd);
+        _cleanup_(event_store_free_p) struct event_store *store =
+                event_store_new(f->dir_fd, NULL, 0);
         _cleanup_close_ int fd = -1;
         struct error err = ERROR_INIT;
         off_t first;
@@ -174,7 +187,7 @@ static void what_lies_behind_damage_is_cut_off(void **state)
         fd = openat(f->dir_fd, EVENT_STORE_FILE, O_RDWR | O_CLOEXEC);
         /* The first field of the second event's message. */
         assert_int_equal(pwrite(fd, "\xff\xff\xff", 3, first + 12), 3);
-        assert_int_equal(event_store_load(store, 4, on_event, f, &err), 0);
+        assert_int_equal(load(f, store, 4, &err), 0);
         assert_true(file_size(f) > first);
         assert_int_equal(event_store_settle(store, &f->queue, &f->n_lost, &err), -1);
         assert_int_equal(err.code, STATUS_DATA_LOSS);
@@ -187,11 +200,11 @@ static void what_lies_behind_damage_is_cut_off(void **state)
 /* Loads what a store has left that is gone, and expects so many. */
 static void assert_left(struct fixture *f, uint64_t until_seq, size_t n)
 {
-        _cleanup_(event_store_free_p) struct event_store *store = event_store_new(f->dir_fd);
+        _cleanup_(event_store_free_p) struct event_store *store =
+                event_store_new(f->dir_fd, NULL, 0);
         struct error err = ERROR_INIT;
 
-        f->n = 0;
-        if (event_store_load(store, until_seq, on_event, f, &err) < 0)
+        if (load(f, store, until_seq, &err) < 0)
                 fail_msg("%s", err.msg);
         assert_int_equal(f->n, n);
 }
@@ -199,7 +212,7 @@ static void assert_left(struct fixture *f, uint64_t until_seq, size_t n)
 static void what_cannot_be_read_is_kept_and_counted(void **state)
 {
         struct fixture *f = *state;
-        struct event_store *store = event_store_new(f->dir_fd);
+        struct event_store *store = event_store_new(f->dir_fd, NULL, 0);
         struct error err = ERROR_INIT;
         off_t size;
 
@@ -207,7 +220,7 @@ static void what_cannot_be_read_is_kept_and_counted(void **state)
         bad_from = file_size(f) + 20;
         leave(f, (const size_t[]){10, 20, 30, 40}, 4);
         size = file_size(f);
-        assert_int_equal(event_store_load(store, 5, on_event, f, &err), 0);
+        assert_int_equal(load(f, store, 5, &err), 0);
         assert_int_equal(file_size(f), size);
         assert_int_equal(event_store_settle(store, &f->queue, &f->n_lost, &err), -1);
         assert_int_equal(err.errnum, EIO);
@@ -223,11 +236,11 @@ static void what_cannot_be_read_is_kept_and_counted(void **state)
 static void a_file_that_cannot_be_opened_is_kept_and_counted(void **state)
 {
         struct fixture *f = *state;
-        struct event_store *store = event_store_new(f->dir_fd);
+        struct event_store *store = event_store_new(f->dir_fd, NULL, 0);
         struct error err = ERROR_INIT;
 
         assert_int_equal(symlinkat("/dev/null", f->dir_fd, EVENT_STORE_FILE), 0);
-        assert_int_equal(event_store_load(store, 5, on_event, f, &err), 0);
+        assert_int_equal(load(f, store, 5, &err), 0);
         assert_int_equal(event_store_settle(store, &f->queue, &f->n_lost, &err), -1);
         assert_int_equal(err.errnum, ELOOP);
         assert_int_equal(f->n_lost, 1);
@@ -240,7 +253,7 @@ static void a_file_that_cannot_be_opened_is_kept_and_counted(void **state)
 static void what_cannot_be_read_and_not_be_set_aside_is_not_written_to(void **state)
 {
         struct fixture *f = *state;
-        struct event_store *store = event_store_new(f->dir_fd);
+        struct event_store *store = event_store_new(f->dir_fd, NULL, 0);
         struct task_event *event = task_event_exec_added("c1", "e1");
         struct error err = ERROR_INIT;
         off_t size;
@@ -249,7 +262,7 @@ static void what_cannot_be_read_and_not_be_set_aside_is_not_written_to(void **st
         size = file_size(f);
         bad_from = size - 1;
         assert_int_equal(mkdirat(f->dir_fd, BAD_FILE, 0700), 0);
-        assert_int_equal(event_store_load(store, 3, on_event, f, &err), 0);
+        assert_int_equal(load(f, store, 3, &err), 0);
         assert_int_equal(event_store_settle(store, &f->queue, &f->n_lost, &err), -1);
         assert_int_equal(event_store_add(store, event, &err), -1);
         assert_int_equal(file_size(f), size);
@@ -265,12 +278,12 @@ static void what_cannot_be_read_and_not_be_set_aside_is_not_written_to(void **st
 static void what_nothing_could_be_read_of_outlives_a_store_that_is_given_up(void **state)
 {
         struct fixture *f = *state;
-        struct event_store *store = event_store_new(f->dir_fd);
+        struct event_store *store = event_store_new(f->dir_fd, NULL, 0);
         struct error err = ERROR_INIT;
 
         leave(f, (const size_t[]){10, 20}, 2);
         bad_from = 0;
-        assert_int_equal(event_store_load(store, 3, on_event, f, &err), 0);
+        assert_int_equal(load(f, store, 3, &err), 0);
         event_store_free(store);
         bad_from = -1;
         assert_left(f, 3, 2);
@@ -286,10 +299,9 @@ static void what_was_never_in_the_file_is_counted_once(void **state)
         leave(f, (const size_t[]){10, 20}, 2);
         for (int image = 0; image < 2; image++) {
                 _cleanup_(event_store_free_p) struct event_store *store =
-                        event_store_new(f->dir_fd);
+                        event_store_new(f->dir_fd, NULL, 0);
 
-                f->n = 0;
-                assert_int_equal(event_store_load(store, until_seq, on_event, f, &err), 0);
+                assert_int_equal(load(f, store, until_seq, &err), 0);
                 assert_int_equal(event_store_settle(store, &f->queue, &f->n_lost, &err), 0);
                 assert_int_equal(f->n, 2);
                 assert_int_equal(f->n_lost, image == 0 ? 3 : 0);
@@ -302,11 +314,11 @@ static void what_was_never_in_the_file_is_counted_once(void **state)
 static void what_is_added_before_the_state_says_so_has_not_happened(void **state)
 {
         struct fixture *f = *state;
-        struct event_store *store = event_store_new(f->dir_fd);
+        struct event_store *store = event_store_new(f->dir_fd, NULL, 0);
         struct error err = ERROR_INIT;
 
         leave(f, (const size_t[]){10, 20}, 2);
-        assert_int_equal(event_store_load(store, 6, on_event, f, &err), 0);
+        assert_int_equal(load(f, store, 6, &err), 0);
         assert_int_equal(event_store_settle(store, &f->queue, &f->n_lost, &err), 0);
         assert_int_equal(f->n_lost, 3);
         add(store, 50);
@@ -330,10 +342,10 @@ static void a_crash_while_a_file_is_set_aside_loses_nothing(void **state)
         leave(f, (const size_t[]){10, 20, 30, 40}, 4);
         pid = fork();
         if (pid == 0) {
-                struct event_store *store = event_store_new(f->dir_fd);
+                struct event_store *store = event_store_new(f->dir_fd, NULL, 0);
 
                 ends_at_rename = true;
-                if (event_store_load(store, 5, on_event, f, &err) == 0)
+                if (load(f, store, 5, &err) == 0)
                         (void)event_store_settle(store, &f->queue, &f->n_lost, &err);
                 _exit(1);
         }
@@ -348,12 +360,12 @@ static void a_crash_while_a_file_is_set_aside_loses_nothing(void **state)
 static int load_without_memory(struct fixture *f)
 {
         const struct rlimit limit = {.rlim_cur = 72u << 20, .rlim_max = 72u << 20};
-        struct event_store *store = event_store_new(f->dir_fd);
+        struct event_store *store = event_store_new(f->dir_fd, NULL, 0);
         struct error err = ERROR_INIT;
 
         if (setrlimit(RLIMIT_AS, &limit) < 0)
                 return 1;
-        if (event_store_load(store, 100, on_event, f, &err) == 0)
+        if (load(f, store, 100, &err) == 0)
                 return 2;
         if (err.code == STATUS_DATA_LOSS || err.errnum != ENOMEM)
                 return 3;
@@ -375,8 +387,8 @@ static void what_there_is_no_memory_for_is_left_for_another_image(void **state)
                 _exit(load_without_memory(f));
         assert_int_equal(waitpid(pid, &status, 0), pid);
         assert_int_equal(status, 0);
-        store = event_store_new(f->dir_fd);
-        if (event_store_load(store, 200, on_event, f, &err) < 0 ||
+        store = event_store_new(f->dir_fd, NULL, 0);
+        if (load(f, store, 200, &err) < 0 ||
             event_store_settle(store, &f->queue, &f->n_lost, &err) < 0)
                 fail_msg("%s", err.msg);
         assert_int_equal(f->n, 3);

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -19,10 +20,13 @@
 #include "shim/server.h"
 #include "test/unit/shim/harness.h"
 
+enum { MEMORY = 3 << 20 };
+
 struct bed {
         struct harness h; /* only its loop, guard and events server are used */
         struct publisher *publisher;
         int dir_fd;
+        void *memory; /* that the publisher leaves to the next one */
         bool idle;
 };
 
@@ -40,6 +44,8 @@ static void bed_open_with(struct bed *b, const char *address, uint64_t backoff_n
                 .address = address,
                 .runtime_namespace = "testing",
                 .dir_fd = b->dir_fd,
+                .memory = b->memory,
+                .memory_size = MEMORY,
                 .attempt_ns = 20 * NSEC_PER_MSEC,
                 .backoff_min_ns = backoff_ns,
                 .backoff_max_ns = 4 * backoff_ns,
@@ -64,6 +70,9 @@ static int setup(void **state)
         assert_non_null(mkdtemp(b->h.dir));
         b->dir_fd = open(b->h.dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
         assert_true(b->dir_fd >= 0);
+        b->memory = mmap(NULL, MEMORY, PROT_READ | PROT_WRITE,
+                         MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        assert_ptr_not_equal(b->memory, MAP_FAILED);
         events_server_init(&b->h.events, b->h.loop, b->h.dir);
         bed_open(b, b->h.events.path);
         *state = b;
@@ -79,6 +88,7 @@ static int teardown(void **state)
                 events_server_go(&b->h.events);
         loop_timer_free(b->h.guard);
         loop_free(b->h.loop);
+        (void)munmap(b->memory, MEMORY);
         (void)unlinkat(b->dir_fd, EVENT_STORE_FILE, 0);
         close(b->dir_fd);
         assert_int_equal(rmdir(b->h.dir), 0);
@@ -414,23 +424,80 @@ static void a_torn_entry_is_no_event(void **state)
         }
 }
 
+/* 100 bytes more or less. */
+static void disk_is_full(bool is_full)
+{
+        const struct rlimit limit = {
+                .rlim_cur = is_full ? 100 : RLIM_INFINITY,
+                .rlim_max = RLIM_INFINITY,
+        };
+
+        assert_int_equal(sigaction(SIGXFSZ, &(struct sigaction){.sa_handler = SIG_IGN}, NULL), 0);
+        assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+}
+
 static void a_full_disk_costs_an_event_its_file_alone(void **state)
 {
-        const struct rlimit none = {.rlim_cur = 100, .rlim_max = RLIM_INFINITY};
-        const struct rlimit any = {.rlim_cur = RLIM_INFINITY, .rlim_max = RLIM_INFINITY};
         struct bed *b = *state;
 
         publisher_publish_take(b->publisher, task_event_start("c1", 5));
-        assert_int_equal(sigaction(SIGXFSZ, &(struct sigaction){.sa_handler = SIG_IGN}, NULL), 0);
-        assert_int_equal(setrlimit(RLIMIT_FSIZE, &none), 0);
+        disk_is_full(true);
         publisher_publish_take(b->publisher, task_event_exec_added("c1", "a-long-name-for-it"));
-        assert_int_equal(setrlimit(RLIMIT_FSIZE, &any), 0);
+        disk_is_full(false);
         publisher_publish_take(b->publisher, task_event_oom("c1"));
+        succeed(b, 4);
         events_server_come(&b->h.events);
         harness_await_events(&b->h, 3);
         assert_string_equal(events_topics(&b->h.events), "start exec-added oom");
         harness_settle(&b->h);
         assert_int_equal(file_size(b), 0);
+}
+
+/* Where there is no memory for it either: the next process finds that it was, and goes on. */
+static void what_only_a_process_had_that_is_gone_is_given_up_and_counted_once(void **state)
+{
+        struct bed *b = *state;
+
+        publisher_publish_take(b->publisher, task_event_start("c1", 5));
+        disk_is_full(true);
+        for (int i = 0; i < 3; i++) {
+                struct task_event *event = task_event_new(MEMORY);
+
+                assert_non_null(event);
+                memset(event->data, 0, MEMORY);
+                event->len = MEMORY;
+                event->topic = "/tasks/large";
+                event->type_url = "large";
+                publisher_publish_take(b->publisher, event);
+        }
+        disk_is_full(false);
+        publisher_publish_take(b->publisher, task_event_oom("c1"));
+        assert_int_equal(publisher_n_lost(b->publisher), 0);
+        succeed(b, 6);
+        succeed(b, 6);
+        assert_int_equal(publisher_n_queued(b->publisher), 5);
+        events_server_come(&b->h.events);
+        harness_await_events(&b->h, 2);
+        harness_settle(&b->h);
+        assert_string_equal(events_topics(&b->h.events), "start oom");
+        assert_int_equal(publisher_n_queued(b->publisher), 0);
+        assert_int_equal(publisher_n_lost(b->publisher), 3);
+        assert_int_equal(publisher_n_in_memory(b->publisher), 0);
+        succeed(b, 6);
+        assert_int_equal(publisher_n_lost(b->publisher), 3);
+}
+
+/* The shim's state tells of none of them: its last commit was before. */
+static void what_is_lost_is_counted_without_a_commit(void **state)
+{
+        struct bed *b = *state;
+
+        for (int i = 0; i < LIMIT_EVENTS_QUEUED + 3; i++)
+                publisher_publish_take(b->publisher, task_event_oom("c1"));
+        publisher_publish_take(b->publisher, NULL);
+        succeed(b, publisher_next_seq(b->publisher));
+        assert_int_equal(publisher_n_lost(b->publisher), 4);
+        assert_int_equal(publisher_n_queued(b->publisher), LIMIT_EVENTS_QUEUED);
 }
 
 static void a_file_that_never_empties_does_not_grow_for_ever(void **state)
@@ -449,7 +516,7 @@ static void a_file_that_never_empties_does_not_grow_for_ever(void **state)
         assert_true(largest < (off_t)LIMIT_EVENTS_QUEUED * 150 * 3);
         succeed(b, publisher_next_seq(b->publisher));
         assert_int_equal(publisher_n_queued(b->publisher), LIMIT_EVENTS_QUEUED);
-        assert_int_equal(publisher_n_lost(b->publisher), 0);
+        assert_int_equal(publisher_n_lost(b->publisher), LIMIT_EVENTS_QUEUED * 3);
 }
 
 static void what_is_held_back_goes_when_it_is_let(void **state)
@@ -501,6 +568,8 @@ int main(void)
                 TEST(a_damaged_entry_costs_what_lies_behind_it),
                 TEST(a_torn_entry_is_no_event),
                 TEST(a_full_disk_costs_an_event_its_file_alone),
+                TEST(what_only_a_process_had_that_is_gone_is_given_up_and_counted_once),
+                TEST(what_is_lost_is_counted_without_a_commit),
                 TEST(a_file_that_never_empties_does_not_grow_for_ever),
                 TEST(what_is_held_back_goes_when_it_is_let),
                 cmocka_unit_test(the_longest_exit_fits_what_was_reserved),
