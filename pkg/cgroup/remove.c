@@ -18,28 +18,36 @@
 #include "pkg/base/fd.h"
 #include "pkg/cgroup/internal.h"
 
+/* Holds any entry, and few: there may be 100,000, and only the first one is wanted each time. */
+enum { ENTRIES_BYTES = 512 };
+
+static bool is_child(const struct dirent64 *entry)
+{
+        return entry->d_type == DT_DIR && strcmp(entry->d_name, ".") != 0 &&
+               strcmp(entry->d_name, "..") != 0;
+}
+
 /* The name of the first sub-directory. 1, or 0 if there is none, or a negative errno. */
 static int first_child(int dirfd, char *name, size_t size)
 {
-        _cleanup_closedir_ DIR *dir = NULL;
-        struct dirent *entry;
-        int fd = dir_open(dirfd, ".");
+        _cleanup_close_ int fd = dir_open(dirfd, ".");
+        _Alignas(struct dirent64) char entries[ENTRIES_BYTES];
+        ssize_t n;
 
         if (fd < 0)
                 return fd;
-        dir = fdopendir(fd);
-        if (!dir) {
-                fd_close(fd);
-                return -ENOMEM;
+        while ((n = getdents64(fd, entries, sizeof(entries))) > 0) {
+                for (ssize_t at = 0; at < n;) {
+                        const struct dirent64 *entry = (const struct dirent64 *)(entries + at);
+
+                        if (is_child(entry)) {
+                                (void)snprintf(name, size, "%s", entry->d_name);
+                                return 1;
+                        }
+                        at += entry->d_reclen;
+                }
         }
-        while ((entry = readdir(dir))) {
-                if (entry->d_type != DT_DIR || strcmp(entry->d_name, ".") == 0 ||
-                    strcmp(entry->d_name, "..") == 0)
-                        continue;
-                (void)snprintf(name, size, "%s", entry->d_name);
-                return 1;
-        }
-        return 0;
+        return n < 0 ? -errno : 0;
 }
 
 /*
