@@ -2,12 +2,13 @@
  *
  * What is left of a container that another runtime was making when it was killed. runc and crun
  * make the cgroup first and take note of it later. It is where config.json says, so before the
- * launch a note is taken of what is not there yet: that alone is removed, and only when nothing is
- * in it. The note goes when the runtime has taken its own. Where a path that is not absolute leads
- * depends on the runtime; what systemd has made it removes by itself.
+ * launch a note is taken of what is not there yet: that alone is removed, with who is in it. The
+ * note goes when the runtime has taken its own. Where a path that is not absolute leads depends on
+ * the runtime; what systemd has made it removes by itself.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -22,7 +23,6 @@ CLEANUP_DEFINE(struct arena, arena_free)
 /* Text of cgroup_format(), in the state directory. */
 #define NOTE_FILE "launch.cgroup"
 
-/* The processes of a runtime that was killed notice it and end. */
 enum { UNDO_MS = 500 };
 
 /* What the engine would refuse, or cannot read, is for the runtime to judge. NULL: none is named.
@@ -100,6 +100,24 @@ void engine_foreign_forget(const char *state_dir)
                 (void)unlinkat(fd, NOTE_FILE, 0);
 }
 
+/* The processes of a runtime that was killed notice it and end; but for an init that waits for its
+ * start already. */
+static int remove_made(const struct cgroup *cg, int timeout_ms, struct error *err)
+{
+        struct cgroup made = {.n_dirs = 0};
+        struct error in_use = ERROR_INIT;
+
+        for (size_t i = 0; i < cg->n_dirs; i++) {
+                if (cg->dirs[i].created)
+                        made.dirs[made.n_dirs++] = cg->dirs[i];
+        }
+        if (cgroup_remove_empty(&made, timeout_ms / 2, &in_use) == 0)
+                return 0;
+        if (cgroup_kill(&made, SIGKILL, timeout_ms / 4, err) < 0)
+                return -1;
+        return cgroup_remove_empty(&made, timeout_ms / 4, err);
+}
+
 static int clean_up(const char *state_dir, int timeout_ms, struct arena *arena, struct error *err)
 {
         _cleanup_close_ int fd = open(state_dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -114,8 +132,7 @@ static int clean_up(const char *state_dir, int timeout_ms, struct arena *arena, 
                 return 0;
         if (r < 0)
                 return error_errno(err, -r, "read '" NOTE_FILE "'");
-        if (cgroup_parse(text, arena, &cg, err) < 0 ||
-            cgroup_remove_empty(&cg, timeout_ms, err) < 0)
+        if (cgroup_parse(text, arena, &cg, err) < 0 || remove_made(&cg, timeout_ms, err) < 0)
                 return -1;
         (void)unlinkat(fd, NOTE_FILE, 0);
         return 0;

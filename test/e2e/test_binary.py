@@ -197,6 +197,29 @@ def test_dockers_runc_is_the_engine_where_runc_is_not_installed(plain_lab):
     assert c.wait().status == 0
 
 
+# A runtime that is killed when its init waits for its start already, and before it has taken a note of that.
+KILLED_LATE = """#!/bin/sh
+case " $* " in *" create "*) ;; *) echo "container does not exist" >&2; exit 1;; esac
+sleep 1000 &
+for dir in {dirs}; do mkdir -p $dir; echo $! >$dir/cgroup.procs; done
+kill -9 $$
+"""
+
+
+def test_an_init_that_waits_already_ends_with_the_runtime_that_was_killed(plain_lab):
+    c = plain_lab.container("true")
+    path = c.config["linux"]["cgroupsPath"].lstrip("/")
+    dirs = [str(h / path) for h in host.hierarchies() if h.name != "cpuset"]  # whose members need more
+    runtime = plain_lab.dir / "killed-runtime"
+    runtime.write_text(KILLED_LATE.format(dirs=" ".join(dirs)))
+    runtime.chmod(0o755)
+    with fails(ttrpc.UNKNOWN, "signal 9"):
+        c.create(options=options(binary_name=str(runtime)))
+    c.deleted = True
+    host.wait_for(lambda: plain_lab.processes() == [c.shim.pid], lambda: f"all others to end: {plain_lab.leftovers()}")
+    assert not plain_lab.cgroups()
+
+
 def lose_shim(lab, binary, first, then=lambda: None):
     """A container whose runtime does something else first when it is to delete, and which has lost its shim; and
     where the runtime's state of it is."""
