@@ -76,7 +76,7 @@ def test_a_stage_killed_at_any_time_leaves_nothing(lab, stock, attempt):
         c.start()
         return
     # The stage that undoes it may still be on its way out.
-    host.wait_for(lambda: lab.processes() == [c.shim.pid], "all processes end")
+    host.wait_for(lambda: lab.processes() == [c.shim.pid], lambda: f"all others to end: {lab.leftovers()}")
     assert not host.mounts_below(lab.dir)
     assert not lab.cgroups()
     assert sorted(os.listdir(c.bundle.path)) == before
@@ -104,7 +104,7 @@ def test_a_shim_killed_at_any_time_is_cleaned_up_after(lab, stock, attempt):
     c.task = None
     answer = c.shim.run_delete()
     assert answer.exit_status == 137
-    host.wait_for(lambda: not lab.processes(), f"all processes end: {lab.leftovers()}")
+    host.wait_for(lambda: not lab.processes(), lambda: f"all processes to end: {lab.leftovers()}")
     assert not host.mounts_below(lab.dir)
     assert not lab.cgroups()
 
