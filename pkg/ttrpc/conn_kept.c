@@ -205,7 +205,7 @@ static void restore_in(struct ttrpc_conn *conn)
                 ttrpc_kept_in_take(conn->kept, TTRPC_HEADER_SIZE + frame.length);
                 return;
         }
-        for (int i = 0; i < KEEP_UNITS; i++) {
+        for (int i = 0; i < ttrpc_kept_n_units(conn->kept); i++) {
                 const struct keep_call *call = ttrpc_kept_call(conn->kept, i);
 
                 if (ttrpc_kept_call_state(conn->kept, i) == KEEP_CALL_NEW && call->len <= len &&

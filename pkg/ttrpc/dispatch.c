@@ -118,7 +118,7 @@ static void stream_start(struct ttrpc_call *call, const struct ttrpc_service *se
         ttrpc_call_run(call, handler, NULL, service->userdata);
         if (call->conn) {
                 if (kept)
-                        kept->flags |= KEEP_CALL_HEARD;
+                        ttrpc_kept_call_heard(conn->kept, call->stream.unit);
                 if (heard)
                         ttrpc_call_resume(call, kept->half_closed);
                 else

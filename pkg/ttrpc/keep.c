@@ -4,7 +4,8 @@
  * owner's and stays when all of this is gone. The head says which descriptors the next image gets;
  * an area is a connection's from the accept until its struct ttrpc_kept is freed, which may be long
  * after the connection was closed and forgotten. What is in an area: keep_bytes.c, keep_call.c,
- * keep_note.c. What is checked before it is believed: keep_check.c.
+ * keep_note.c; behind it: keep_annex.c, keep_more.c. What is checked before it is believed:
+ * keep_check.c.
  */
 #include "pkg/ttrpc/keep.h"
 
@@ -55,10 +56,10 @@ int ttrpc_keep_new(struct ttrpc_keep **ret, void *memory, size_t size, struct er
                 return error_set(err, STATUS_INVALID_ARGUMENT,
                                  "ttrpc server: kept connections: not such memory");
         layout = LOOK(&head->layout);
-        if (layout != KEEP_LAYOUT && layout != KEEP_LAYOUT_ANNEXES)
+        if (layout < KEEP_LAYOUT || layout > KEEP_LAYOUT_MORE)
                 return error_set(err, STATUS_UNIMPLEMENTED,
                                  "ttrpc server: kept connections: layout %u, this program knows %d",
-                                 layout, KEEP_LAYOUT_ANNEXES);
+                                 layout, KEEP_LAYOUT_MORE);
         if (head->n_areas != n_areas)
                 return error_set(err, STATUS_INVALID_ARGUMENT,
                                  "ttrpc server: kept connections: room for %u, must be %zu",
@@ -134,8 +135,18 @@ size_t ttrpc_kept_fds(const void *keep, size_t keep_size, int ret[], size_t n)
 
 /* ---- Connections ---- */
 
-/* Where it is no shared memory, nothing is given back, and nothing is lost. */
-static void give_back(void *bytes, size_t size)
+void ttrpc_keep_publish_layout(struct ttrpc_keep *keep)
+{
+        uint32_t layout = KEEP_LAYOUT;
+
+        if (keep->n_more > 0)
+                layout = KEEP_LAYOUT_MORE;
+        else if (keep->n_in_annexes > 0 || keep->n_brief > 0)
+                layout = KEEP_LAYOUT_ANNEXES;
+        PUBLISH(&keep->head->layout, layout);
+}
+
+void ttrpc_keep_give_back(void *bytes, size_t size)
 {
         (void)madvise(bytes, size, MADV_REMOVE);
 }
@@ -150,20 +161,34 @@ bool ttrpc_keep_is_taken(const struct ttrpc_keep *keep, unsigned slot)
         return keep->busy[slot / 64] & bit_of(slot);
 }
 
+void ttrpc_keep_take(struct ttrpc_keep *keep, unsigned slot, bool taken)
+{
+        if (taken)
+                *busy_word(keep, slot) |= bit_of(slot);
+        else
+                *busy_word(keep, slot) &= ~bit_of(slot);
+}
+
+int ttrpc_keep_free_slot(const struct ttrpc_keep *keep)
+{
+        for (unsigned slot = 0; slot < keep->head->n_areas; slot++) {
+                if (LOOK(&keep->head->conns[slot]) == 0 && !ttrpc_keep_is_taken(keep, slot))
+                        return (int)slot;
+        }
+        return -1;
+}
+
 /* No allocation: an accepted socket is in here before anything else is done with it. */
 int ttrpc_keep_conn(struct ttrpc_keep *keep, int fd)
 {
-        unsigned slot = 0;
+        int slot = ttrpc_keep_free_slot(keep);
 
-        while (slot < keep->head->n_areas &&
-               (LOOK(&keep->head->conns[slot]) != 0 || ttrpc_keep_is_taken(keep, slot)))
-                slot++;
-        if (slot == keep->head->n_areas)
+        if (slot < 0)
                 return -1;
         memset(&keep->areas[slot], 0, offsetof(struct keep_area, units));
         PUBLISH(&keep->head->conns[slot], fd + 1);
         CHAOS_POINT("frames");
-        return (int)slot;
+        return slot;
 }
 
 void ttrpc_keep_conn_gone(struct ttrpc_keep *keep, int slot)
@@ -171,7 +196,7 @@ void ttrpc_keep_conn_gone(struct ttrpc_keep *keep, int slot)
         if (slot < 0)
                 return;
         PUBLISH(&keep->head->conns[slot], 0);
-        give_back(&keep->areas[slot], sizeof(keep->areas[slot]));
+        ttrpc_keep_give_back(&keep->areas[slot], sizeof(keep->areas[slot]));
 }
 
 void ttrpc_keep_trim(struct ttrpc_keep *keep)
@@ -182,7 +207,8 @@ void ttrpc_keep_trim(struct ttrpc_keep *keep)
                 if (i < keep->head->n_areas && !ttrpc_keep_is_taken(keep, i))
                         continue;
                 if (i > from)
-                        give_back(&keep->areas[from], (i - from) * sizeof(keep->areas[0]));
+                        ttrpc_keep_give_back(&keep->areas[from],
+                                             (i - from) * sizeof(keep->areas[0]));
                 from = i + 1;
         }
 }
@@ -194,12 +220,12 @@ struct ttrpc_kept *ttrpc_kept_of_slot(struct ttrpc_keep *keep, unsigned slot)
         if (!kept)
                 return NULL;
         keep->n_refs++;
-        *busy_word(keep, slot) |= bit_of(slot);
+        ttrpc_keep_take(keep, slot, true);
         kept->keep = keep;
         kept->area = &keep->areas[slot];
         kept->slot = slot;
         kept->touched = true;
-        return kept;
+        return ttrpc_kept_more_found(kept) == 0 ? kept : ttrpc_kept_leave(kept);
 }
 
 void ttrpc_kept_close(struct ttrpc_kept *kept)
@@ -215,7 +241,9 @@ struct ttrpc_kept *ttrpc_kept_leave(struct ttrpc_kept *kept)
         if (!kept)
                 return NULL;
         ttrpc_kept_annex_unmap(kept);
-        *busy_word(kept->keep, kept->slot) &= ~bit_of(kept->slot);
+        ttrpc_kept_more_leave(kept);
+        kept->keep->n_brief -= kept->n_brief;
+        ttrpc_keep_take(kept->keep, kept->slot, false);
         ttrpc_keep_unref(kept->keep);
         free(kept);
         return NULL;
@@ -226,10 +254,13 @@ struct ttrpc_kept *ttrpc_kept_free(struct ttrpc_kept *kept)
         if (!kept)
                 return NULL;
         ttrpc_kept_close(kept);
+        kept->keep->n_brief -= kept->n_brief;
+        kept->n_brief = 0;
         ttrpc_kept_annex_free(kept);
+        ttrpc_kept_more_free(kept);
         /* Another client may have begun in it already. */
         if (LOOK(&kept->keep->head->conns[kept->slot]) == 0)
-                give_back(kept->area, sizeof(*kept->area));
+                ttrpc_keep_give_back(kept->area, sizeof(*kept->area));
         return ttrpc_kept_leave(kept);
 }
 
@@ -276,15 +307,16 @@ void ttrpc_kept_trim(struct ttrpc_kept *kept)
         uint64_t out = LOOK(&area->out);
 
         ttrpc_kept_annex_trim(kept);
+        ttrpc_kept_more_trim(kept);
         if (!kept->touched)
                 return;
         kept->touched = false;
         if (kept->closed || pair_first(in) == pair_end(in))
-                give_back(area->in_bytes, sizeof(area->in_bytes));
+                ttrpc_keep_give_back(area->in_bytes, sizeof(area->in_bytes));
         if (kept->closed || pair_first(out) == pair_end(out))
-                give_back(area->out_bytes, sizeof(area->out_bytes));
+                ttrpc_keep_give_back(area->out_bytes, sizeof(area->out_bytes));
         if (kept->closed || !has_calls(kept))
-                give_back(area->units, sizeof(area->units));
+                ttrpc_keep_give_back(area->units, sizeof(area->units));
         if (kept->closed || kept->used_notes == 0)
-                give_back(area->notes, sizeof(area->notes));
+                ttrpc_keep_give_back(area->notes, sizeof(area->notes));
 }

@@ -10,9 +10,10 @@
  * not yet taken, the request frames of calls without an answer, what was queued and not yet sent,
  * and a note of each stream's keeper, which is valid while the stream is open and not running.
  * An area that has no room for a frame that is half read, or for what is queued, has an annex for
- * it, in a file that is made when it is needed first (keep_annex.c). Where there is none, the area
- * says so, and its connection cannot be restored until that something is over. Of a call whose
- * request is too large for an area all is kept but the payload. Private to the package.
+ * it, in a file that is made when it is needed first (keep_annex.c). One that has no room for calls
+ * has further ones for them (keep_more.c). Where there is none, the area says so, and its
+ * connection cannot be restored until that something is over. Of a call whose request is too large
+ * for an area all is kept but the payload. Private to the package.
  */
 #pragma once
 
@@ -41,8 +42,10 @@ enum {
         KEEP_ANNEX_OUT = 8 << 20,         /* a power of two: all that may be queued */
         KEEP_ANNEX_LAYOUT = 1,
         KEEP_LAYOUT = 1,
-        KEEP_LAYOUT_ANNEXES = 2, /* the same, but there may be something in an annex: who knows
-                                  * nothing of them cannot take over */
+        KEEP_LAYOUT_ANNEXES = 2, /* the same, but there may be something in an annex, or a call
+                                  * without its payload: who knows nothing of them cannot take over
+                                  */
+        KEEP_LAYOUT_MORE = 3,    /* likewise, and there may be further areas */
         KEEP_ANNEXES_AT = 3072,  /* in the head's page */
 };
 
@@ -109,6 +112,9 @@ struct keep_area {
         _Atomic uint64_t tags[2]; /* of the last two requests */
         _Atomic uint64_t inode;   /* the socket's */
 
+        /* Slot + 1 of the next area for its calls; 0: there is none. */
+        _Atomic uint32_t more;
+
         _Alignas(4096) uint8_t units[KEEP_UNITS][KEEP_UNIT];
         uint8_t in_bytes[KEEP_IN];
         uint8_t out_bytes[KEEP_OUT];
@@ -150,6 +156,14 @@ struct ttrpc_keep {
         int annexes_fd;
         unsigned n_in_annexes; /* frames and rings that are in one */
         unsigned n_mapped;     /* annexes; the file is there while there is any */
+        unsigned n_more;       /* further areas */
+        unsigned n_brief;      /* calls without their payload that need it still */
+};
+
+/* A further area of a connection's. */
+struct keep_extent {
+        struct keep_area *area;
+        uint64_t used[KEEP_UNITS / 64]; /* units, by bit */
 };
 
 /* One for each connection that is kept. */
@@ -160,8 +174,11 @@ struct ttrpc_kept {
         unsigned slot;
         bool closed;
         bool touched;                   /* since the last trim */
-        uint64_t used[KEEP_UNITS / 64]; /* units, by bit */
-        uint32_t used_notes;            /* likewise */
+        uint64_t used[KEEP_UNITS / 64]; /* units of its own area, by bit */
+        struct keep_extent *more;       /* the further ones */
+        unsigned n_more;
+        unsigned n_brief;    /* its part of keep->n_brief */
+        uint32_t used_notes; /* by bit */
 };
 
 /* Memory that is all zero is made ready; else it must be of this layout. */
@@ -189,8 +206,19 @@ void ttrpc_keep_trim(struct ttrpc_keep *keep);
  * without memory. */
 struct ttrpc_kept *ttrpc_kept_of_slot(struct ttrpc_keep *keep, unsigned slot);
 
-/* Whether there is one of that slot. */
+/* Whether there is one of that slot, or one that has its area. */
 bool ttrpc_keep_is_taken(const struct ttrpc_keep *keep, unsigned slot);
+void ttrpc_keep_take(struct ttrpc_keep *keep, unsigned slot, bool taken);
+
+/* One that nobody has; -1: there is none. */
+int ttrpc_keep_free_slot(const struct ttrpc_keep *keep);
+
+/* Tells other versions what they must know of to take over. */
+void ttrpc_keep_publish_layout(struct ttrpc_keep *keep);
+
+/* Pages that hold nothing. Where it is no shared memory, nothing is given back, and nothing lost.
+ */
+void ttrpc_keep_give_back(void *bytes, size_t size);
 
 /* Instead of ttrpc_kept_free(): what it was made of is left as it is, for another image. */
 struct ttrpc_kept *ttrpc_kept_leave(struct ttrpc_kept *kept);
@@ -256,6 +284,12 @@ void ttrpc_kept_call_set(struct ttrpc_kept *kept, int unit, enum keep_call_state
 enum keep_call_state ttrpc_kept_call_state(const struct ttrpc_kept *kept, int unit);
 struct keep_call *ttrpc_kept_call(const struct ttrpc_kept *kept, int unit);
 
+/* Units are below this. */
+int ttrpc_kept_n_units(const struct ttrpc_kept *kept);
+
+/* A stream's handler has what came with the request. */
+void ttrpc_kept_call_heard(struct ttrpc_kept *kept, int unit);
+
 /* Of the image before: whether the request in a frame was noted as a call, but for its payload. */
 bool ttrpc_kept_call_is_noted(const struct ttrpc_kept *kept, const struct ttrpc_frame *frame);
 
@@ -286,6 +320,23 @@ void ttrpc_kept_out_sent(struct ttrpc_kept *kept, size_t n, bool empty);
 /* Copies what is queued; ret has room for ttrpc_kept_out_len() bytes. */
 size_t ttrpc_kept_out_len(const struct ttrpc_kept *kept);
 void ttrpc_kept_out_copy(const struct ttrpc_kept *kept, uint8_t *ret);
+
+/* ---- Further areas ---- */
+
+/* That behind an area; NULL: there is none. */
+struct keep_area *ttrpc_keep_more(const struct ttrpc_keep *keep, const struct keep_area *area);
+
+/* One more; false when it cannot be had. */
+bool ttrpc_kept_more_add(struct ttrpc_kept *kept);
+
+/* Of the image before, of which nothing is changed: takes hold of them, -1 without memory; and
+ * leaves them again. */
+int ttrpc_kept_more_found(struct ttrpc_kept *kept);
+void ttrpc_kept_more_leave(struct ttrpc_kept *kept);
+
+/* Gives them back; trim: those behind the last that is used. */
+void ttrpc_kept_more_free(struct ttrpc_kept *kept);
+void ttrpc_kept_more_trim(struct ttrpc_kept *kept);
 
 /* ---- Annexes ---- */
 

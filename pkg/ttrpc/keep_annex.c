@@ -33,11 +33,10 @@ static unsigned has_annex(const struct keep_area *area)
         return (LOOK(&area->in_large) == KEEP_IN_ANNEX) + (LOOK(&area->out_large) == KEEP_IN_ANNEX);
 }
 
-/* Tells a version that knows no annexes whether it could do without. */
 static void count_in_annexes(struct ttrpc_keep *keep, unsigned before, unsigned now)
 {
         keep->n_in_annexes += now - before;
-        PUBLISH(&keep->head->layout, keep->n_in_annexes > 0 ? KEEP_LAYOUT_ANNEXES : KEEP_LAYOUT);
+        ttrpc_keep_publish_layout(keep);
 }
 
 static bool file_reaches(int fd, off_t end)
@@ -215,8 +214,10 @@ void ttrpc_kept_place(struct ttrpc_kept *kept, _Atomic uint32_t *which, enum kee
 
         /* Whoever finds something in an annex is to know that there are any. */
         if (place == KEEP_IN_ANNEX)
-                PUBLISH(&keep->head->layout, KEEP_LAYOUT_ANNEXES);
+                count_in_annexes(keep, 0, 1);
         PUBLISH(which, place);
+        if (place == KEEP_IN_ANNEX)
+                keep->n_in_annexes--;
         if (keep->wants_annexes)
                 count_in_annexes(keep, before, has_annex(kept->area));
 }

@@ -4,7 +4,7 @@
  * its frame takes from the moment it is published in its first one until it is ended, and its note
  * (see keep_note.c) as long. Which units are taken is known twice: in the area, for the next image,
  * and in the connection's bits, for the search; the area is what counts, and the bits are made of
- * it.
+ * it. No call lies in two areas.
  */
 #include <string.h>
 
@@ -14,7 +14,12 @@
 
 struct keep_call *ttrpc_kept_call(const struct ttrpc_kept *kept, int unit)
 {
-        return area_call(kept->area, (size_t)unit);
+        return area_call(unit_area(kept, unit), (size_t)unit % KEEP_UNITS);
+}
+
+int ttrpc_kept_n_units(const struct ttrpc_kept *kept)
+{
+        return (int)(1 + kept->n_more) * KEEP_UNITS;
 }
 
 enum { KEEP_LARGE = 20 }; /* units: more than any request without its payload takes */
@@ -23,27 +28,59 @@ _Static_assert((size_t)KEEP_LARGE *KEEP_UNIT >=
                        sizeof(struct keep_call) + TTRPC_HEADER_SIZE + KEEP_BRIEF_MAX,
                "a call without its payload is not large");
 
-static void units_mark(struct ttrpc_kept *kept, size_t unit, size_t n)
+static void units_mark(struct ttrpc_kept *kept, int unit, size_t n)
 {
-        for (size_t i = unit; i < unit + n; i++)
-                kept->used[i / 64] |= bit_of(i);
+        uint64_t *used = unit_used(kept, unit);
+        size_t first = (size_t)unit % KEEP_UNITS;
+
+        for (size_t i = first; i < first + n; i++)
+                used[i / 64] |= bit_of(i);
 }
 
-/* The first n free units in a row, or KEEP_UNITS. Large requests leave half of them to the rest. */
-static size_t units_find(const struct ttrpc_kept *kept, size_t n)
+/* The first n free units in a row of one area, below an end, or -1. */
+static int area_find(const uint64_t *used, size_t n, size_t end)
 {
         size_t n_free = 0;
 
-        for (size_t i = 0; i < (n > KEEP_LARGE ? KEEP_UNITS / 2 : KEEP_UNITS); i++) {
-                if (n_free == 0 && i % 64 == 0 && kept->used[i / 64] == UINT64_MAX) {
+        for (size_t i = 0; i < end; i++) {
+                if (n_free == 0 && i % 64 == 0 && used[i / 64] == UINT64_MAX) {
                         i += 63;
                         continue;
                 }
-                n_free = kept->used[i / 64] & bit_of(i) ? 0 : n_free + 1;
+                n_free = used[i / 64] & bit_of(i) ? 0 : n_free + 1;
                 if (n_free == n)
-                        return i + 1 - n;
+                        return (int)(i + 1 - n);
         }
-        return KEEP_UNITS;
+        return -1;
+}
+
+/* Large requests leave half of the area to the rest; the rest has as many areas as it takes. */
+static int units_find(struct ttrpc_kept *kept, size_t n)
+{
+        if (n > KEEP_LARGE)
+                return area_find(kept->used, n, KEEP_UNITS / 2);
+        for (int from = 0;; from += KEEP_UNITS) {
+                int unit;
+
+                if (from == ttrpc_kept_n_units(kept) && !ttrpc_kept_more_add(kept))
+                        return -1;
+                unit = area_find(unit_used(kept, from), n, KEEP_UNITS);
+                if (unit >= 0)
+                        return from + unit;
+        }
+}
+
+/* It will need its payload if it is dispatched again. */
+static bool lacks_payload(const struct keep_call *call)
+{
+        return (call->flags & (KEEP_CALL_BRIEF | KEEP_CALL_HEARD)) == KEEP_CALL_BRIEF;
+}
+
+static void count_brief(struct ttrpc_kept *kept, int more)
+{
+        kept->n_brief += (unsigned)more;
+        kept->keep->n_brief += (unsigned)more;
+        ttrpc_keep_publish_layout(kept->keep);
 }
 
 static int call_unkept(struct ttrpc_kept *kept)
@@ -57,13 +94,13 @@ static int call_new(struct ttrpc_kept *kept, const uint8_t *frame, size_t len, u
                     enum keep_call_state state)
 {
         size_t n = units_of((uint32_t)len);
-        size_t unit = units_find(kept, n);
+        int unit = units_find(kept, n);
         struct keep_call *call;
 
-        if (unit == KEEP_UNITS)
+        if (unit < 0)
                 return KEEP_UNKEPT;
         kept->touched = true;
-        call = area_call(kept->area, unit);
+        call = ttrpc_kept_call(kept, unit);
         call->seq = ++kept->keep->head->seq;
         call->deadline_ns = 0;
         call->len = (uint32_t)len;
@@ -72,10 +109,12 @@ static int call_new(struct ttrpc_kept *kept, const uint8_t *frame, size_t len, u
         call->note = 0;
         memcpy(call->frame, frame, len);
         units_mark(kept, unit, n);
+        if (lacks_payload(call))
+                count_brief(kept, 1);
         CHAOS_POINT("frames");
-        PUBLISH(&kept->area->calls[unit], state);
+        PUBLISH(unit_state(kept, unit), state);
         CHAOS_POINT("frames");
-        return (int)unit;
+        return unit;
 }
 
 int ttrpc_kept_call_add_brief(struct ttrpc_kept *kept, uint32_t id, uint8_t flags,
@@ -107,7 +146,7 @@ int ttrpc_kept_call_add(struct ttrpc_kept *kept, const uint8_t *frame, size_t le
 
 bool ttrpc_kept_call_is_noted(const struct ttrpc_kept *kept, const struct ttrpc_frame *frame)
 {
-        for (int i = 0; frame->type == TTRPC_FRAME_REQUEST && i < KEEP_UNITS; i++) {
+        for (int i = 0; frame->type == TTRPC_FRAME_REQUEST && i < ttrpc_kept_n_units(kept); i++) {
                 const struct keep_call *call = ttrpc_kept_call(kept, i);
 
                 if (ttrpc_kept_call_state(kept, i) == KEEP_CALL_RUNNING &&
@@ -120,32 +159,48 @@ bool ttrpc_kept_call_is_noted(const struct ttrpc_kept *kept, const struct ttrpc_
 
 enum keep_call_state ttrpc_kept_call_state(const struct ttrpc_kept *kept, int unit)
 {
-        return (enum keep_call_state)LOOK(&kept->area->calls[unit]);
+        return (enum keep_call_state)LOOK(unit_state(kept, unit));
 }
 
 void ttrpc_kept_call_set(struct ttrpc_kept *kept, int unit, enum keep_call_state state)
 {
         if (unit < 0)
                 return;
-        PUBLISH(&kept->area->calls[unit], state);
+        PUBLISH(unit_state(kept, unit), state);
         CHAOS_POINT("frames");
+}
+
+void ttrpc_kept_call_heard(struct ttrpc_kept *kept, int unit)
+{
+        struct keep_call *call = ttrpc_kept_call(kept, unit);
+        bool lacked = lacks_payload(call);
+
+        call->flags |= KEEP_CALL_HEARD;
+        if (lacked)
+                count_brief(kept, -1);
 }
 
 void ttrpc_kept_call_end(struct ttrpc_kept *kept, int unit)
 {
         struct keep_area *area = kept->area;
-        size_t n;
+        const struct keep_call *call;
+        uint64_t *used;
+        size_t first;
 
         if (unit == KEEP_UNKEPT)
                 PUBLISH(&area->n_unkept, LOOK(&area->n_unkept) - 1);
         if (unit < 0)
                 return;
-        PUBLISH(&area->calls[unit], KEEP_CALL_FREE);
+        PUBLISH(unit_state(kept, unit), KEEP_CALL_FREE);
         CHAOS_POINT("frames");
-        n = units_of(ttrpc_kept_call(kept, unit)->len);
-        for (size_t i = (size_t)unit; i < (size_t)unit + n; i++)
-                kept->used[i / 64] &= ~bit_of(i);
-        ttrpc_kept_note_gone(kept, ttrpc_kept_call(kept, unit));
+        call = ttrpc_kept_call(kept, unit);
+        used = unit_used(kept, unit);
+        first = (size_t)unit % KEEP_UNITS;
+        for (size_t i = first; i < first + units_of(call->len); i++)
+                used[i / 64] &= ~bit_of(i);
+        if (lacks_payload(call))
+                count_brief(kept, -1);
+        ttrpc_kept_note_gone(kept, call);
 }
 
 void ttrpc_kept_calls_found(struct ttrpc_kept *kept)
@@ -154,14 +209,16 @@ void ttrpc_kept_calls_found(struct ttrpc_kept *kept)
 
         /* An answer was queued, and its call not yet taken off. */
         if (pair_first(answering) != 0 && pair_end(answering) == pair_end(LOOK(&kept->area->out)))
-                PUBLISH(&kept->area->calls[pair_first(answering) - 1], KEEP_CALL_FREE);
+                PUBLISH(unit_state(kept, (int)pair_first(answering) - 1), KEEP_CALL_FREE);
         PUBLISH(&kept->area->answering, 0);
-        for (size_t i = 0; i < KEEP_UNITS; i++) {
-                const struct keep_call *call = area_call(kept->area, i);
+        for (int i = 0; i < ttrpc_kept_n_units(kept); i++) {
+                const struct keep_call *call = ttrpc_kept_call(kept, i);
 
-                if (LOOK(&kept->area->calls[i]) == KEEP_CALL_FREE)
+                if (ttrpc_kept_call_state(kept, i) == KEEP_CALL_FREE)
                         continue;
                 units_mark(kept, i, units_of(call->len));
+                if (lacks_payload(call))
+                        count_brief(kept, 1);
                 ttrpc_kept_note_found(kept, call);
         }
 }

@@ -38,8 +38,36 @@ static int calls_check(const struct keep_area *area, unsigned slot, struct error
         return 0;
 }
 
-static int area_check(const struct keep_area *area, unsigned slot, struct error *err)
+/* taken: bits of the areas that are somebody's further ones. */
+static int more_check(const struct ttrpc_keep *keep, unsigned slot, uint64_t *taken,
+                      unsigned *ret_n, struct error *err)
 {
+        const struct keep_area *area = &keep->areas[slot];
+        uint32_t more;
+
+        *ret_n = 0;
+        while ((more = LOOK(&area->more)) != 0) {
+                unsigned next = more - 1;
+
+                if (next >= keep->head->n_areas || LOOK(&keep->head->conns[next]) != 0 ||
+                    taken[next / 64] & bit_of(next))
+                        return error_set(err, STATUS_DATA_LOSS,
+                                         "ttrpc server: kept connection %u: area %u is not its own",
+                                         slot, next);
+                taken[next / 64] |= bit_of(next);
+                (*ret_n)++;
+                area = &keep->areas[next];
+                if (calls_check(area, slot, err) < 0)
+                        return -1;
+        }
+        return 0;
+}
+
+static int area_check(const struct ttrpc_keep *keep, unsigned slot, uint64_t *taken,
+                      struct error *err)
+{
+        const struct keep_area *area = &keep->areas[slot];
+        unsigned n_more = 0;
         uint64_t in = LOOK(&area->in);
         uint64_t out = LOOK(&area->out);
 
@@ -52,7 +80,9 @@ static int area_check(const struct keep_area *area, unsigned slot, struct error 
                 return error_set(err, STATUS_DATA_LOSS,
                                  "ttrpc server: kept connection %u: queued from %u to %u", slot,
                                  pair_first(out), pair_end(out));
-        if (LOOK(&area->answering) >> 32 > KEEP_UNITS)
+        if (more_check(keep, slot, taken, &n_more, err) < 0)
+                return -1;
+        if (LOOK(&area->answering) >> 32 > (uint64_t)(1 + n_more) * KEEP_UNITS)
                 return error_set(err, STATUS_DATA_LOSS,
                                  "ttrpc server: kept connection %u: the answered call is damaged",
                                  slot);
@@ -62,6 +92,7 @@ static int area_check(const struct keep_area *area, unsigned slot, struct error 
 int ttrpc_keep_check(const struct ttrpc_keep *keep, struct error *err)
 {
         int fds[KEEP_LISTENERS + TTRPC_CONNECTIONS_MAX];
+        uint64_t taken[TTRPC_CONNECTIONS_MAX / 64] = {0};
         size_t n = ttrpc_keep_fds(keep->head, fds, KEEP_LISTENERS + TTRPC_CONNECTIONS_MAX);
 
         for (size_t i = 0; i < n; i++) {
@@ -73,7 +104,7 @@ int ttrpc_keep_check(const struct ttrpc_keep *keep, struct error *err)
                 }
         }
         for (unsigned i = 0; i < keep->head->n_areas; i++) {
-                if (LOOK(&keep->head->conns[i]) > 0 && area_check(&keep->areas[i], i, err) < 0)
+                if (LOOK(&keep->head->conns[i]) > 0 && area_check(keep, i, taken, err) < 0)
                         return -1;
         }
         return 0;

@@ -46,6 +46,22 @@ static inline struct keep_call *area_call(const struct keep_area *area, size_t u
         return (struct keep_call *)area->units[unit];
 }
 
+/* Where a unit of a connection is: its area, what of that is used, and its number there. */
+static inline struct keep_area *unit_area(const struct ttrpc_kept *kept, int unit)
+{
+        return unit < KEEP_UNITS ? kept->area : kept->more[unit / KEEP_UNITS - 1].area;
+}
+
+static inline uint64_t *unit_used(struct ttrpc_kept *kept, int unit)
+{
+        return unit < KEEP_UNITS ? kept->used : kept->more[unit / KEEP_UNITS - 1].used;
+}
+
+static inline _Atomic uint8_t *unit_state(const struct ttrpc_kept *kept, int unit)
+{
+        return &unit_area(kept, unit)->calls[unit % KEEP_UNITS];
+}
+
 static inline struct keep_annexes *head_annexes(struct keep_head *head)
 {
         return (struct keep_annexes *)((uint8_t *)head + KEEP_ANNEXES_AT);

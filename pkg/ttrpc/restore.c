@@ -103,12 +103,15 @@ static size_t drop_conns(struct ttrpc_server *server)
         return n_dropped;
 }
 
-static size_t area_calls(const struct keep_area *area)
+/* In an area and the further ones. */
+static size_t area_calls(const struct ttrpc_keep *keep, const struct keep_area *area)
 {
         size_t n = 0;
 
-        for (int i = 0; i < KEEP_UNITS; i++)
-                n += atomic_load(&area->calls[i]) != KEEP_CALL_FREE;
+        for (; area; area = ttrpc_keep_more(keep, area)) {
+                for (int i = 0; i < KEEP_UNITS; i++)
+                        n += atomic_load(&area->calls[i]) != KEEP_CALL_FREE;
+        }
         return n;
 }
 
@@ -123,7 +126,7 @@ void ttrpc_server_count_kept(const struct ttrpc_server *server, size_t *ret_n_co
                 if (kept_fd(&keep->head->conns[i]) < 0)
                         continue;
                 (*ret_n_conns)++;
-                *ret_n_calls += area_calls(&keep->areas[i]);
+                *ret_n_calls += area_calls(keep, &keep->areas[i]);
         }
 }
 
@@ -145,7 +148,7 @@ static size_t conn_calls(struct ttrpc_conn *conn, bool begun, struct ttrpc_again
 {
         size_t n = 0;
 
-        for (int i = 0; i < KEEP_UNITS; i++) {
+        for (int i = 0; i < ttrpc_kept_n_units(conn->kept); i++) {
                 enum keep_call_state state = ttrpc_kept_call_state(conn->kept, i);
 
                 if (state == KEEP_CALL_FREE || (state != KEEP_CALL_NEW) != begun)
@@ -232,9 +235,9 @@ void ttrpc_server_hear(struct ttrpc_server *server)
 static const char *conn_obstacle(const struct ttrpc_conn *conn)
 {
         if (!conn->kept)
-                return "there was no memory to keep a connection";
+                return "there was no memory or area left to keep a connection";
         if (atomic_load(&conn->kept->area->n_unkept) > 0)
-                return "a connection has more calls without an answer than can be kept";
+                return "there was no area left to keep a call of a connection";
         if (atomic_load(&conn->kept->area->in_large) == KEEP_NOWHERE)
                 return "a large request is half read, and there was no descriptor to keep it";
         if (atomic_load(&conn->kept->area->out_large) == KEEP_NOWHERE)

@@ -111,9 +111,11 @@ bool ttrpc_server_has_queued(const struct ttrpc_server *server);
  * A connection has 1 MiB to be kept in, and an annex for a frame that is half read and for what is
  * queued to a slow reader, however large. Of a request for which there is no room (one above 48 KiB
  * that comes in pieces) the payload is not kept: a stream of requests goes on without it, since its
- * handler has heard it; another call is refused in the next image. A connection with 2048 open
- * calls, or where there is no descriptor for the annexes (one for all of them) when one is needed,
- * cannot be restored until that is over: it is closed. So is one that could not be kept at all.
+ * handler has heard it; another call is refused in the next image. Its calls, some 2000 of them,
+ * are in there, and where they are more also in what no other connection has yet. One that has no
+ * room for them, or where there is no descriptor for the annexes (one for all of them) when one is
+ * needed, cannot be restored until that is over: it is closed. So is one that could not be kept at
+ * all.
  */
 
 /* What becomes of a call that had no answer yet. */

@@ -138,6 +138,25 @@ def test_very_many_waits(c, again):
         client.close()
 
 
+def test_more_waits_on_one_connection_than_its_area_has_room_for(c, again):
+    """containerd has one for all execs of a container, of which there may be 4096."""
+    client = connect(c.shim)
+    task = c.shim.service(client=client)
+    execs = [c.exec("sleep", "1000").add() for _ in range(2)]
+    for e in execs:
+        e.start()
+    waits = [[task.start.Wait(exec_id=e.exec_id) for _ in range(1500)] for e in execs]
+    assert task.State(exec_id="").pid == c.pid()
+    for _ in range(2):
+        again(c)
+    for e, of_it in zip(execs, waits):
+        e.kill()
+        assert {wait.result(20).exit_status for wait in of_it} == {137}
+        e.delete()
+    finish(c)
+    client.close()
+
+
 def test_an_upgrade_ten_times_in_a_row_amid_all_of_it(c):
     data = request(c, 1, "Exec", large_exec(c, "large"))
     sock = ttrpc.connect(c.shim.address)

@@ -22,7 +22,7 @@
 
 #include "test/unit/ttrpc/echo.pb-c.h"
 
-enum { CALLS_MAX = 2048 };
+enum { CALLS_MAX = 4096 };
 
 struct image {
         struct control *control;

@@ -283,6 +283,33 @@ static void a_version_without_annexes_does_not_take_over_while_something_is_in_o
         world_stop(&w);
 }
 
+/* What it would dispatch again is not what was asked for. */
+static void nor_does_it_while_a_call_waits_whose_payload_is_not_kept(void **state)
+{
+        struct keep_head *head;
+        struct world w;
+        size_t len = 0;
+        uint8_t *frame = echo_frame(1, "Keep", "large", 1, MEDIUM, &len);
+
+        (void)state;
+        begin(&w);
+        head = mmap(NULL, TTRPC_KEEP_BYTES(IMAGE_CONNS), PROT_READ, MAP_SHARED, w.memory_fd, 0);
+        assert_ptr_not_equal(head, MAP_FAILED);
+        peer_write(&w.peer, frame, len);
+        world_wait_seen(&w, 1, 1);
+        wait_for_layout(&w, head, KEEP_LAYOUT_ANNEXES);
+        peer_call(&w.peer, 3, "Echo", "the annex is free", 2);
+        peer_expect_echo(&w.peer, 3, "the annex is free");
+        assert_int_equal(atomic_load(&head->layout), KEEP_LAYOUT_ANNEXES);
+        peer_call(&w.peer, 5, "Hook", "go", 3);
+        peer_expect_echo(&w.peer, 1, "let go");
+        peer_expect_echo(&w.peer, 5, "go");
+        wait_for_layout(&w, head, KEEP_LAYOUT);
+        (void)munmap(head, TTRPC_KEEP_BYTES(IMAGE_CONNS));
+        free(frame);
+        world_stop(&w);
+}
+
 /* ---- A crash at every step ---- */
 
 /* One answer to each, whatever it says; the connection is there as long. */
@@ -357,6 +384,7 @@ int main(int argc, char **argv)
                 cmocka_unit_test(what_is_thrown_away_is_so_in_whatever_image_it_comes),
                 cmocka_unit_test(
                         a_version_without_annexes_does_not_take_over_while_something_is_in_one),
+                cmocka_unit_test(nor_does_it_while_a_call_waits_whose_payload_is_not_kept),
                 cmocka_unit_test(what_is_large_survives_a_crash_at_any_step),
         };
 
