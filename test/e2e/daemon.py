@@ -2,6 +2,7 @@
 """A containerd of our own, and ctr to talk to it."""
 import collections
 import contextlib
+import datetime
 import hashlib
 import io
 import json
@@ -119,18 +120,30 @@ class Daemon:
     def log_text(self):
         return (self.dir / "log").read_text(errors="replace")
 
+    def returns(self):
+        """Of each time that containerd came back, the lines of its log while it loads its tasks, and the next."""
+        found, loading = [], False
+        for line in self.log_text().splitlines():
+            if 'msg="loading tasks in namespace"' in line:
+                found.append([])
+                loading = True
+            if loading:
+                found[-1].append(line)
+                loading = 'msg="loading plugin' not in line
+        return found
+
+    def longest_return(self):
+        """The most seconds that it took to load its tasks."""
+        def at(line):
+            return datetime.datetime.fromisoformat(re.match(r'time="(\S{26})', line)[1])
+
+        return max((at(lines[-1]) - at(lines[0])).total_seconds() for lines in self.returns())
+
     def given_up(self):
         """The ids of the shims that containerd gave up as it came back, in its own words: those that had
         ended, and those that did not answer in time."""
-        found, loading = set(), False
-        for line in self.log_text().splitlines():
-            if 'msg="loading tasks in namespace"' in line:
-                loading = True
-            elif 'msg="loading plugin' in line:
-                loading = False
-            elif loading and 'msg="cleaning up after shim disconnected"' in line:
-                found.add(re.search(r" id=(\S+)", line)[1])
-        return found
+        return {re.search(r" id=(\S+)", line)[1] for lines in self.returns() for line in lines
+                if 'msg="cleaning up after shim disconnected"' in line}
 
     def argv(self):
         # Its own limit of 10 s for a connection is too little for fifty at once on a slow machine.
