@@ -11,9 +11,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "pkg/base/cleanup.h"
 #include "pkg/base/fd.h"
 
 #include "cmd/containerd-shim-belay-v2/fds.h"
+#include "cmd/containerd-shim-belay-v2/seal.h"
 #include "cmd/containerd-shim-belay-v2/signals.h"
 
 /* A copy of the list: the words stay. */
@@ -178,6 +180,18 @@ bool reexec_spare(struct reexec *r)
         return true;
 }
 
+/* Of a file that somebody has made not executable since. */
+static void execute_copy(const struct reexec *r, int image_fd)
+{
+        _cleanup_close_ int copy = -1;
+        char path[32] = "/proc/self/exe";
+
+        write_flag(path, sizeof(path), "/proc/self/fd/", image_fd);
+        if (seal_by_copy(path, &copy, NULL) == 0)
+                execveat(copy, "", (char *const *)r->argv, r->envp ? r->envp : environ,
+                         AT_EMPTY_PATH);
+}
+
 /* Returns an errno. image_fd: -1 if what runs could not be opened, which its path needs not. last:
  * one more word, or NULL. */
 static int execute(struct reexec *r, int image_fd, const char *last)
@@ -193,6 +207,8 @@ static int execute(struct reexec *r, int image_fd, const char *last)
         execveat(image_fd, image_fd < 0 ? "/proc/self/exe" : "", (char *const *)r->argv,
                  r->envp ? r->envp : environ, AT_EMPTY_PATH);
         errnum = errno;
+        if (errnum == EACCES)
+                execute_copy(r, image_fd);
         (void)sigprocmask(SIG_SETMASK, &before, NULL);
         return errnum;
 }

@@ -34,7 +34,7 @@ static int seal_by_mount(const char *path, int *ret_fd)
         return 0;
 }
 
-static int seal_by_copy(const char *path, int *ret_fd, struct error *err)
+int seal_by_copy(const char *path, int *ret_fd, struct error *err)
 {
         _cleanup_close_ int in = open(path, O_RDONLY | O_CLOEXEC);
         _cleanup_close_ int fd = memfd_create("belay", MFD_CLOEXEC | MFD_ALLOW_SEALING);

@@ -12,3 +12,6 @@
  * pages with the file; where that is refused, in a sealed memfd, which is a private copy.
  */
 int seal_open(const char *path, int *ret_fd, struct error *err);
+
+/* A copy in memory, of which err may be NULL. May be called from a signal handler then. */
+int seal_by_copy(const char *path, int *ret_fd, struct error *err);

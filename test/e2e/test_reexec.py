@@ -5,6 +5,7 @@ import contextlib
 import itertools
 import json
 import os
+import pathlib
 import re
 import resource
 import shutil
@@ -391,6 +392,21 @@ def test_a_fault_is_told_with_the_way_there(lab):
 
     host.wait_for(goes_on, "the next image")
     assert re.search(r"the shim crashed: SIGSEGV at address 0x10, from( \+[0-9a-f]+){2}", log), log
+    c.stdin.write(b"\n")
+    assert end.result().exit_status == 7
+    c.delete()
+    c.finish()
+
+
+def test_a_binary_that_may_not_be_executed_any_more_is_no_obstacle(lab):
+    lab.shim = pathlib.Path(shutil.copy2(lab.shim, lab.dir))
+    c = lab.container("sh", "-c", "read line; exit 7").pipes("stdin").run()
+    end = c.wait_later()
+    lab.shim.chmod(0o600)
+    for _ in range(2):
+        crash(c)
+        assert c.status() == "RUNNING"
+    lab.shim.chmod(0o700)
     c.stdin.write(b"\n")
     assert end.result().exit_status == 7
     c.delete()
