@@ -10,9 +10,11 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/pidfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "pkg/base/cleanup.h"
 #include "pkg/base/clock.h"
@@ -26,6 +28,11 @@ enum { LEFTOVERS_END_MS = 200 };
 
 /* What a stage says, and more. */
 enum { MESSAGE_BYTES = 4096 };
+
+/* Names that a shim is given, and paths. */
+enum { WORDS_BYTES = 2048 };
+
+#define STATE_WORD "\0-state="
 
 /* ---- What came along ---- */
 
@@ -85,6 +92,32 @@ static bool is_own_image(pid_t pid)
                own.st_dev == other.st_dev && own.st_ino == other.st_ino;
 }
 
+/* The words of its command line that no other shim has: what differs from image to image comes
+ * behind them. */
+static size_t read_words(const char *path, char ret[static WORDS_BYTES])
+{
+        _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+        ssize_t n = fd < 0 ? -1 : read(fd, ret, WORDS_BYTES);
+        const char *state =
+                n > 0 ? memmem(ret, (size_t)n, STATE_WORD, sizeof(STATE_WORD) - 1) : NULL;
+
+        if (n <= 0)
+                return 0;
+        return state ? (size_t)(state - ret) + 1 : (size_t)n;
+}
+
+/* A container may run shims, too: of the same file, and as orphans. */
+static bool is_fork_of_ours(pid_t pid)
+{
+        char path[32];
+        char own[WORDS_BYTES];
+        char other[WORDS_BYTES];
+        size_t n = read_words("/proc/self/cmdline", own);
+
+        (void)snprintf(path, sizeof(path), "/proc/%d/cmdline", (int)pid);
+        return is_own_image(pid) && read_words(path, other) == n && memcmp(own, other, n) == 0;
+}
+
 static bool has_ended(int pidfd, int timeout_ms)
 {
         struct pollfd p = {.fd = pidfd, .events = POLLIN};
@@ -112,7 +145,7 @@ static bool kill_strangers(const struct reaper *reaper, bool owns_children, uint
         for (size_t i = 0; i < n; i++) {
                 _cleanup_close_ int pidfd = pidfd_open(pids[i], 0);
 
-                if ((!owns_children && !is_own_image(pids[i])) || has_ended(pidfd, 0))
+                if ((!owns_children && !is_fork_of_ours(pids[i])) || has_ended(pidfd, 0))
                         continue;
                 (void)kill(pids[i], SIGKILL);
                 pids[n_killed++] = pids[i];

@@ -3,10 +3,11 @@
  * After a crash: processes that a job of the image before had made and that nobody waits for any
  * more.
  *
- * A stage, or a process on its way to execve(2), runs our own image. Where the container's
- * processes cannot become ours as orphans, every child is one that was made. Where they can, a
- * process that has gone through its execve, or a runtime's binary, is told from them by its pidfd:
- * the image before had it, or the stage's socket still holds it, and nobody has claimed either.
+ * A stage, or a process on its way to execve(2), runs our own image with our command line. Where
+ * the container's processes cannot become ours as orphans, every child is one that was made. Where
+ * they can, a process that has gone through its execve, or a runtime's binary, is told from them by
+ * its pidfd: the image before had it, or the stage's socket still holds it, and nobody has claimed
+ * either.
  */
 #pragma once
 

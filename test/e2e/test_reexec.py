@@ -292,6 +292,25 @@ def test_an_oom_kill_is_told_afterwards(lab, again):
     c.finish()
 
 
+def test_a_shim_that_runs_in_the_container_is_not_taken_for_a_stage(lab):
+    """In the host's pid namespace it is an orphan, and so a child of the one that crashes."""
+    if lab.sanitized:
+        pytest.skip("a shim that is not static does not run there")
+    serve = f"/{lab.shim.name} -namespace n -id nested -address /none -socket /run/nested serve"
+    c = lab.container("sh", "-c", f"({serve} &); exec sleep 1000")
+    c.bundle.without_namespace("pid")
+    lab.shim = pathlib.Path(shutil.copy(lab.shim, c.bundle.rootfs))
+    c.run()
+    nested = host.wait_for(lambda: [p for p in host.children(c.shim.pid) if host.cmdline(p) == serve], "the shim")
+    crash(c)
+    assert c.status() == "RUNNING"
+    assert host.cmdline(nested[0]) == serve
+    c.kill(all=True)
+    assert c.wait().status == 137
+    c.delete()
+    c.finish()
+
+
 def test_a_call_that_was_changing_something_at_a_crash_may_be_made_again(lab):
     """What it had made is gone by then."""
     if lab.runc_binary:
