@@ -13,6 +13,7 @@
 
 #include "pkg/base/cleanup.h"
 #include "pkg/base/fd.h"
+#include "pkg/base/kept.h"
 #include "pkg/base/limits.h"
 
 #include "shim/event_entry.h"
@@ -40,7 +41,7 @@ static int file_contents(int fd, uint8_t **ret, size_t *ret_len)
         if (!*ret)
                 return -ENOMEM;
         while (*ret_len < size) {
-                ssize_t n = read(fd, *ret + *ret_len, size - *ret_len);
+                ssize_t n = pread(fd, *ret + *ret_len, size - *ret_len, (off_t)*ret_len);
 
                 if (n < 0 && errno == EINTR)
                         continue;
@@ -80,12 +81,29 @@ static int load_file_entries(struct event_store *store, const uint8_t *text, siz
         return r;
 }
 
+void event_store_set_file(struct event_store *store, uint32_t number)
+{
+        store->file_before = number;
+}
+
+/* 0 or a negative errno; -ENOENT: there is none. */
+static int open_file(struct event_store *store)
+{
+        int r = event_store_open(store, 0);
+
+        if (r != -ENOENT || store->file_before == 0)
+                return r;
+        return kept_take(store->file_before, KEPT_FILE, EVENT_STORE_FILE, &store->fd, NULL) < 0
+                       ? -EBADF
+                       : 0;
+}
+
 /* 0 or a negative errno: not all that there is could be read. */
 static int load_file(struct event_store *store, uint64_t until_seq, struct list *queue)
 {
         _cleanup_free_ uint8_t *text = NULL;
         size_t len = 0;
-        int read_failed = event_store_open(store, 0);
+        int read_failed = open_file(store);
         int r = 0;
 
         if (read_failed == -ENOENT)

@@ -61,6 +61,11 @@ struct event_store *event_store_free(struct event_store *store)
         return NULL;
 }
 
+int event_store_file(const struct event_store *store)
+{
+        return store->fd;
+}
+
 uint64_t event_store_next_seq(const struct event_store *store)
 {
         return store->next_seq;
@@ -149,7 +154,7 @@ int event_store_to_memory(struct event_store *store, struct task_event *event, c
         return r;
 }
 
-/* -ENOENT where the bundle is gone, and the file with it, if that is still open. */
+/* 0 or a negative errno. */
 static int file_append(struct event_store *store, struct task_event *event, const uint8_t *entry,
                        size_t len)
 {

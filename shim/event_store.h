@@ -30,6 +30,13 @@ struct event_store *event_store_new(int dir_fd, void *memory, size_t memory_size
 /* The file stays if it holds events, or is not this image's yet, and is removed if not. */
 struct event_store *event_store_free(struct event_store *store);
 
+/* Before it: the descriptor that the file of the image before has, as kept.h names it. It is taken
+ * where there is no file of that name: the bundle may have been removed. 0: none. */
+void event_store_set_file(struct event_store *store, uint32_t number);
+
+/* The descriptor of the file, or -1. */
+int event_store_file(const struct event_store *store);
+
 /*
  * Instead of a fresh file, takes over the one that is there, and the memory: each event that is not
  * marked is appended to the queue, whose owner owns it; one that is only noted has no topic. Those

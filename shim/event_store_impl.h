@@ -17,7 +17,8 @@
 
 struct event_store {
         int dir_fd;
-        int fd; /* -1: no file yet */
+        int fd;               /* -1: no file yet */
+        uint32_t file_before; /* of the image before, as kept.h names it; 0: none */
         off_t end;
         off_t dead;
         size_t n_live; /* in the file */

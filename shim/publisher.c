@@ -395,6 +395,17 @@ int publisher_restore(struct publisher *p, uint64_t until_seq, uint64_t n_lost, 
         return 0;
 }
 
+void publisher_set_file(struct publisher *p, uint32_t number)
+{
+        if (p->store)
+                event_store_set_file(p->store, number);
+}
+
+int publisher_file(const struct publisher *p)
+{
+        return p->store ? event_store_file(p->store) : -1;
+}
+
 void publisher_resume(struct publisher *p)
 {
         struct error err = ERROR_INIT;

@@ -46,6 +46,10 @@ int publisher_new(struct publisher **ret, const struct publisher_options *option
 int publisher_restore(struct publisher *publisher, uint64_t until_seq, uint64_t n_lost,
                       struct error *err);
 
+/* Before it: the descriptor that the file had there, as kept.h names it, for when it has no name
+ * any more. 0: none. */
+void publisher_set_file(struct publisher *publisher, uint32_t number);
+
 /* From here on this image publishes. What of the file could not be read, or was never in it, is
  * counted as lost, and the log says so. */
 void publisher_resume(struct publisher *publisher);
@@ -65,6 +69,9 @@ bool publisher_is_quiet(const struct publisher *publisher);
 
 /* Holds back what is not on its way, or lets it go on. */
 void publisher_hold(struct publisher *publisher, bool hold);
+
+/* The descriptor of the file, or -1. */
+int publisher_file(const struct publisher *publisher);
 
 /* The number of the next event: all below it have happened. */
 uint64_t publisher_next_seq(const struct publisher *publisher);

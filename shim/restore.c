@@ -429,6 +429,7 @@ int state_restore(struct shim_server *server, struct error *err)
                 };
         if (m->container && restore_container(server, m->container, err) < 0)
                 return -1;
+        publisher_set_file(server->publisher, m->events_file);
         return publisher_restore(server->publisher, m->next_event_seq, m->events_lost, err);
 }
 

@@ -156,6 +156,7 @@ int save_shim(const struct shim_server *server, struct arena *arena, Belay__Stat
         m->had_container = server->had_container;
         m->next_event_seq = publisher_next_seq(server->publisher);
         m->events_lost = publisher_n_lost(server->publisher);
+        m->events_file = kept_number(publisher_file(server->publisher));
         m->upgrading = server->upgrade.state == UPGRADE_EXECUTING;
         m->listener = kept_number(server->listen_fd);
         if (server->version)

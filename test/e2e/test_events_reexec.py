@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """An event that is on its way to containerd when the shim goes on as another image: it is sent once."""
+import shutil
+
 from test_reexec import again, crash, only_belay, upgrade  # noqa: F401
 
 
@@ -93,4 +95,25 @@ def test_many_events_and_images(lab):
     order = lab.containerd.order(c.id)
     expected = [f"{what}/{name}" for name in names for what in ("exec-added", "exec-started", "exit")]
     assert sorted(order) == sorted(["create", "start", *expected, "exit", "delete"])
+    c.finish()
+
+
+def test_events_outlive_the_bundle_that_they_were_in(lab, again):  # noqa: F811
+    """As containerd removes it that has given the shim up."""
+    c = lab.container("sleep", "1000").run()
+    lab.containerd.wait(c.id, "/tasks/start")
+    lab.containerd.stop()
+    c.exec("true", exec_id="e0").add()
+    again(c)
+    shutil.rmtree(c.bundle.path)
+    c.exec("true", exec_id="e1").add()
+    again(c)
+    again(c)
+    c.kill()
+    c.wait()
+    c.delete()
+    lab.containerd.start()
+    lab.containerd.wait(c.id, "/tasks/delete", timeout=20)
+    assert lab.containerd.order(c.id) == ["create", "start", "exec-added/e0", "exec-added/e1", "exit", "delete"]
+    c.bundle.path.mkdir()  # for `delete`
     c.finish()

@@ -36,20 +36,18 @@ struct fixture {
 /* From this byte on the disk gives EIO; -1: nowhere. */
 static off_t bad_from = -1;
 
-ssize_t __real_read(int fd, void *buf, size_t len);
-ssize_t __wrap_read(int fd, void *buf, size_t len);
+ssize_t __real_pread64(int fd, void *buf, size_t len, off_t at);
+ssize_t __wrap_pread64(int fd, void *buf, size_t len, off_t at);
 
-ssize_t __wrap_read(int fd, void *buf, size_t len)
+ssize_t __wrap_pread64(int fd, void *buf, size_t len, off_t at)
 {
-        off_t at = bad_from < 0 ? -1 : lseek(fd, 0, SEEK_CUR);
-
-        if (at >= 0 && at >= bad_from) {
+        if (bad_from >= 0 && at >= bad_from) {
                 errno = EIO;
                 return -1;
         }
-        if (at >= 0 && (off_t)len > bad_from - at)
+        if (bad_from >= 0 && (off_t)len > bad_from - at)
                 len = (size_t)(bad_from - at);
-        return __real_read(fd, buf, len);
+        return __real_pread64(fd, buf, len, at);
 }
 
 /* Whether the process ends, with status 0, behind the first rename. */
@@ -355,6 +353,53 @@ static void a_crash_while_a_file_is_set_aside_loses_nothing(void **state)
         assert_left(f, 5, 2);
 }
 
+/* Its descriptor went through an execve(2), so it has no CLOEXEC. */
+static void a_file_that_has_no_name_any_more_is_taken_as_it_was_open(void **state)
+{
+        struct fixture *f = *state;
+        uint32_t number;
+        int fd;
+
+        leave(f, (const size_t[]){10, 20}, 2);
+        fd = openat(f->dir_fd, EVENT_STORE_FILE, O_RDWR);
+        number = (uint32_t)fd + 1;
+        assert_int_equal(unlinkat(f->dir_fd, EVENT_STORE_FILE, 0), 0);
+        for (int image = 0; image < 2; image++) {
+                struct event_store *store = event_store_new(f->dir_fd, NULL, 0);
+                struct error err = ERROR_INIT;
+
+                event_store_set_file(store, number);
+                assert_int_equal(load(f, store, 3, &err), 0);
+                assert_int_equal(event_store_settle(store, &f->queue, &f->n_lost, &err), 0);
+                assert_int_equal(f->n, 2);
+                assert_int_equal(event_store_file(store), fd);
+                fd = dup(fd);
+                number = (uint32_t)fd + 1;
+                event_store_free(store);
+        }
+        assert_int_equal(close(fd), 0);
+}
+
+/* What is there by its name is newer. */
+static void a_file_of_that_name_goes_before_one_that_has_none(void **state)
+{
+        struct fixture *f = *state;
+        struct event_store *store = event_store_new(f->dir_fd, NULL, 0);
+        struct error err = ERROR_INIT;
+        int fd;
+
+        leave(f, (const size_t[]){10, 20}, 2);
+        fd = openat(f->dir_fd, EVENT_STORE_FILE, O_RDWR);
+        assert_int_equal(unlinkat(f->dir_fd, EVENT_STORE_FILE, 0), 0);
+        leave(f, (const size_t[]){10}, 1);
+        event_store_set_file(store, (uint32_t)fd + 1);
+        assert_int_equal(load(f, store, 3, &err), 0);
+        assert_int_equal(f->n, 1);
+        assert_int_equal(fcntl(fd, F_GETFD), 0);
+        event_store_free(store);
+        assert_int_equal(close(fd), 0);
+}
+
 #ifndef __SANITIZE_ADDRESS__
 /* In a child, whose memory is short. Returns its exit status: 0 if all is well. */
 static int load_without_memory(struct fixture *f)
@@ -409,6 +454,8 @@ int main(void)
                 CASE(what_was_never_in_the_file_is_counted_once),
                 CASE(what_is_added_before_the_state_says_so_has_not_happened),
                 CASE(a_crash_while_a_file_is_set_aside_loses_nothing),
+                CASE(a_file_that_has_no_name_any_more_is_taken_as_it_was_open),
+                CASE(a_file_of_that_name_goes_before_one_that_has_none),
 #ifndef __SANITIZE_ADDRESS__
                 CASE(what_there_is_no_memory_for_is_left_for_another_image),
 #endif
