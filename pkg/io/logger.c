@@ -191,6 +191,7 @@ static void discard_on_io(struct loop_io *io, int fd, int what, void *userdata)
 
                 if (n > 0) {
                         logger->bytes_dropped += (uint64_t)n;
+                        changed(logger);
                         continue;
                 }
                 if (n < 0 && (errno == EAGAIN || errno == EINTR))

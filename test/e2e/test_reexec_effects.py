@@ -10,6 +10,7 @@ import struct
 import pytest
 
 import host
+import protos
 import tracer
 import ttrpc
 from paths import READY, Logger
@@ -77,6 +78,23 @@ def test_a_logger_that_was_dead_is_started_again(lab, again):  # noqa: F811
     c.stdin.write(b"some output\n")
     host.wait_for(lambda: os.path.exists(logger.base + ".out") and logger.read("out") == b"some output\n", "a logger")
     assert logger_of(c)["restarts"] == 6
+    c.finish()
+
+
+def test_a_logger_that_was_given_up_holds_nobody_up_and_what_is_lost_is_counted_on(lab):
+    c = lab.container("sh", "-c", "head -c 100000 /dev/zero; read x; head -c 200000 /dev/zero; exit 3").pipes("stdin")
+    c.create(**{**c._stdio(), **Logger(lab, READY + "exit 1").stdio()})
+    c.start()
+
+    def lost():
+        return c.shim.service(protos.BELAY).Status().io.bytes_dropped
+
+    host.wait_for(lambda: "given_up" in logger_of(c) and lost() == 100000, "all deaths")
+    crash(c)
+    c.stdin.write(b"\n")
+    assert c.wait().status == 3
+    host.wait_for(lambda: lost() == 300000, lambda: f"all of it: {lost()}")
+    c.delete()
     c.finish()
 
 
