@@ -31,14 +31,13 @@ def test_a_terminal_is_resized_by_the_next_image(lab, again):  # noqa: F811
 def test_who_comes_late_reads_what_there_is_and_its_end(lab, again):  # noqa: F811
     """From a FIFO of a process that has ended before anybody opened it."""
     c = lab.container("sleep", "1000").run()
-    path = lab.new_path("fifo")
-    os.mkfifo(path)
-    e = c.exec("echo", "all").add(stdout=str(path))
-    e.start()
+    e = c.exec("echo", "all").pipes("stdout")
+    e.stdout.close()
+    e.add().start()
     assert e.wait().status == 0
     again(c)
-    with open(path, "rb") as reader:
-        assert reader.read() == b"all\n"
+    e.stdout.open()
+    assert e.stdout.read_all() == b"all\n"
     e.delete()
     c.finish()
 

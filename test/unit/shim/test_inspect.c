@@ -3,6 +3,7 @@
  * What the shim prints of its state: any message as JSON, and the vault through it.
  */
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -239,6 +240,33 @@ static void inspect_shows_the_vault_and_what_is_under_way(void **state)
         assert_int_equal(rpc_end(f->h, wait).code, 0);
 }
 
+static void an_exit_that_is_in_no_state_yet_is_shown(void **state)
+{
+        struct fixture *f = *state;
+        struct reaper_expectation expected = {.from = 0};
+        char pid_text[32];
+        const char *const wanted[] = {"\"exits\": [", pid_text, "\"status\": 5"};
+        siginfo_t info;
+        size_t size = 0;
+        void *notes = vault_region(f->vault, VAULT_EXITS, &size);
+        char *json = NULL;
+        pid_t pid;
+
+        assert_int_equal(reaper_set_notes(f->reaper, notes, size, NULL), 0);
+        reaper_restored(f->reaper);
+        reaper_expect(f->reaper, &expected);
+        pid = fork();
+        if (pid == 0)
+                _exit(5);
+        assert_int_equal(waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT), 0);
+        reaper_poll(f->reaper);
+        (void)snprintf(pid_text, sizeof(pid_text), "\"pid\": %d,", (int)pid);
+        assert_int_equal(inspect_json(f->h->server, ALL_LINES, ROOM, &json, &size, NULL), 0);
+        expect_in_order(json, wanted, UNIT_COUNT(wanted));
+        free(json);
+        reaper_unexpect(f->reaper, &expected);
+}
+
 static void the_dump_is_the_same_between_its_markers(void **state)
 {
         static const char *const wanted[] = {
@@ -283,6 +311,7 @@ int main(void)
                 cmocka_unit_test(any_string_becomes_one_of_json),
                 cmocka_unit_test(what_is_too_long_is_refused),
                 TEST(inspect_shows_the_vault_and_what_is_under_way),
+                TEST(an_exit_that_is_in_no_state_yet_is_shown),
                 TEST(the_dump_is_the_same_between_its_markers),
         };
 
