@@ -219,6 +219,25 @@ def test_a_call_in_whose_handler_the_shim_crashed_is_not_made_again(lab):
     c.finish()
 
 
+@tracer.needs_registers
+def test_a_fault_within_the_handler_of_the_first_is_survived(lab):
+    """When the first was noted, and its core file is about to be left."""
+    c = lab.container("sleep", "1000").run()
+    end = c.wait_later()
+    assert c.status() == "RUNNING"
+    host.wait_for(lambda: tracer.waits(c.shim.pid), "a shim that waits")
+    with tracer.Traced(c.shim.pid) as shim:
+        shim.jump(0x10)
+        shim.until_call(tracer.CLONE3)
+        shim.jump(0x20)
+    assert c.status() == "RUNNING" and not end.done()
+    assert "SIGSEGV at address 0x10, from" in lab.logs()
+    c.kill()
+    assert end.result().exit_status == 137
+    c.delete()
+    c.finish()
+
+
 def core_pattern():
     return host.read("/proc/sys/kernel/core_pattern").decode().strip()
 

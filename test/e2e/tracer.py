@@ -13,7 +13,7 @@ needs_registers = pytest.mark.skipif(platform.machine() != "x86_64", reason="its
 
 PEEKUSER, POKEUSER, ATTACH, DETACH, SYSCALL = 3, 6, 16, 17, 24
 ORIG_RAX, RIP = 15 * 8, 16 * 8
-PREAD64 = 17
+PREAD64, CLONE3 = 17, 435
 EPOLL_WAITS = (b"232", b"281")  # epoll_wait, epoll_pwait
 
 
