@@ -130,6 +130,7 @@ def test_an_exec_whose_start_a_crash_has_cut_off_does_not_go_on(chaos, where):
         life.launch()
         life.create()
         life.start(c)
+        host.wait_for(lambda: life.lab.running("sleep 1001"), "the orphan")
         e = c.exec("sleep", "1000").add()
         life.wait(e)
         plan.delays.arm(300, at=1, name=where, only=c.shim.pid)

@@ -87,14 +87,14 @@ def test_one_that_hangs_holds_up_none(belay, other):
     os.kill(hangs, signal.SIGSTOP)
     try:
         process = belay.start("upgrade", "--all", "--binary", other)
-        assert host.readable(process.stdout, 10 * host.SLOWNESS)
+        assert host.readable(process.stdout, host.PATIENCE * host.SLOWNESS)
         lines = {process.stdout.readline() for _ in "bc"}
         assert {line.split(b":")[0].decode() for line in lines} == {belay.id("b"), belay.id("c")}
         assert image(belay, "b") == image(belay, "c") == os.stat(other).st_ino
         assert process.poll() is None
     finally:
         os.kill(hangs, signal.SIGCONT)
-    rest, _ = process.communicate(timeout=20 * host.SLOWNESS)
+    rest, _ = process.communicate(timeout=host.PATIENCE * host.SLOWNESS)
     assert process.returncode == 0 and rest.startswith(belay.id("a").encode()) and b" -> " in rest
     assert image(belay, "a") == os.stat(other).st_ino
 
@@ -115,7 +115,7 @@ def test_many_that_hang_hold_up_none(belay, other):
     (tasks / c.id).symlink_to(c.bundle.path)
     process = belay.start("upgrade", "--containerd", state, "--binary", other)
     try:
-        assert host.readable(process.stdout, 20 * host.SLOWNESS)
+        assert host.readable(process.stdout, host.PATIENCE * host.SLOWNESS)
         assert process.stdout.readline().startswith(f"{c.id}: ".encode())
         assert os.stat(f"/proc/{c.shim.pid}/exe").st_ino == os.stat(other).st_ino
     finally:

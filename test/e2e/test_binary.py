@@ -298,8 +298,7 @@ esac
     def close(self):
         self.made.close()
         for path in self.paths:
-            if path.exists():
-                path.rmdir()
+            host.remove_cgroup(path)
 
 
 @pytest.fixture

@@ -59,7 +59,7 @@ def end(lab, c, expected=LIFE):
     c.delete()
     if not lab.containerd.server:
         lab.containerd.start()
-    lab.containerd.wait(c.id, "/tasks/delete", timeout=20)
+    lab.containerd.wait(c.id, "/tasks/delete")
     assert lab.containerd.order(c.id) == expected
     assert events_lost(c) == 0
     c.finish()
@@ -125,7 +125,7 @@ def test_a_version_that_would_lose_them_is_refused_as_long_as_there_are_any(lab,
     assert error.value.code == ttrpc.FAILED_PRECONDITION
     assert "state: it holds what programs before minor version 1 would lose" in str(error.value)
     lab.containerd.start()
-    lab.containerd.wait(c.id, "/tasks/start", timeout=20)
+    lab.containerd.wait(c.id, "/tasks/start")
     c.disk.make_room()
     e = c.exec("true").add()
     lab.containerd.wait(c.id, "/tasks/exec-added")  # which is sent when the one before is done with

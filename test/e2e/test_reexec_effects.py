@@ -65,18 +65,23 @@ def logger_of(c):
 
 
 def test_a_logger_that_was_dead_is_started_again(lab, again):  # noqa: F811
-    """By the sixth death in a row the pause before that is more than half a second."""
+    """By the sixth death in a row the pause before that is more than half a second, and longer from then on."""
     logger = Logger(lab, READY + '[ -e "$2.well" ] || exit 1; exec cat <&3 >>"$2.out"')
     c = lab.container("cat").pipes("stdin")
     c.create(**{**c._stdio(), **logger.stdio()})
     c.start()
-    host.wait_for(lambda: logger_of(c).get("deaths") == 6 and "pid" not in logger_of(c), "the sixth death")
+
+    def is_in_a_long_pause():
+        logger = logger_of(c)
+        return logger.get("deaths", 0) >= 6 and "pid" not in logger and logger["deaths"]
+
+    n_deaths = host.wait_for(is_in_a_long_pause, "the sixth death")
     with open(logger.base + ".well", "w"):
         pass
     again(c)
     c.stdin.write(b"some output\n")
     host.wait_for(lambda: os.path.exists(logger.base + ".out") and logger.read("out") == b"some output\n", "a logger")
-    assert logger_of(c)["restarts"] == 6
+    assert logger_of(c)["restarts"] == n_deaths
     c.finish()
 
 
@@ -174,7 +179,7 @@ def test_calls_that_were_changing_something_are_refused_after_a_crash(lab):
     crash(c)
     for call in (delete, start, kill):
         with pytest.raises(ttrpc.Error) as error:
-            call.result(20 * host.SLOWNESS)
+            call.result()
         assert error.value.code == ttrpc.UNAVAILABLE and "while the call was under way" in str(error.value)
     assert starting.status() == "STOPPED" and starting.delete().exit_status == 255
     assert c.exec("sh", "-c", "exit 8", exec_id=starting.exec_id).run().status == 8
@@ -209,7 +214,7 @@ def test_a_call_in_whose_handler_the_shim_crashed_is_not_made_again(lab):
         shim.until_call(tracer.PREAD64)
         shim.jump(0x10)
     with pytest.raises(ttrpc.Error) as error:
-        stats.result(20 * host.SLOWNESS)
+        stats.result()
     assert error.value.code == ttrpc.UNAVAILABLE and "while the call was under way" in str(error.value)
     assert "SIGSEGV at address 0x10" in lab.logs()
     assert c.task.Stats().stats.value and not end.done()
