@@ -55,3 +55,18 @@ def test_clients_that_exec_all_the_time_do_not_keep_it_from_happening(lab):
             c.shim.service(protos.BELAY).Upgrade(path="")
     finally:
         load.end()
+
+
+def test_inspect_names_what_it_would_wait_for(lab):
+    """What an upgrade that gives up says, too (test/unit/shim/test_upgrade.c), after ten seconds."""
+    c = lab.container("sleep", "1000")
+    c.config["hooks"] = {"createRuntime": [{"path": "/bin/sleep", "args": ["sleep", "3"], "env": [lab.token_variable]}]}
+    c.launch()
+    create = c.task.start.Create(bundle=str(c.bundle.path))
+    c.created = True
+    host.wait_for(lambda: lab.running("sleep 3"), "the hook runs")
+    told = json.loads(c.shim.service(protos.BELAY).Inspect().json)
+    assert told["under_way"]["obstacle"].startswith("a Create has been under way for ")
+    create.result(20)
+    assert "obstacle" not in json.loads(c.shim.service(protos.BELAY).Inspect().json)["under_way"]
+    c.finish()

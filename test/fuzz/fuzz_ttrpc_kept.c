@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Memory of a server that may be anything: what another process image has left is refused, or
- * served. The input is the beginning of each part of the memory that is used at all; the
- * descriptors in it are replaced by real ones.
+ * served. The input is the beginning of each part of the memory that is used at all, with one area
+ * for a connection and one that may be its further one; the descriptors in it are replaced by real
+ * ones.
  */
 #include <stdint.h>
 #include <stdlib.h>
@@ -66,21 +67,28 @@ static void serve(void *memory, size_t size)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-        const size_t n = TTRPC_KEEP_BYTES(1);
+        const size_t n = TTRPC_KEEP_BYTES(2);
         struct keep_head *head =
                 mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
         struct keep_area *area;
+        struct keep_area *more;
         bool used;
         int fds[2];
 
         if (head == MAP_FAILED || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0)
                 abort();
         area = (struct keep_area *)((uint8_t *)head + 4096);
+        more = area + 1;
         fill(head, sizeof(*head) + sizeof(head->conns[0]), &data, &size);
         fill(area, offsetof(struct keep_area, calls) + 8, &data, &size);
         fill(area->units, (size_t)8 * KEEP_UNIT, &data, &size);
         fill(area->in_bytes, 512, &data, &size);
         fill(area->out_bytes, 512, &data, &size);
+        fill(&area->more, sizeof(area->more), &data, &size);
+        fill(more->calls, 8, &data, &size);
+        fill(more->units, (size_t)8 * KEEP_UNIT, &data, &size);
+        fill(&more->more, sizeof(more->more), &data, &size);
+        head->n_areas++;
         memset(head->listeners, 0, sizeof(head->listeners));
         used = atomic_load(&head->conns[0]) > 0;
         if (used)
