@@ -7,8 +7,12 @@
  * Never while a container is being made, runs, or can still be asked for: containerd finds it by
  * its bundle. One that has ended, and whose bundle was removed, is found by those alone that are
  * connected; and a containerd that gave the shim up may have forgotten its connection, too (2.1).
+ *
+ * Nor, for an hour, while there are events that containerd has not taken: nobody else has them.
  */
 #include <sys/stat.h>
+
+#include "pkg/base/clock.h"
 
 #include "shim/log.h"
 #include "shim/server_impl.h"
@@ -36,12 +40,27 @@ void lifetime_touch(struct shim_server *server)
                 log_warning("no memory for a timer: the shim waits for Shutdown");
 }
 
+/* From the first time on that there was nothing else. */
+static bool may_wait_for_containerd(struct shim_server *server)
+{
+        uint64_t now = clock_monotonic_ns();
+
+        if (publisher_n_queued(server->publisher) == 0) {
+                server->events_until_ns = 0;
+                return false;
+        }
+        if (server->events_until_ns == 0)
+                server->events_until_ns = now + server->times.events_ns;
+        return now < server->events_until_ns;
+}
+
 void lifetime_on_timer(struct loop_timer *timer, void *userdata)
 {
         struct shim_server *server = userdata;
 
         (void)timer;
-        if (server->container && !bundle_is_gone(server->container))
+        if ((server->container && !bundle_is_gone(server->container)) ||
+            may_wait_for_containerd(server))
                 lifetime_touch(server);
         else
                 shim_server_stop(server, "nothing left to serve");

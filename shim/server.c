@@ -173,6 +173,7 @@ static void set_times(struct shim_times *ret, const struct shim_times *given)
                 .unused_ns = time_or(given->unused_ns, SHIM_UNUSED_NS),
                 .alone_ns = time_or(given->alone_ns, SHIM_ALONE_NS),
                 .idle_ns = time_or(given->idle_ns, SHIM_IDLE_NS),
+                .events_ns = time_or(given->events_ns, SHIM_EVENTS_NS),
                 .stop_ns = time_or(given->stop_ns, SHIM_STOP_NS),
                 .drain_ns = time_or(given->drain_ns, SHIM_DRAIN_NS),
                 .stop_logger_ns = time_or(given->stop_logger_ns, SHIM_STOP_LOGGER_NS),

@@ -27,6 +27,7 @@ struct shim_times {
         uint64_t alone_ns;  /* the container was deleted, or has ended and its bundle is gone, and
                              * there is no connection: it ends after */
         uint64_t idle_ns;   /* no container, but a connection that asks for nothing */
+        uint64_t events_ns; /* the most that all these wait for containerd to take events */
         uint64_t stop_ns;   /* the most that a stop waits for events, replies and jobs */
         uint64_t drain_ns;  /* the most that Delete waits for stdio */
         uint64_t stop_logger_ns;  /* and then for a logging program that was told to end */
@@ -43,6 +44,7 @@ struct shim_times {
 #define SHIM_UNUSED_NS (UINT64_C(60) * 1000000000)
 #define SHIM_ALONE_NS  (UINT64_C(10) * 1000000000)
 #define SHIM_IDLE_NS   (UINT64_C(300) * 1000000000)
+#define SHIM_EVENTS_NS (UINT64_C(3600) * 1000000000)
 #define SHIM_STOP_NS   (UINT64_C(5) * 1000000000)
 #define SHIM_DRAIN_NS  (UINT64_C(10) * 1000000000)
 /* A little more than LIMIT_LOGGER_GRACE_S, so that one that was killed is seen to have ended. */

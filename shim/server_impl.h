@@ -54,6 +54,8 @@ struct shim_server {
         struct loop_deferred bury;
 
         struct loop_timer *lifetime; /* runs while there is nothing to serve */
+        uint64_t events_until_ns; /* so long it waits for containerd to take events; 0: there were
+                                   * none when it was over */
         bool had_container;
 
         bool stopping;

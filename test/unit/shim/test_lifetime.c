@@ -162,6 +162,48 @@ static void a_shim_whose_container_was_deleted_ends_without_shutdown(void **stat
         assert_string_equal(events_topics(&h->events), "create start exit delete");
 }
 
+static void delete_without_containerd(struct harness *h)
+{
+        harness_run(h);
+        harness_await_events(h, 2);
+        events_server_go(&h->events);
+        fake_exit(h->fake.init, CLD_EXITED, 0);
+        assert_int_equal(rpc_do(h, "Wait", NULL).code, 0);
+        assert_int_equal(rpc_do(h, "Delete", NULL).code, 0);
+        disconnect(h);
+        let_time_pass(h);
+}
+
+static void a_shim_that_has_events_waits_for_a_containerd_that_is_away(void **state)
+{
+        struct harness *h = *state;
+
+        delete_without_containerd(h);
+        assert_false(h->finished);
+        events_server_come(&h->events);
+        harness_run_until(h, &h->finished);
+        assert_string_equal(events_topics(&h->events), "create start exit delete");
+}
+
+static int short_of_events_setup(void **state)
+{
+        struct shim_times times = short_times;
+
+        times.events_ns = 3 * NSEC_PER_MSEC;
+        *state = harness_new(&times);
+        return 0;
+}
+
+static void but_not_for_ever(void **state)
+{
+        struct harness *h = *state;
+
+        delete_without_containerd(h);
+        if (!h->finished)
+                harness_run_until(h, &h->finished);
+        events_server_come(&h->events);
+}
+
 static void shutdown_without_a_container_ends_the_shim(void **state)
 {
         struct harness *h = *state;
@@ -306,6 +348,9 @@ int main(void)
                 SHORT(a_container_that_has_ended_is_kept_for_a_client_that_asks_for_nothing),
                 SHORT(a_shim_that_is_creating_does_not_end),
                 SHORT(a_shim_whose_container_was_deleted_ends_without_shutdown),
+                SHORT(a_shim_that_has_events_waits_for_a_containerd_that_is_away),
+                cmocka_unit_test_setup_teardown(but_not_for_ever, short_of_events_setup,
+                                                harness_teardown),
                 TEST(shutdown_without_a_container_ends_the_shim),
                 TEST(shutdown_aborts_a_create_first),
                 TEST(nothing_is_created_while_the_shim_ends),
