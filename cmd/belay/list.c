@@ -31,6 +31,8 @@ static void row_fill(const struct args *args, const char *id, struct out_row *ro
                 return;
         row->bundle = strdup(c.bundle);
         (void)store_created_at(c.bundle, &row->created_at);
+        if (c.task)
+                row->status = "unknown"; /* a shim that does not answer is there all the same */
         if (container_view(&c, &one, &view, &err) < 0)
                 return;
         row->status = view.status;

@@ -192,6 +192,8 @@ static const struct verb verbs[] = {
                 .name = "list",
                 .synopsis = "[OPTION...]",
                 .summary = "List the containers below --root",
+                .details = "`lost` means that a container's shim is gone and has left no record of "
+                           "an end, `unknown`\nthat it does not answer.",
                 .flags = ARG_BIT(ARG_FORMAT) | ARG_BIT(ARG_QUIET),
                 .failure = EXIT_FAILURE,
                 .check = verb_list_check,

@@ -16,7 +16,7 @@
 
 struct task;
 
-/* What containerd allows State and Connect; a shim that is slower is as good as dead. */
+/* What containerd allows State and Connect. A shim that is slower may live all the same. */
 #define TASK_QUICK_NS (UINT64_C(5) * 1000000000)
 
 /* address: "unix:///path" or a path. */

@@ -217,6 +217,19 @@ def test_shims_that_containerd_started_are_spoken_to(belay):
     belay("wait", "--bundle", c.bundle.path, c.id, status=137)
 
 
+def test_a_shim_that_does_not_answer_is_not_lost(belay):
+    belay.run("a", "sleep", "1000", flags=["-d"])
+    pid = belay.shim_pid("a")
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        [row] = json.loads(belay("list", "--json").stdout)
+        assert row["status"] == "unknown"
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    [row] = json.loads(belay("list", "--json").stdout)
+    assert row["status"] == "running"
+
+
 def test_a_container_whose_shim_was_killed(belay):
     belay.run("a", "sleep", "1000", flags=["-d"])
     pid = belay.shim_pid("a")
