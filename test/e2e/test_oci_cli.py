@@ -184,6 +184,23 @@ def test_the_orphans_of_create_come_to_the_caller(oci):
     assert oci.state(c.id)["exit_status"] in (7, 255)  # 255: reaped before it was looked at, and Linux before 6.15
 
 
+def test_processes_that_are_the_caller_s_outlive_a_crash_of_the_shim(oci):
+    c = oci.container("sleep", "1000")
+    oci.create(c)
+    oci("start", c.id)
+    oci.loose("exec", "-d", c.id, "sleep", "1001")
+    state = oci.state(c.id)
+    os.kill(state["shim_pid"], signal.SIGSEGV)
+    host.wait_for(lambda: b"-state=" in host.read(f"/proc/{state['shim_pid']}/cmdline"), "the next image")
+    after = oci.state(c.id)
+    assert (after["status"], after["pid"], after["shim_pid"]) == ("running", state["pid"], state["shim_pid"])
+    oci("exec", c.id, "sh", "-c", "exit 4", status=4)
+    assert oci.lab.running("sleep 1001")
+    oci("kill", c.id, "KILL")
+    oci.wait_stopped(c.id)
+    oci("delete", c.id)
+
+
 def test_what_run_starts_is_the_shim_s_child_unless_the_caller_wants_its_pid(oci):
     c = oci.container("sleep", "1000")
     c.bundle.write()
