@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What client.c (connection, unary calls) and client_stream.c share. Private to the package.
+ * What client.c (the connection), client_unary.c and client_stream.c share. Private to the package.
  */
 #pragma once
 
