@@ -76,6 +76,11 @@ size_t event_store_n_in_memory(const struct event_store *store)
         return store->n_in_memory;
 }
 
+size_t event_store_n_at_risk(const struct event_store *store)
+{
+        return store->n_at_risk;
+}
+
 int event_store_set_aside(struct event_store *store)
 {
         if (renameat(store->dir_fd, EVENT_STORE_FILE, store->dir_fd, EVENT_STORE_BAD) < 0 &&
@@ -144,6 +149,7 @@ int event_store_to_memory(struct event_store *store, struct task_event *event, c
         if (r == 0) {
                 event->place = EVENT_IN_MEMORY;
         } else {
+                store->n_at_risk++;
                 len = event_entry_pack_stub(event, stub);
                 if (event_memory_add(&store->memory, stub, len, 0, &event->stored_at) < 0)
                         return r;
@@ -249,10 +255,17 @@ static bool file_remove(struct event_store *store, const struct task_event *even
         return pwrite(store->fd, &dead, 1, (off_t)event->stored_at + EVENT_ENTRY_LIVE_AT) == 1;
 }
 
+/* One that was loaded and is only noted is not at risk any more. */
+static bool is_at_risk(const struct task_event *event)
+{
+        return (event->place == EVENT_NOWHERE || event->place == EVENT_IS_NOTED) && *event->topic;
+}
+
 void event_store_remove(struct event_store *store, struct task_event *event, bool is_first)
 {
         bool is_marked = !store->is_unreadable;
 
+        store->n_at_risk -= is_at_risk(event);
         switch (event->place) {
         case EVENT_NOWHERE:
                 break;

@@ -85,5 +85,8 @@ void event_store_tidy(struct event_store *store, struct list *queue);
 /* How many are in the memory, or only noted there. */
 size_t event_store_n_in_memory(const struct event_store *store);
 
+/* How many are as a whole nowhere else. */
+size_t event_store_n_at_risk(const struct event_store *store);
+
 /* The number that the next event gets: all below it have been added. */
 uint64_t event_store_next_seq(const struct event_store *store);

@@ -24,6 +24,7 @@ struct event_store {
         size_t n_live; /* in the file */
         struct event_memory memory;
         size_t n_in_memory;
+        size_t n_at_risk; /* with this image they are lost */
         uint64_t next_seq;
 
         bool is_settled;  /* the file is this image's; else nothing of it may be changed */

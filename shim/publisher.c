@@ -484,6 +484,11 @@ size_t publisher_n_in_memory(const struct publisher *p)
         return p->store ? event_store_n_in_memory(p->store) : 0;
 }
 
+size_t publisher_n_at_risk(const struct publisher *p)
+{
+        return p->store ? event_store_n_at_risk(p->store) : 0;
+}
+
 uint64_t publisher_n_lost(const struct publisher *p)
 {
         return p->n_lost;

@@ -82,6 +82,9 @@ size_t publisher_n_queued(const struct publisher *publisher);
 /* Of them, those that only a program knows of that knows VAULT_QUEUE. */
 size_t publisher_n_in_memory(const struct publisher *publisher);
 
+/* Of them, those that would be lost with this process image: there was no room for them. */
+size_t publisher_n_at_risk(const struct publisher *publisher);
+
 /* Those that were given up, refused for good or had no memory, since the shim began. */
 uint64_t publisher_n_lost(const struct publisher *publisher);
 

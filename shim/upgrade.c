@@ -89,9 +89,17 @@ static bool find_event(const struct shim_server *server, struct upgrade_obstacle
                is_in_the_way(ret, "containerd has not answered to an event");
 }
 
+/* Such a one must be sent first. */
+static bool find_event_at_risk(const struct shim_server *server, struct upgrade_obstacle *ret)
+{
+        return publisher_n_at_risk(server->publisher) > 0 &&
+               is_in_the_way(ret,
+                             "there is room for an event neither on the disk nor in the state");
+}
+
 bool upgrade_obstacle(const struct shim_server *server, struct upgrade_obstacle *ret)
 {
-        return find_job(server, ret) || find_event(server, ret);
+        return find_job(server, ret) || find_event_at_risk(server, ret) || find_event(server, ret);
 }
 
 static void upgrade_end(struct shim_server *server, const struct error *why)
@@ -140,7 +148,7 @@ static bool find_obstacle(struct shim_server *server, struct upgrade_obstacle *r
 {
         const char *connection;
 
-        if (find_job(server, ret)) {
+        if (find_job(server, ret) || find_event_at_risk(server, ret)) {
                 publisher_hold(server->publisher, false);
                 return true;
         }

@@ -54,7 +54,6 @@ static void on_forward(struct ttrpc_call *call, const ProtobufCMessage *message,
                 return;
         }
         assert_true(s->n < EVENTS_MAX);
-        assert_true(e->event->value.len <= sizeof(seen->data));
         (void)snprintf(seen->topic, sizeof(seen->topic), "%s", e->topic);
         (void)snprintf(seen->runtime_namespace, sizeof(seen->runtime_namespace), "%s",
                        e->namespace_);
@@ -62,8 +61,9 @@ static void on_forward(struct ttrpc_call *call, const ProtobufCMessage *message,
                        header ? header : "");
         (void)snprintf(seen->type_url, sizeof(seen->type_url), "%s", e->event->type_url);
         seen->seconds = e->timestamp->seconds;
-        memcpy(seen->data, e->event->value.data, e->event->value.len);
-        seen->len = e->event->value.len;
+        seen->len =
+                e->event->value.len < sizeof(seen->data) ? e->event->value.len : sizeof(seen->data);
+        memcpy(seen->data, e->event->value.data, seen->len);
         s->n++;
         ttrpc_call_reply(call, &empty.base);
 }

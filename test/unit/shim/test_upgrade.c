@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "pkg/base/cleanup.h"
 #include "pkg/base/clock.h"
@@ -16,6 +17,11 @@
 #include "shim/server_impl.h"
 #include "shim/state.h"
 #include "test/unit/shim/harness.h"
+
+enum { LARGE = 3 << 20 };
+
+/* For an upgrade that is to give up. */
+#define SHORT_NS (50 * NSEC_PER_MSEC)
 
 /* The owner of the process, whose userdata is the harness. */
 static struct {
@@ -52,7 +58,6 @@ static int setup(void **state)
         const struct shim_times times = {
                 .backoff_min_ns = NSEC_PER_MSEC,
                 .backoff_max_ns = 4 * NSEC_PER_MSEC,
-                .upgrade_ns = 50 * NSEC_PER_MSEC,
         };
         struct harness *h = harness_new(&times);
 
@@ -146,6 +151,7 @@ static void assert_names(struct harness *h, const char *method, const char *exec
         _cleanup_free_ char *text = str_printf(
                 "no quiet moment for an upgrade within 0.05 s: %s has been under way for ", name);
 
+        h->server->times.upgrade_ns = SHORT_NS;
         owner.checked(NULL, owner.userdata);
         assert_failed(h, upgrade, STATUS_UNAVAILABLE, text);
         assert_int_equal(owner.n_executed, 0);
@@ -230,6 +236,44 @@ static void what_the_trial_says_is_the_answer(void **state)
         harness_await_events(h, 2);
 }
 
+/* An event that is larger than what the state has room for, on a full disk. */
+static void publish_what_has_no_room(struct harness *h)
+{
+        const struct rlimit none = {.rlim_cur = 0, .rlim_max = RLIM_INFINITY};
+        const struct rlimit any = {.rlim_cur = RLIM_INFINITY, .rlim_max = RLIM_INFINITY};
+        struct task_event *event = task_event_new(LARGE);
+
+        assert_non_null(event);
+        memset(event->data, 0, LARGE);
+        event->len = LARGE;
+        event->topic = "/tasks/large";
+        event->type_url = "large";
+        assert_int_equal(sigaction(SIGXFSZ, &(struct sigaction){.sa_handler = SIG_IGN}, NULL), 0);
+        assert_int_equal(setrlimit(RLIMIT_FSIZE, &none), 0);
+        publisher_publish_take(h->server->publisher, event);
+        assert_int_equal(setrlimit(RLIMIT_FSIZE, &any), 0);
+}
+
+static void an_event_that_would_be_lost_is_sent_first(void **state)
+{
+        struct harness *h = *state;
+        struct reply *upgrade;
+
+        events_server_go(&h->events);
+        publish_what_has_no_room(h);
+        upgrade = upgrade_begin_call(h, NULL);
+        h->server->times.upgrade_ns = SHORT_NS;
+        owner.checked(NULL, owner.userdata);
+        assert_failed(h, upgrade, STATUS_UNAVAILABLE, "there is room for an event neither");
+        assert_int_equal(owner.n_executed, 0);
+        h->server->times.upgrade_ns = SHIM_UPGRADE_NS;
+        upgrade = upgrade_begin_call(h, NULL);
+        owner.checked(NULL, owner.userdata);
+        events_server_come(&h->events);
+        assert_failed(h, upgrade, STATUS_UNKNOWN, "the kernel does not like it");
+        assert_string_equal(events_topics(&h->events), "large");
+}
+
 static void a_shim_that_ends_is_not_upgraded(void **state)
 {
         struct harness *h = *state;
@@ -251,6 +295,7 @@ int main(void)
                 TEST(while_it_waits_events_go_on),
                 TEST(one_at_a_time),
                 TEST(what_the_trial_says_is_the_answer),
+                TEST(an_event_that_would_be_lost_is_sent_first),
                 TEST(a_shim_that_ends_is_not_upgraded),
         };
 
