@@ -4,9 +4,12 @@ import os
 import signal
 import threading
 
+import pytest
+
 import host
 import protos
 import ttrpc
+from fault import fault, is_possible
 from life import ShimGone
 
 FATAL = [signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGTRAP, signal.SIGSYS]
@@ -36,6 +39,25 @@ def test_a_fatal_signal_at_any_time_loses_nothing(chaos):
     for n in chaos.times():
         delay, signo = chaos.random.uniform(0, MILLISECONDS / 1000), chaos.random.choice(FATAL)
         chaos.life(f"{n}: {signo.name} after {delay:.4f} s", lambda life, plan: run(life, plan, delay, signo))
+    chaos.finish()
+
+
+@pytest.mark.share(2)
+def test_a_fault_at_any_instruction_loses_nothing(chaos):
+    if not is_possible():
+        pytest.skip("the tests know the registers of x86-64 alone")
+
+    def run(life, plan, delay, n_steps):
+        life.launch()
+        timer = threading.Timer(delay, fault, (life.c.shim.pid, n_steps))
+        timer.start()
+        life.lead()
+        timer.join()
+        life.end()
+
+    for n in chaos.times():
+        delay, n_steps = chaos.random.uniform(0, MILLISECONDS / 1000), int(10 ** chaos.random.uniform(0, 3.5))
+        chaos.life(f"{n}: {n_steps} instructions after {delay:.4f} s", lambda life, plan: run(life, plan, delay, n_steps))
     chaos.finish()
 
 
