@@ -319,8 +319,9 @@ int shim_server_listen_take(struct shim_server *server, int fd, struct error *er
 
 /*
  * Of the calls without an answer. After an upgrade they are those that wait, and go on waiting.
- * After a crash those that only look or wait do so again, unless it was one of them that crashed;
- * of the others nobody knows how far they had come. A stream goes on from where it was, unless it
+ * After a crash those that only look or wait do so again, one that was at work then once: it may be
+ * what crashes, but a containerd that comes back and gets an error gives the container up. Of the
+ * others nobody knows how far they had come. A stream goes on from where it was, unless it
  * was being worked at, or the image before could not tell where that is.
  */
 static const char *refuse_call(const struct ttrpc_restored_call *call, void *userdata)
@@ -337,7 +338,7 @@ static const char *refuse_call(const struct ttrpc_restored_call *call, void *use
         if (server->upgrade.state == UPGRADE_DONE)
                 return NULL;
         for (size_t i = 0; i < sizeof(harmless) / sizeof(harmless[0]); i++) {
-                if (!call->in_handler && strcmp(call->method, harmless[i]) == 0)
+                if (!call->was_tried && strcmp(call->method, harmless[i]) == 0)
                         return NULL;
         }
         return "the shim was restarted while the call was under way";

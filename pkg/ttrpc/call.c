@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "pkg/base/chaos.h"
 #include "pkg/base/clock.h"
 #include "pkg/base/str.h"
 #include "pkg/ttrpc/limits.h"
@@ -196,6 +197,7 @@ void ttrpc_call_run(struct ttrpc_call *call, ttrpc_handler handler, const Protob
                     void *userdata)
 {
         ttrpc_call_enter(call);
+        CHAOS_POINT("handler");
         handler(call, message, userdata);
         if (call->conn && call->deadline_ns != 0)
                 call_start_deadline(call);

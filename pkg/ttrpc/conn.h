@@ -75,7 +75,7 @@ struct ttrpc_conn {
         struct ttrpc_kept *kept; /* what is kept of it all; NULL: nothing */
         int taken;               /* unit of the request that on_frame is told of, until it has an
                                   * owner or an answer; KEEP_NONE */
-        const struct keep_call *again; /* it was dispatched by the process image before, too */
+        struct keep_call *again; /* it was dispatched by the process image before, too */
         enum keep_call_state again_state;
 
         /* Answers that the peer has not taken yet. */

@@ -152,12 +152,16 @@ static bool is_wanted_again(struct ttrpc_conn *conn, uint32_t id,
                 .method = service->descriptor->methods[method].name,
                 .kind = kind,
                 .in_handler = conn->again_state == KEEP_CALL_RUNNING,
+                .was_tried = conn->again_state == KEEP_CALL_RUNNING &&
+                             conn->again->flags & KEEP_CALL_TRIED,
                 .has_note = ttrpc_kept_note(conn->kept, conn->taken, &n_note) != NULL,
         };
         const char *text = server->restore->refuse(&call, server->restore->userdata);
 
         if (text)
                 refuse(conn, id, STATUS_UNAVAILABLE, "%s", text);
+        else if (call.in_handler)
+                conn->again->flags |= KEEP_CALL_TRIED;
         return !text;
 }
 
@@ -271,7 +275,7 @@ static void server_on_frame(struct ttrpc_conn *conn, const struct ttrpc_frame *f
 void ttrpc_dispatch_again(struct ttrpc_conn *ours, int unit)
 {
         _cleanup_(ttrpc_conn_unref_p) struct ttrpc_conn *conn = ttrpc_conn_ref(ours);
-        const struct keep_call *call = ttrpc_kept_call(conn->kept, unit);
+        struct keep_call *call = ttrpc_kept_call(conn->kept, unit);
         struct ttrpc_frame frame = ttrpc_frame_decode(call->frame);
 
         conn->again = call;

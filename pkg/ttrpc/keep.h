@@ -74,6 +74,7 @@ enum keep_call_flags {
         KEEP_CALL_HEARD = 1, /* a stream's handler was entered and what came with the request is its
                               * own */
         KEEP_CALL_BRIEF = 2, /* the frame is not the peer's: there was no room for the payload */
+        KEEP_CALL_TRIED = 4, /* its handler was on the stack at a crash, and was entered again */
 };
 
 /* In its first unit, and as many behind it as the frame takes. */

@@ -128,6 +128,8 @@ struct ttrpc_restored_call {
          * the crash may be its own. Never in a planned re-exec. */
         bool in_handler;
 
+        bool was_tried; /* in_handler, and it was so at a crash before */
+
         bool has_note; /* of a stream: ttrpc_call_note() has something for its handler */
 };
 

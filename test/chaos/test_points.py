@@ -119,6 +119,28 @@ def test_a_call_that_nobody_has_begun_is_the_next_images(chaos, where):
     chaos.finish()
 
 
+@pytest.mark.parametrize("methods, times", [(("State", "Connect", "Pids", "Stats"), 1), (("Connect",), 2)],
+                         ids=["once", "twice"])
+def test_a_call_that_only_looks_is_begun_again_after_a_crash_of_its_own(chaos, methods, times):
+    """Once: a containerd that comes back would give the container up. Not over and over, if it is what crashes."""
+    def run(life, plan):
+        c = life.launch().c
+        life.create()
+        life.start(c)
+        for method in methods:
+            # Between the two the next image begins the Wait again, which came before.
+            plan.points.arm(signal.SIGSEGV, at=1, every=2, times=times, name="handler", only=c.shim.pid)
+            answer = life.call(method, getattr(c.task, method))
+            assert plan.points.n_fired == times
+            assert (answer is None) == (times > 1), life.errors
+        life.finish(c, INIT_STATUS)
+        life.delete(c)
+        life.end()
+
+    chaos.life(methods, run)
+    chaos.finish()
+
+
 @pytest.mark.parametrize("where", ["stage-forked", "job-complete"])
 def test_an_exec_whose_start_a_crash_has_cut_off_does_not_go_on(chaos, where):
     """In the host's pid namespace: what is a child of the shim's may be an orphan of the container's as well. The shim
