@@ -107,7 +107,7 @@ def test_kill_without_all_reaches_init_only(lab):
 
 def test_without_a_pid_namespace_the_end_of_init_ends_all(lab):
     """R38: the kernel does not do it there, so the shim must, and only then is init's exit told."""
-    c = lab.container("sh", "-c", "sleep 1000 & setsid sleep 1001 & read x").pipes("stdin")
+    c = lab.container("sh", "-c", "sleep 1000 & setsid sleep 1001 & read x").pipes("stdin", "stdout", "stderr")
     c.bundle.without_namespace("pid")
     c.run()
     host.wait_for(lambda: len(c.task.Pids().processes) == 3, "three processes")
@@ -122,7 +122,7 @@ def test_without_a_pid_namespace_the_end_of_init_ends_all(lab):
 def test_a_joined_pid_namespace_counts_as_shared(lab):
     """R38: the namespace outlives init, so what is left in it must be killed as well."""
     a = lab.container("sleep", "100").run()
-    b = lab.container("sh", "-c", "setsid sleep 1000 & read x").pipes("stdin")
+    b = lab.container("sh", "-c", "setsid sleep 1000 & read x").pipes("stdin", "stdout", "stderr")
     b.bundle.namespace("pid")["path"] = f"/proc/{a.pid()}/ns/pid"
     b.run()
     host.wait_for(lambda: len(b.task.Pids().processes) == 2, "two processes")
