@@ -18,3 +18,8 @@ int shim_clean_up_runtime(const char *dir, const char *runtime_namespace, const 
         /* After a failure it is the runtime that has to be asked again, and may need its cgroup. */
         return r > 0 ? engine_foreign_cleanup(dir, CGROUP_MS, err) : r;
 }
+
+bool shim_clean_up_is_due(int dir_fd)
+{
+        return engine_has_state(dir_fd) || runc_has_files(dir_fd);
+}

@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "pkg/base/error.h"
@@ -17,3 +18,6 @@
  */
 int shim_clean_up_runtime(const char *dir, const char *runtime_namespace, const char *id,
                           uint64_t deadline_ns, struct error *err);
+
+/* False if there is nothing more to take away than mounts, by the files in the shim's directory. */
+bool shim_clean_up_is_due(int dir_fd);

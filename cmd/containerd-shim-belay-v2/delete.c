@@ -27,6 +27,7 @@
 #include "pkg/reaper/reaper.h"
 
 #include "cmd/containerd-shim-belay-v2/actions.h"
+#include "cmd/containerd-shim-belay-v2/apart.h"
 #include "cmd/containerd-shim-belay-v2/self.h"
 #include "cmd/containerd-shim-belay-v2/signals.h"
 #include "cmd/containerd-shim-belay-v2/socket.h"
@@ -46,7 +47,8 @@ enum {
         RUNTIME_MS = 3000,
         CLEANUP_MS = 1900,      /* all but poststop hooks; with what is around it two seconds */
         CLEANUP_LEAST_MS = 500, /* of it, also when a runtime has taken longer */
-        HOOKS_MS = 3500,        /* these as well; the socket comes behind them */
+        HOOKS_MS = 3500,        /* these as well */
+        STUCK_MS = 3900,        /* what should be over by then is ended; the socket is next */
 };
 _Static_assert(RUNTIME_MS + CLEANUP_LEAST_MS <= HOOKS_MS && HOOKS_MS < DELETE_MS,
                "each part has its time, whatever the others take");
@@ -74,8 +76,9 @@ static int find_bundle(const struct options *options, char **ret, struct error *
 }
 
 /*
- * The socket of a shim that was killed. The name is trusted only as far as it is the one that this
- * container's shim has: whoever can write the bundle must not get other files removed.
+ * The socket of a shim that was killed; 1 if the shim lives. The name is trusted only as far as it
+ * is the one that this container's shim has: whoever can write the bundle must not get other files
+ * removed.
  */
 static int remove_socket(int bundle_fd, const struct options *options, uint64_t deadline_ns,
                          struct error *err)
@@ -184,26 +187,32 @@ static void fill_exit(struct shim_record *record, int pidfd)
         }
 }
 
-/*
- * The record, whole. It is read again, behind the kill: a shim that is still alive may have written
- * an end into it by now. If nobody has, and the process is gone, the end is written here, for
- * whoever asks next. False when there is none: the shim died before it had made a process.
- */
-static bool settle_record(int bundle_fd, int pidfd, struct shim_record *record)
+/* False when there is none: the shim died before it had made a process. */
+static bool read_record(int bundle_fd, struct shim_record *record)
 {
         struct error err = ERROR_INIT;
 
-        if (shim_record_read(bundle_fd, NULL, record, &err) < 0) {
-                if (err.code == STATUS_DATA_LOSS)
-                        warn(&err);
-                return false;
-        }
-        if (record->exited || (pidfd >= 0 && !has_ended(pidfd)))
+        if (shim_record_read(bundle_fd, NULL, record, &err) == 0)
                 return true;
-        fill_exit(record, pidfd);
-        if (shim_record_write(bundle_fd, record, &err) < 0)
+        if (err.code == STATUS_DATA_LOSS)
                 warn(&err);
-        return true;
+        return false;
+}
+
+/*
+ * The end that nobody has recorded, of a process that is gone, is recorded here, for whoever asks
+ * next. But the record is the shim's as long as that lives: it knows more, and may have written it
+ * by now.
+ */
+static void settle_record(int bundle_fd, bool shim_lives, struct shim_record *record)
+{
+        struct shim_record theirs = {0};
+        struct error err = ERROR_INIT;
+
+        if (shim_lives && shim_record_read(bundle_fd, NULL, &theirs, NULL) == 0 && theirs.exited)
+                *record = theirs;
+        if (!shim_lives && shim_record_write(bundle_fd, record, &err) < 0)
+                warn(&err);
 }
 
 static void on_warning(const struct error *err, void *userdata)
@@ -221,23 +230,48 @@ static uint64_t cleanup_deadline(uint64_t begin_ns)
         return usual > least ? usual : least;
 }
 
+struct cleaning {
+        const char *bundle;
+        const struct options *options;
+        uint64_t begin_ns;
+};
+
 /* Whatever has made the container; 0 or its pid. */
-static pid_t clean_up(const char *bundle, const struct options *options, uint64_t begin_ns)
+static int clean_up(void *userdata)
 {
+        const struct cleaning *c = userdata;
         struct engine_cleanup_limits limits = {
-                .hooks_deadline_ns = begin_ns + HOOKS_MS * NSEC_PER_MSEC,
+                .hooks_deadline_ns = c->begin_ns + HOOKS_MS * NSEC_PER_MSEC,
                 .on_warning = on_warning,
         };
         struct error warning = ERROR_INIT;
         bool killed = false;
         pid_t pid = 0;
 
-        if (shim_clean_up_runtime(bundle, options->runtime_namespace, options->id,
-                                  begin_ns + RUNTIME_MS * NSEC_PER_MSEC, &warning) < 0)
+        if (shim_clean_up_runtime(c->bundle, c->options->runtime_namespace, c->options->id,
+                                  c->begin_ns + RUNTIME_MS * NSEC_PER_MSEC, &warning) < 0)
                 warn(&warning);
-        limits.deadline_ns = cleanup_deadline(begin_ns);
-        if (engine_cleanup(bundle, options->id, &limits, &pid, &killed, &warning) < 0)
+        limits.deadline_ns = cleanup_deadline(c->begin_ns);
+        if (engine_cleanup(c->bundle, c->options->id, &limits, &pid, &killed, &warning) < 0)
                 warn(&warning);
+        return pid;
+}
+
+/* Each part has a deadline of its own; but a container may have 100,000 cgroups, say. Behind an
+ * ordinary Delete there is nothing of the kind any more. */
+static pid_t clean_up_in_time(const char *bundle, int bundle_fd, const struct options *options,
+                              uint64_t begin_ns)
+{
+        struct cleaning c = {.bundle = bundle, .options = options, .begin_ns = begin_ns};
+        struct error warning = ERROR_INIT;
+        int pid = 0;
+
+        if (!shim_clean_up_is_due(bundle_fd))
+                return clean_up(&c);
+        if (apart_run(clean_up, &c, begin_ns + STUCK_MS * NSEC_PER_MSEC, &pid, &warning) < 0) {
+                (void)error_prefix(&warning, "cgroups, mounts and state may stay");
+                warn(&warning);
+        }
         return pid;
 }
 
@@ -249,8 +283,10 @@ int action_delete(const struct options *options, struct error *err)
         _cleanup_close_ int pidfd = -1;
         struct shim_record record = {0};
         struct error warning = ERROR_INIT;
+        bool is_news;
         bool known;
         pid_t pid;
+        int r;
 
         signal_ignore(SIGTERM);
         signal_ignore(SIGINT);
@@ -266,12 +302,18 @@ int action_delete(const struct options *options, struct error *err)
         if (shim_record_read(bundle_fd, NULL, &record, NULL) == 0)
                 pidfd = open_init(&record);
         kill_paused(record.pid, pidfd);
-        pid = clean_up(bundle, options, begin_ns);
-        known = settle_record(bundle_fd, pidfd, &record);
+        pid = clean_up_in_time(bundle, bundle_fd, options, begin_ns);
+        known = read_record(bundle_fd, &record); /* again: the shim may have lived so long */
         if (known && pid == 0)
                 pid = record.pid;
-        if (remove_socket(bundle_fd, options, begin_ns + DELETE_MS * NSEC_PER_MSEC, &warning) < 0)
+        is_news = known && !record.exited && (pidfd < 0 || has_ended(pidfd));
+        if (is_news)
+                fill_exit(&record, pidfd);
+        r = remove_socket(bundle_fd, options, begin_ns + DELETE_MS * NSEC_PER_MSEC, &warning);
+        if (r < 0)
                 warn(&warning);
+        if (is_news)
+                settle_record(bundle_fd, r > 0, &record);
         if (known && record.exited)
                 return print_response(pid, record.exit_status, record.exited_at, err);
         return print_response(pid, STATUS_KILLED, clock_realtime(), err);

@@ -233,21 +233,18 @@ static int free_name(const char *path, uint64_t deadline_ns, int *ret_lock, stru
         }
 }
 
-/* Then nobody is waited for; mostly there is none. */
-static bool is_absent_or_live(const char *path)
-{
-        enum look look = look_at(path);
-        struct stat st;
-
-        return look == LOOK_LIVE ||
-               (look == LOOK_NOBODY && lstat(path, &st) < 0 && errno == ENOENT);
-}
-
 int socket_remove_stale(const char *path, uint64_t deadline_ns, struct error *err)
 {
         _cleanup_close_ int lock = -1;
+        enum look look = look_at(path);
+        struct stat st;
 
-        return is_absent_or_live(path) || free_name(path, deadline_ns, &lock, err) >= 0 ? 0 : -1;
+        /* Mostly there is none, and nobody has to be waited for. */
+        if (look == LOOK_LIVE)
+                return 1;
+        if (look == LOOK_NOBODY && lstat(path, &st) < 0 && errno == ENOENT)
+                return 0;
+        return free_name(path, deadline_ns, &lock, err);
 }
 
 /* mkdir -p of the directory of path. */

@@ -40,9 +40,9 @@ int socket_own(int fd);
 bool socket_is_live(const char *path);
 
 /*
- * Removes the socket of a process that is gone; nothing happens if it is live, or if path is no
- * socket. Whoever has the directory's lock is waited for, and processes are looked through, until
- * deadline_ns (CLOCK_MONOTONIC): then the socket stays, which is a failure.
+ * Removes the socket of a process that is gone; nothing happens if it is live, which is 1, or if
+ * path is no socket. Whoever has the directory's lock is waited for, and processes are looked
+ * through, until deadline_ns (CLOCK_MONOTONIC): then the socket stays, which is a failure.
  */
 int socket_remove_stale(const char *path, uint64_t deadline_ns, struct error *err);
 

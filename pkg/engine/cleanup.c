@@ -51,6 +51,11 @@ static struct oci_spec *read_spec(const char *bundle, struct arena *arena)
         return spec;
 }
 
+bool engine_has_state(int state_fd)
+{
+        return faccessat(state_fd, ENGINE_STATE_FILE, F_OK, 0) == 0 || errno != ENOENT;
+}
+
 int engine_cleanup(const char *state_dir, const char *id,
                    const struct engine_cleanup_limits *limits, pid_t *ret_pid, bool *ret_killed,
                    struct error *err)

@@ -287,6 +287,9 @@ struct engine_cleanup_limits {
         void *userdata;
 };
 
+/* False if what a state directory knows of is away: whatever the engine has made, or its state. */
+bool engine_has_state(int state_fd);
+
 /*
  * For `delete`, when the shim is gone: kills what the engine state there names, unmounts
  * everything at or below <bundle>/rootfs, removes the cgroup, runs poststop hooks, removes the

@@ -150,6 +150,11 @@ void runc_undo_execs(const struct runc *r)
         }
 }
 
+bool runc_has_files(int state_fd)
+{
+        return faccessat(state_fd, RUNTIME_FILE, F_OK, 0) == 0 || errno != ENOENT;
+}
+
 /* The member `root` of options.json, or "". */
 static void read_root(int bundle_fd, char *ret, size_t ret_size)
 {

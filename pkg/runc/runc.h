@@ -69,6 +69,7 @@ bool runc_has_state(const struct runc *runc);
  */
 int runc_write_files(const struct runc *runc, struct error *err);
 void runc_remove_files(const struct runc *runc);
+bool runc_has_files(int state_fd);
 
 /* After a crash, when no binary runs any more: what those that were making an exec have left, files
  * and a process. */

@@ -322,6 +322,31 @@ def test_a_poststop_hook_that_hangs_does_not_cost_the_status(lab):
     host.wait_for(lambda: not lab.processes(), "all have ended")
 
 
+def test_whatever_gets_stuck_does_not_cost_the_status(lab):
+    """The hook stops whoever runs it, for what could keep that from its deadlines: the kernel, or cgroups in masses."""
+    if lab.runc_binary:
+        pytest.skip("runc runs no poststop hooks of a container that it finds dead")
+    c = with_poststop(lab.container("sleep", "1000"), {"args": ["sh", "-c", "kill -STOP $PPID"]}).run()
+    kill_shim(c)
+    answer, told = delete_in_time(c)
+    assert (answer.exit_status, record(c)["exit_status"]) == (137, 137)
+    assert "cgroups, mounts and state may stay: was ended when time was up" in told
+    assert not list(SOCKETS.iterdir())
+    host.wait_for(lambda: not lab.processes(), "all have ended")
+
+
+def test_the_record_is_the_shims_as_long_as_it_lives(lab):
+    """containerd has given it up, and it is stopped only: it knows more of the end than `delete` can."""
+    c = lab.container("sleep", "1000").run()
+    os.kill(c.shim.pid, signal.SIGSTOP)
+    assert c.shim.run_delete().exit_status == 137
+    assert not record(c)["exited"]
+    os.kill(c.shim.pid, signal.SIGCONT)
+    assert c.wait().status == 137
+    assert (record(c)["exited"], record(c)["reason"]) == (True, "signal")
+    c.delete()
+
+
 @contextlib.contextmanager
 def locked_sockets():
     """Somebody has locked the directory that all shims share, and is stopped, say."""

@@ -129,6 +129,14 @@ static void remove_stale_ok(const char *path)
         assert_int_equal(socket_remove_stale(path, UINT64_MAX, &err), 0);
 }
 
+static void assert_not_stale(const char *path)
+{
+        struct error err = ERROR_INIT;
+
+        assert_int_equal(socket_remove_stale(path, UINT64_MAX, &err), 1);
+        assert_int_equal(access(path, F_OK), 0);
+}
+
 static void directory_and_socket_are_private(void **state)
 {
         struct fixture *f = *state;
@@ -149,8 +157,7 @@ static void a_live_socket_is_left_alone(void **state)
 
         assert_true(socket_is_live(f->path));
         assert_int_equal(listen_ok(f->path), -1);
-        remove_stale_ok(f->path);
-        assert_int_equal(access(f->path, F_OK), 0);
+        assert_not_stale(f->path);
 }
 
 static void a_name_is_removed_only_from_the_socket_that_has_it(void **state)
@@ -289,8 +296,7 @@ static void a_socket_of_a_dead_process_is_live_if_a_shim_has_it(void **state)
         assert_int_equal(waitpid(owner, NULL, 0), owner);
         assert_true(socket_is_live(f->path));
         assert_int_equal(listen_ok(f->path), -1);
-        remove_stale_ok(f->path);
-        assert_int_equal(access(f->path, F_OK), 0);
+        assert_not_stale(f->path);
         end(shim);
         assert_false(socket_is_live(f->path));
         replaced = listen_ok(f->path);
@@ -377,8 +383,7 @@ static void a_lock_that_somebody_keeps_is_not_waited_for_beyond_the_deadline(voi
         int lock = open(f->sub, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
         assert_int_equal(flock(lock, LOCK_EX), 0);
-        remove_stale_ok(f->path); /* it needs no lock */
-        assert_int_equal(access(f->path, F_OK), 0);
+        assert_not_stale(f->path); /* it needs no lock */
         fd_close(live);
         assert_stays(f->path, 20, "locked");
         fd_close(lock);
