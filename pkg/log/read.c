@@ -40,7 +40,8 @@ struct reader {
 
         /* With follow. */
         int notify;
-        ino_t watched; /* the file that is watched for being written */
+        ino_t watched;   /* the file that is watched for being written */
+        bool has_looked; /* since read_all() did: what it was told of then has to be read yet */
 
         /* The first of the files. */
         uint64_t offset;
@@ -98,6 +99,7 @@ static void look(struct reader *r)
                 drain_notify(r);
         log_read_files_look(&r->files);
         watch(r);
+        r->has_looked = true;
 }
 
 /* ---- Frames ---- */
@@ -394,6 +396,7 @@ static int read_all(struct reader *r)
 
                 if (r->query->follow)
                         look(r);
+                r->has_looked = false;
                 has_next = r->files.n > 1;
                 error = read_file(r);
                 if (error == 0 && has_next)
@@ -407,7 +410,7 @@ static int read_all(struct reader *r)
                 if (is_over)
                         return 0;
                 error = flush(r);
-                if (error == 0 && r->files.n == 1)
+                if (error == 0 && !r->has_looked)
                         error = wait_for_more(r);
                 if (error < 0)
                         return error;
