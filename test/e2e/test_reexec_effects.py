@@ -204,8 +204,8 @@ def test_execs_that_come_after_others_went_are_told_apart(lab, again):  # noqa: 
 
 
 @tracer.needs_registers
-def test_a_call_in_whose_handler_the_shim_crashed_is_not_made_again(lab):
-    """It might crash again. Those that have been read besides are made."""
+def test_a_call_in_whose_handler_the_shim_crashed_is_begun_again_if_it_only_looks(lab):
+    """Once: the points of ./dev chaos. Those that have been read besides are made."""
     c = lab.container("sleep", "1000").run()
     end = c.wait_later()
     c.task.Stats()
@@ -213,9 +213,7 @@ def test_a_call_in_whose_handler_the_shim_crashed_is_not_made_again(lab):
         stats = c.task.start.Stats()
         shim.until_call(tracer.PREAD64)
         shim.jump(0x10)
-    with pytest.raises(ttrpc.Error) as error:
-        stats.result()
-    assert error.value.code == ttrpc.UNAVAILABLE and "while the call was under way" in str(error.value)
+    assert stats.result().stats.value
     assert "SIGSEGV at address 0x10" in lab.logs()
     assert c.task.Stats().stats.value and not end.done()
     c.kill()
