@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -94,8 +95,11 @@ void world_serve(struct world *w)
 {
         w->pid = fork();
         assert_true(w->pid >= 0);
-        if (w->pid == 0)
+        if (w->pid == 0) {
+                /* A test that fails leaves it behind. */
+                (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
                 run_image(w);
+        }
         world_connect(w, &w->peer);
         /* From then on it takes signals. */
         while (w->control->n_images == 0) {
