@@ -39,7 +39,8 @@
 
 enum {
         SOCKET_PATH_MAX = 106, /* Go's limit on Linux: sun_path without the NUL and one byte more */
-        LOCK_REST_MS = 5,      /* between two tries */
+        REST_MS = 5,           /* between two tries */
+        UNSEEN_MS = 200, /* for a socket that somebody must have, and nobody is seen who has */
 };
 
 /* What one look at a name tells. */
@@ -106,19 +107,35 @@ static enum look look_at(const char *path)
         return listener_is_alive(fd) ? LOOK_LIVE : LOOK_UNCLEAR;
 }
 
-/* Whether a shim has it after all: 1, or 0, or -ETIMEDOUT. */
+static void rest(void)
+{
+        const struct timespec time = {.tv_nsec = REST_MS * (long)NSEC_PER_MSEC};
+
+        (void)nanosleep(&time, NULL);
+}
+
+/* Whether a shim has it after all: 1, or 0, or -ETIMEDOUT. Of a process that ends nobody sees the
+ * descriptors any more some time before they are closed. */
 static int find_shim(const char *path, uint64_t deadline_ns)
 {
-        enum listener who = listener_of_path(path, deadline_ns);
-        _cleanup_close_ int again = -1;
+        uint64_t unseen_ns = clock_monotonic_ns() + UNSEEN_MS * NSEC_PER_MSEC;
 
-        if (who != LISTENER_UNKNOWN)
-                return who == LISTENER_ALIVE;
-        if (clock_monotonic_ns() >= deadline_ns)
-                return -ETIMEDOUT;
-        /* Who had it may have let go of it; or nobody can be seen, and it is left alone. */
-        again = connect_now(path);
-        return again >= 0 || (errno != ECONNREFUSED && errno != ENOENT);
+        for (;;) {
+                enum listener who = listener_of_path(path, deadline_ns);
+                _cleanup_close_ int again = -1;
+                uint64_t now = clock_monotonic_ns();
+
+                if (who != LISTENER_UNKNOWN)
+                        return who == LISTENER_ALIVE;
+                if (now >= deadline_ns)
+                        return -ETIMEDOUT;
+                again = connect_now(path);
+                if (again < 0 && (errno == ECONNREFUSED || errno == ENOENT))
+                        return 0;
+                if (now >= unseen_ns)
+                        return 1; /* nobody can be seen, and it is left alone */
+                rest();
+        }
 }
 
 bool socket_is_live(const char *path)
@@ -138,8 +155,6 @@ int socket_own(int fd)
 /* Without a deadline (UINT64_MAX) in the order of asking. 0 or a negative errno. */
 static int lock_within(int fd, uint64_t deadline_ns)
 {
-        const struct timespec rest = {.tv_nsec = LOCK_REST_MS * (long)NSEC_PER_MSEC};
-
         if (deadline_ns == UINT64_MAX)
                 return flock(fd, LOCK_EX) < 0 ? -errno : 0;
         while (flock(fd, LOCK_EX | LOCK_NB) < 0) {
@@ -147,7 +162,7 @@ static int lock_within(int fd, uint64_t deadline_ns)
                         return -errno;
                 if (clock_monotonic_ns() >= deadline_ns)
                         return -ETIMEDOUT;
-                (void)nanosleep(&rest, NULL);
+                rest();
         }
         return 0;
 }

@@ -36,7 +36,8 @@ int socket_listen(const char *path, int *ret_fd, struct error *err);
 int socket_own(int fd);
 
 /* Whether somebody listens there now, and is alive, whether it answers or not. Nobody is waited
- * for, but a look through all processes may be needed. True where that does not tell. */
+ * for, but a look through all processes may be needed, and again for a fifth of a second if none of
+ * them has it. True where that does not tell. */
 bool socket_is_live(const char *path);
 
 /*

@@ -284,6 +284,36 @@ static void end(pid_t pid)
         assert_int_equal(waitpid(pid, NULL, 0), pid);
 }
 
+/* What a process that ends has closed last. */
+static int closed_late = -1;
+
+/* In libc's place. Whoever rests waits for this, or for nothing. */
+int nanosleep(const struct timespec *time, struct timespec *rest)
+{
+        (void)time;
+        (void)rest;
+        closed_late = fd_close(closed_late);
+        return 0;
+}
+
+/* As of a process that is ending: a descriptor that is on its way is in nobody's table. */
+static void a_socket_that_is_just_being_closed_is_stale(void **state)
+{
+        struct fixture *f = *state;
+        int fd = listen_ok(f->path);
+        pid_t owner = give_away(fd);
+        int pair[2];
+
+        assert_int_equal(waitpid(owner, NULL, 0), owner);
+        assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+        assert_int_equal(fd_send(pair[0], "x", 1, &fd, 1), 0);
+        fd_close(pair[0]);
+        fd_close(fd);
+        closed_late = pair[1];
+        assert_false(socket_is_live(f->path));
+        assert_int_equal(closed_late, -1);
+}
+
 /* As that of a shim of a version whose `start` had called listen(2): it must never be replaced. */
 static void a_socket_of_a_dead_process_is_live_if_a_shim_has_it(void **state)
 {
@@ -484,6 +514,8 @@ int main(void)
                 cmocka_unit_test_setup_teardown(
                         a_full_backlog_of_a_dead_process_is_live_if_a_shim_has_it, make_dir,
                         remove_dir),
+                cmocka_unit_test_setup_teardown(a_socket_that_is_just_being_closed_is_stale,
+                                                make_dir, remove_dir),
                 cmocka_unit_test_setup_teardown(
                         a_lock_that_somebody_keeps_is_not_waited_for_beyond_the_deadline, make_dir,
                         remove_dir),
