@@ -321,9 +321,9 @@ def lose(half, how):
         with fails(ttrpc.UNAVAILABLE):
             call.result()
     else:
-        for pid in half.container.lab.processes():
-            if host.cmdline(pid) == "sleep 1000":
-                os.kill(pid, signal.SIGKILL)
+        lab = half.container.lab
+        (pid,) = host.wait_for(lambda: [p for p in lab.processes() if host.cmdline(p) == "sleep 1000"], "the runtime sleeps")
+        os.kill(pid, signal.SIGKILL)
         with fails(ttrpc.UNKNOWN, "signal 9"):
             call.result()
 
